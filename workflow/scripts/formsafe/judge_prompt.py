@@ -1,0 +1,35 @@
+"""Filling the judge prompt: the instruction and the answer are data and can neither end their block nor add to it."""
+
+import re
+
+from formsafe.errors import FormsafeError
+
+PLACEHOLDERS = ("{instruction}", "{answer}")
+# Everything that str.splitlines, a tokenizer or a reader might take for a new line.
+_LINE_BREAK = re.compile("\r\n|[\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029]")
+
+
+def check_template(template: str) -> None:
+    """Raise FormsafeError unless each placeholder stands in `template` exactly once."""
+    for placeholder in PLACEHOLDERS:
+        if template.count(placeholder) != 1:
+            raise FormsafeError(
+                f"The judge prompt holds {placeholder} {template.count(placeholder)} times; it must hold it once."
+            )
+
+
+def fill(template: str, instruction: str, answer: str) -> str:
+    """Fill `template`; every line of both texts is quoted with `> `, so that neither can leave its block."""
+    check_template(template)
+    head, tail = re.split(r"\{instruction\}", template)
+    quoted = {"{instruction}": quote(instruction), "{answer}": quote(answer)}
+    if "{answer}" in head:
+        head = head.replace("{answer}", quoted["{answer}"])
+    else:
+        tail = tail.replace("{answer}", quoted["{answer}"])
+    return head + quoted["{instruction}"] + tail
+
+
+def quote(text: str) -> str:
+    """Put `> ` before every line of `text`."""
+    return "\n".join("> " + line for line in _LINE_BREAK.split(text))

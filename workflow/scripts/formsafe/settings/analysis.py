@@ -1,0 +1,18 @@
+"""Statistics and figures."""
+
+from pydantic import Field
+
+from formsafe.settings.base import Settings
+
+
+class AnalysisSettings(Settings):
+    """Intervals and tests."""
+
+    confidence: float = Field(default=0.95, gt=0, lt=1)
+    """Level of the intervals."""
+    bootstrap_draws: int = Field(default=10000, gt=0)
+    """Draws of the paired bootstrap."""
+    seed: int = 0
+    """Seed of the bootstrap."""
+    tradeoff_formats: list[str] = ["prose"]
+    """Formats whose learning-rate trade-off is drawn."""
