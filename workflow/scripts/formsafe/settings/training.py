@@ -60,12 +60,9 @@ class AdapterSettings(Optimisation):
 
 
 class TrainingSettings(Settings):
-    """How models are trained."""
+    """What both stages share; their own hyperparameters are sections of their own, so that a change of one stage's
+    leaves the other's results fresh."""
 
-    soft_prompt: SoftPromptSettings
-    """Stage 1."""
-    adapter: AdapterSettings
-    """SFT and stage 2."""
     max_length: int = Field(gt=0)
     """Longest example in tokens, prompt and response (the paper does not say)."""
     truncation_tolerance: float = Field(default=0.01, ge=0, le=1)
