@@ -61,6 +61,8 @@ class CorpusSettings(Settings):
     """Template of the user's message; `{title}` is filled in."""
     splits: Splits
     """Numbers of examples."""
+    rows: int | None = None
+    """Rows the source has; splits that need more are refused before any job starts."""
     seed: int = 0
     """Seed of the draw of rows."""
 

@@ -1,0 +1,56 @@
+# Each target sets up what it needs and runs one thing.
+
+PYTHON ?= python3
+CORES ?= all
+STUDY ?= demo
+CONFIG ?= config/$(STUDY).yaml
+BIN := .venv/bin
+SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
+RESULTS := results/$(STUDY)
+
+.PHONY: demo report test test-unit test-workflow test-slurm lint schema lock bench stale recover figures-readme
+
+demo: .venv/installed ## the whole study in miniature, on a small model of its own
+	$(SNAKEMAKE) --configfile config/demo.yaml
+	@$(MAKE) --no-print-directory report STUDY=demo
+	@cat results/demo/tables/asr.md
+	@echo
+	@echo "Report:  results/demo/report.html"
+	@echo "Figures: results/demo/figures/"
+
+report: $(RESULTS)/report.html ## the report of a study: make report STUDY=...
+
+$(RESULTS)/report.html: $(RESULTS)/summary.csv $(RESULTS)/report/description.rst .venv/installed
+	$(SNAKEMAKE) --configfile $(CONFIG) --report $@
+
+test: lint ## everything that can run on this machine
+	$(BIN)/python -m pytest
+
+test-unit: .venv/installed
+	$(BIN)/python -m pytest tests/unit
+
+test-workflow test-slurm: test-%: .venv/installed
+	$(BIN)/python -m pytest tests/$*
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check Snakefile workflow/rules
+	$(BIN)/snakemake --lint
+
+schema: .venv/installed ## the JSON schema and the table of keys, from the typed configuration
+	PYTHONPATH=workflow/scripts $(BIN)/python -m formsafe.config_reference
+
+lock: ## requirements.txt anew from the ranges of pyproject.toml
+	rm -rf .venv-lock
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/pip install --quiet torch==2.13.0
+	.venv-lock/bin/pip install --quiet '.[test]'
+	.venv-lock/bin/pip freeze | grep -v '^formsafe' | sed 's/+cpu$$//' > requirements.txt
+	rm -rf .venv-lock
+
+.venv/installed: requirements.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --requirement requirements.txt
+	touch $@

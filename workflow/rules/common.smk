@@ -1,0 +1,135 @@
+# Takes the configuration; makes what all rules share: the checked study, its runs, and slices of both as builtins
+# (a NumPy number or a Path in params would silently not be tracked).
+
+import sys
+from functools import cache
+from glob import glob
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+SCRIPTS = Path(workflow.basedir) / "workflow" / "scripts"
+sys.path.insert(0, str(SCRIPTS))
+
+from formsafe.code_digest import digest
+from formsafe.config import load_study, runs_of
+from formsafe.errors import FormsafeError
+from formsafe.grid import RUN_PATH, SOFT_PROMPT_PATH, Run, adapter_run, learning_rate_id
+from formsafe import job_resources
+
+try:
+    STUDY = load_study(config)
+except FormsafeError as error:
+    raise WorkflowError(str(error)) from None
+
+R = f"results/{STUDY.study}"
+LOGS = f"logs/{STUDY.study}"
+BENCHMARKS = f"{R}/benchmarks"
+RUN = f"{R}/runs/{RUN_PATH}"
+SOFT_PROMPT = f"{R}/soft_prompts/{SOFT_PROMPT_PATH}"
+LOCK = "config/sources.lock.yaml"
+SPLITS = ("train", "validation", "test")
+ADAPTER_FILES = {
+    "config": "adapter_config.json",
+    "weights": "adapter_model.safetensors",
+    "loss": "loss.csv",
+    "validation_loss": "validation.csv",
+    "metrics": "metrics.json",
+}
+PLANNED_RUNS = runs_of(STUDY)
+
+
+wildcard_constraints:
+    model="[^/]+",
+    method="[^/]+",
+    format="[^/]+",
+    lr="[^/]+",
+    seed=r"none|\d+",
+    source="[^/]+",
+
+
+def finished(run):
+    """Whether a run's scores lie on disk."""
+    return all(Path(path).exists() for path in run_scores(run))
+
+
+def run_scores(run):
+    return [
+        f"{R}/runs/{run.path}/prompts=harmful/scores.jsonl",
+        f"{R}/runs/{run.path}/prompts=harmful/text_scores.jsonl",
+        f"{R}/runs/{run.path}/prompts=task/text_scores.jsonl",
+    ]
+
+
+# With `partial`, the study is what is finished; the rest is listed as missing.
+RUNS = [run for run in PLANNED_RUNS if not STUDY.partial or finished(run)]
+MISSING = [run.fields for run in PLANNED_RUNS if run not in RUNS]
+MODELS = sorted({run.model for run in RUNS}, key=[run.model for run in PLANNED_RUNS].index)
+FORMATS_USED = sorted({run.format for run in PLANNED_RUNS if run.format != "none"} | {STUDY.tasks.base_reference_format})
+
+
+@cache
+def code(rule_name):
+    """Digest of the code behind a rule: the script and every library module that it reaches."""
+    return digest(SCRIPTS / f"{rule_name}.py")
+
+
+@cache
+def model_settings(name):
+    return STUDY.models[name].model_dump()
+
+
+@cache
+def section(name, *excluded):
+    """One section of the configuration as builtins."""
+    return getattr(STUDY, name).model_dump(exclude=set(excluded))
+
+
+def run_of(wildcards):
+    return Run(wildcards.model, wildcards.method, wildcards.format, wildcards.lr, wildcards.seed)
+
+
+def method_of(wildcards):
+    return STUDY.methods[wildcards.method]
+
+
+def model_manifest(wildcards):
+    return f"{R}/models/{wildcards.model}.json"
+
+
+def local_files(source):
+    """The files of a path source: what a glob finds now, or the path itself, which a rule may yet make."""
+    return [] if source.path is None else sorted(glob(source.path)) or [source.path]
+
+
+def formatted(split):
+    """A format's training data of one split."""
+    return R + "/data/format={format}/" + split + ".jsonl"
+
+
+def soft_prompt_metrics(run):
+    return f"{R}/soft_prompts/{run.soft_prompt_path}/metrics.json"
+
+
+def adapter_metrics(run):
+    shared = adapter_run(run, STUDY.methods)
+    return [] if shared is None else [f"{R}/runs/{shared.path}/adapter/metrics.json"]
+
+
+def trained_runs(runs):
+    """The runs among `runs` that train an adapter of their own."""
+    return [run for run in runs if adapter_run(run, STUDY.methods) == run]
+
+
+def manifests():
+    return [f"{R}/runs/{run.path}/manifest.json" for run in RUNS]
+
+
+def reference_format(wildcards):
+    """The format of the task's reference texts: the one a run was trained on, or the base model's."""
+    return STUDY.tasks.base_reference_format if wildcards.format == "none" else wildcards.format
+
+
+def audited_runs(model):
+    """The runs whose answers the judge format audit draws from."""
+    return [run for run in RUNS if run.model == model and run.method in STUDY.judge.audit.methods]

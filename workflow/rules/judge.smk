@@ -1,0 +1,60 @@
+# Takes answers; makes the judge's scores and the judge format audit.
+
+
+rule scores:
+    """All scores of the study: the judge's and those computed from the text."""
+    input:
+        [path for run in RUNS for path in run_scores(run)],
+
+
+rule judge_answers:
+    input:
+        model=f"{R}/models/{STUDY.judge.model}.json",
+        prompts=f"{R}/data/prompts/harmful.jsonl",
+        answers=f"{RUN}/prompts=harmful/answers.jsonl",
+        prompt=STUDY.judge.prompt,
+    output:
+        scores=f"{RUN}/prompts=harmful/scores.jsonl",
+        metrics=f"{RUN}/judge.metrics.json",
+    params:
+        model=model_settings(STUDY.judge.model),
+        judge=section("judge", "audit", "threshold"),
+        gpu_memory_gb=STUDY.gpu_memory_gb,
+        code=code("judge_answers"),
+    log:
+        f"{LOGS}/judge_answers/{RUN_PATH}.log",
+    benchmark:
+        f"{BENCHMARKS}/judge_answers/{RUN_PATH}.tsv"
+    conda:
+        "../../envs/generate.yaml"
+    threads: STUDY.judge.generation.threads
+    script:
+        "../scripts/judge_answers.py"
+
+
+rule audit_judge:
+    input:
+        model=f"{R}/models/{STUDY.judge.model}.json",
+        prompts=f"{R}/data/prompts/harmful.jsonl",
+        answers=lambda wildcards: [
+            f"{R}/runs/{run.path}/prompts=harmful/answers.jsonl" for run in audited_runs(wildcards.model)
+        ],
+        prompt=STUDY.judge.prompt,
+    output:
+        scores=R + "/audit/model={model}/scores.jsonl",
+        metrics=R + "/audit/model={model}/metrics.json",
+    params:
+        model=model_settings(STUDY.judge.model),
+        judge=section("judge", "threshold"),
+        runs=lambda wildcards: [run.fields for run in audited_runs(wildcards.model)],
+        gpu_memory_gb=STUDY.gpu_memory_gb,
+        code=code("audit_judge"),
+    log:
+        LOGS + "/audit_judge/model={model}.log",
+    benchmark:
+        BENCHMARKS + "/audit_judge/model={model}.tsv"
+    conda:
+        "../../envs/generate.yaml"
+    threads: STUDY.judge.generation.threads
+    script:
+        "../scripts/audit_judge.py"

@@ -1,0 +1,66 @@
+# Takes a model and a format's training data; makes soft prompts (stage 1) and adapters (SFT, ProMoT stage 2) as
+# standard PEFT directories.
+
+
+rule adapters:
+    """All soft prompts and adapters of the study."""
+    input:
+        [f"{R}/runs/{run.path}/adapter/metrics.json" for run in trained_runs(RUNS)],
+
+
+rule tune_soft_prompt:
+    input:
+        model=model_manifest,
+        train=formatted("train"),
+        validation=formatted("validation"),
+        certificate=R + "/data/format={format}/certificate.json",
+    output:
+        **{name: f"{SOFT_PROMPT}/{file}" for name, file in ADAPTER_FILES.items()},
+    params:
+        model=lambda wildcards: model_settings(wildcards.model),
+        soft_prompt=section("soft_prompt"),
+        training=section("training"),
+        system_prompt=None,
+        seed=lambda wildcards: int(wildcards.seed),
+        gpu_memory_gb=STUDY.gpu_memory_gb,
+        code=code("tune_soft_prompt"),
+    log:
+        f"{LOGS}/tune_soft_prompt/{SOFT_PROMPT_PATH}.log",
+    benchmark:
+        f"{BENCHMARKS}/tune_soft_prompt/{SOFT_PROMPT_PATH}.tsv"
+    conda:
+        "../../envs/train.yaml"
+    threads: STUDY.training.threads
+    script:
+        "../scripts/tune_soft_prompt.py"
+
+
+rule train_adapter:
+    input:
+        model=model_manifest,
+        train=formatted("train"),
+        validation=formatted("validation"),
+        certificate=R + "/data/format={format}/certificate.json",
+        soft_prompt=lambda wildcards: (
+            [soft_prompt_metrics(run_of(wildcards))] if method_of(wildcards).soft_prompt else []
+        ),
+    output:
+        **{name: f"{RUN}/adapter/{file}" for name, file in ADAPTER_FILES.items()},
+    params:
+        model=lambda wildcards: model_settings(wildcards.model),
+        adapter=section("adapter"),
+        training=section("training"),
+        learning_rate=lambda wildcards: float(wildcards.lr),
+        system_prompt=lambda wildcards: method_of(wildcards).system_prompt_training,
+        seed=lambda wildcards: int(wildcards.seed),
+        gpu_memory_gb=STUDY.gpu_memory_gb,
+        code=code("train_adapter"),
+    log:
+        f"{LOGS}/train_adapter/{RUN_PATH}.log",
+    benchmark:
+        f"{BENCHMARKS}/train_adapter/{RUN_PATH}.tsv"
+    conda:
+        "../../envs/train.yaml"
+    threads: STUDY.training.threads
+    script:
+        "../scripts/train_adapter.py"

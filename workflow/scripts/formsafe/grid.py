@@ -1,0 +1,75 @@
+"""The grid: every run of a study, enumerated from explicit blocks, and the one place that writes a run's path."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from decimal import Decimal
+from itertools import product
+
+from formsafe.settings.grid import GridBlock, MethodSettings
+
+NONE = "none"
+RUN_PATH = "model={model}/method={method}/format={format}/lr={lr}/seed={seed}"
+SOFT_PROMPT_PATH = "model={model}/format={format}/seed={seed}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One row of the grid; every field is the text that stands in paths."""
+
+    model: str
+    method: str
+    format: str = NONE
+    lr: str = NONE
+    seed: str = NONE
+
+    @property
+    def path(self) -> str:
+        """Where the run lies below `results/{study}/runs/`."""
+        return RUN_PATH.format(**self.fields)
+
+    @property
+    def soft_prompt_path(self) -> str:
+        """Where its soft prompt lies below `results/{study}/soft_prompts/`: all learning rates share one."""
+        return SOFT_PROMPT_PATH.format(**self.fields)
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """The five columns that name a run in every table."""
+        return asdict(self)
+
+
+def learning_rate_id(value: float) -> str:
+    """Write a learning rate as it stands in paths: 5e-5, 1e-4, 3.5e-3. `float()` turns it back exactly."""
+    return f"{Decimal(repr(value)).normalize():e}".replace("e+0", "e0")
+
+
+def enumerate_runs(blocks: Iterable[GridBlock], methods: Mapping[str, MethodSettings]) -> list[Run]:
+    """List the runs of all blocks in order, each once."""
+    runs: dict[Run, None] = {}
+    for block in blocks:
+        for model, method in product(block.models, block.methods):
+            for run in _runs_of(block, model, method, methods[method].trained):
+                runs.setdefault(run)
+    return list(runs)
+
+
+def _runs_of(block: GridBlock, model: str, method: str, trained: bool) -> Iterable[Run]:
+    if not trained:
+        yield Run(model, method)
+        return
+    for name, rate, seed in product(block.formats, block.learning_rates, block.seeds):
+        described = {"model": model, "method": method, "format": name, "learning_rate": rate, "seed": seed}
+        if not any(_matches(described, excluded) for excluded in block.exclude):
+            yield Run(model, method, name, learning_rate_id(rate), str(seed))
+
+
+def _matches(described: Mapping[str, object], excluded: Mapping[str, object]) -> bool:
+    return all(described[key] == value for key, value in excluded.items())
+
+
+def adapter_run(run: Run, methods: Mapping[str, MethodSettings]) -> Run | None:
+    """The run whose adapter `run` answers with: its own, another method's, or none."""
+    method = methods[run.method]
+    if not method.trained:
+        return None
+    return replace(run, method=method.adapter_of or run.method)

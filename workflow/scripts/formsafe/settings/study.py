@@ -1,0 +1,52 @@
+"""The whole configuration of a study."""
+
+from pydantic import Field
+
+from formsafe.settings.analysis import AnalysisSettings
+from formsafe.settings.base import Auto, Settings
+from formsafe.settings.data import CorpusSettings, HarmfulSettings
+from formsafe.settings.demo import DemoSettings
+from formsafe.settings.generation import GenerationSettings
+from formsafe.settings.grid import GridBlock, MethodSettings
+from formsafe.settings.judge import JudgeSettings, TaskSettings
+from formsafe.settings.models import ModelSettings
+from formsafe.settings.training import AdapterSettings, SoftPromptSettings, TrainingSettings
+
+
+class StudySettings(Settings):
+    """Everything a study is made of."""
+
+    study: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Name of the study: its results lie in results/{study}/."""
+    title: str
+    """Title of the report."""
+    partial: bool = False
+    """Report on the runs that are finished and list the others as missing."""
+    gpu_memory_gb: int | Auto = "auto"
+    """Memory plan: 24, 40, 80, 140 or whatever the cards have; `auto` reads the card a job runs on."""
+    corpus: CorpusSettings
+    """How-to articles to train on."""
+    harmful: dict[str, HarmfulSettings] = Field(min_length=1)
+    """Sources of harmful prompts."""
+    models: dict[str, ModelSettings] = Field(min_length=1)
+    """Models that can stand in the grid or judge."""
+    methods: dict[str, MethodSettings] = Field(min_length=1)
+    """Methods that can stand in the grid."""
+    grid: list[GridBlock]
+    """Blocks of runs; the study is their union."""
+    soft_prompt: SoftPromptSettings
+    """ProMoT stage 1."""
+    adapter: AdapterSettings
+    """SFT and ProMoT stage 2."""
+    training: TrainingSettings
+    """What both stages share."""
+    generation: GenerationSettings
+    """Answers."""
+    judge: JudgeSettings
+    """Judge of the harmful answers."""
+    tasks: TaskSettings
+    """Scores of the task answers."""
+    analysis: AnalysisSettings = AnalysisSettings()
+    """Statistics and figures."""
+    demo: DemoSettings = DemoSettings()
+    """The embedded small model of the demo study."""
