@@ -1,0 +1,183 @@
+"""Loading tokenizers, models, adapters and soft prompts, in one place for training and inference."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+
+from formsafe import memory, varlen_attention
+from formsafe.errors import FormsafeError
+from formsafe.files import read_json
+from formsafe.settings.models import ModelSettings
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+ADAPTER_CONFIG = "adapter_config.json"
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where and how a model is held. `dtype` is a torch name; `attention` an implementation of transformers or ours."""
+
+    device: Literal["cpu", "cuda"]
+    dtype: str
+    quantisation: Literal["nf4", "none"]
+    attention: str
+
+
+def resolve(
+    settings: ModelSettings, purpose: Literal["training", "inference"], gpu_memory_gb: int | Literal["auto"]
+) -> Placement:
+    """Settle every `auto` of a model's settings for this machine.
+
+    Raises:
+        FormsafeError: when `device: cuda` meets a machine without a GPU.
+    """
+    available = torch.cuda.is_available()
+    if settings.device == "cuda" and not available:
+        raise FormsafeError(
+            f"Model '{settings.label}' asks for device cuda, but PyTorch finds no GPU here. Run the job on a GPU node "
+            "(see profiles/slurm), install a CUDA build of PyTorch, or set the model's device to auto or cpu."
+        )
+    device: Literal["cpu", "cuda"] = "cuda" if available and settings.device != "cpu" else "cpu"
+    dtype: str = settings.dtype
+    if dtype == "auto":
+        dtype = "bfloat16" if device == "cuda" else "float32"
+    quantisation = settings.quantisation
+    if purpose == "inference":
+        quantisation = _inference_quantisation(settings, device, gpu_memory_gb)
+    attention: str = settings.attention
+    if attention == "auto":
+        attention = varlen_attention.NAME if purpose == "training" else "sdpa"
+    return Placement(device, dtype, quantisation, attention)
+
+
+def _inference_quantisation(
+    settings: ModelSettings, device: Literal["cpu", "cuda"], gpu_memory_gb: int | Literal["auto"]
+) -> Literal["nf4", "none"]:
+    if settings.inference_quantisation != "auto":
+        return settings.inference_quantisation
+    return memory.plan(gpu_memory_gb, settings.parameters, device=device).inference_quantisation
+
+
+def load_tokenizer(directory: str | Path) -> PreTrainedTokenizerFast:
+    """Load a model's tokenizer.
+
+    Raises:
+        FormsafeError: without a chat template, or without a fast tokenizer (character offsets need one).
+    """
+    tokenizer = AutoTokenizer.from_pretrained(directory)
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise FormsafeError(f"The tokenizer in {directory} has no tokenizer.json; convert it to a fast tokenizer.")
+    if not tokenizer.chat_template:
+        raise FormsafeError(
+            f"The model in {directory} has no chat template, so it cannot be instructed. Use the instruction-tuned "
+            "version of the model, or put a chat_template.jinja beside its tokenizer."
+        )
+    return tokenizer
+
+
+def load_model(directory: str | Path, placement: Placement) -> PreTrainedModel:
+    """Load a causal language model as `placement` says, in evaluation mode, from safetensors only."""
+    varlen_attention.register()
+    arguments: dict[str, Any] = {"dtype": getattr(torch, placement.dtype), "use_safetensors": True}
+    if placement.quantisation == "nf4":
+        from transformers import BitsAndBytesConfig
+
+        arguments["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=getattr(torch, placement.dtype),
+        )
+    if placement.device == "cuda" or placement.quantisation == "nf4":
+        arguments["device_map"] = {"": placement.device}
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            directory, attn_implementation=_attention(directory, placement.attention), **arguments
+        )
+    except torch.OutOfMemoryError as error:
+        raise FormsafeError(
+            f"The GPU is too small for the weights of {directory}: use a GPU with more memory, or quantisation nf4 "
+            "(inference_quantisation for answers and judging)."
+        ) from error
+    keep_weights_as_loaded(model)
+    return model.eval()
+
+
+def _attention(directory: str | Path, wanted: str) -> str:
+    """Variable-length attention where the architecture takes attention functions without extras, else SDPA."""
+    if wanted != varlen_attention.NAME:
+        return wanted
+    from transformers import AutoConfig
+
+    return wanted if varlen_attention.supports(AutoConfig.from_pretrained(directory)) else "sdpa"
+
+
+def keep_weights_as_loaded(model: torch.nn.Module) -> None:
+    """Stop bitsandbytes from repacking 4-bit weights at the first evaluation: gradients would be wrong after it."""
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            setattr(module, "support_avx512bf16_for_cpu", False)  # noqa: B010 (no declared attribute of a module)
+
+
+def load_adapter(model: PreTrainedModel, directory: str | Path) -> "PeftModel":
+    """Put a trained adapter on its plain base model, for inference.
+
+    Raises:
+        FormsafeError: when the adapter does not fit the model.
+    """
+    from peft import PeftModel
+
+    try:
+        adapted = PeftModel.from_pretrained(model, str(directory), is_trainable=False)
+    except (RuntimeError, ValueError) as error:
+        raise FormsafeError(
+            f"The adapter in {directory} does not fit the model {model.name_or_path} ({error}). It was trained on "
+            "another model: delete it and run again."
+        ) from error
+    return adapted.eval()
+
+
+def load_soft_prompt(directory: str | Path, model: PreTrainedModel) -> torch.Tensor:
+    """Load a soft prompt, `[virtual tokens, hidden size]`, in fp32 on the model's device.
+
+    Raises:
+        FormsafeError: when it was tuned on another model (base name or hidden size differs).
+    """
+    directory = Path(directory)
+    config = read_json(directory / ADAPTER_CONFIG)
+    prompt = load_file(directory / ADAPTER_WEIGHTS)["prompt_embeddings"]
+    base, wanted = str(config["base_model_name_or_path"]), str(model.name_or_path)
+    if Path(base).resolve() != Path(wanted).resolve():
+        raise FormsafeError(
+            f"The soft prompt in {directory} was tuned on {base}, not on {wanted}. Point the run at the soft prompt "
+            "of its own model, or delete it and run again."
+        )
+    hidden = embedding_weight(model).shape[1]
+    if prompt.ndim != 2 or prompt.shape[1] != hidden:
+        raise FormsafeError(
+            f"The soft prompt in {directory} has shape {tuple(prompt.shape)}, the embeddings of {wanted} have "
+            f"dimension {hidden}: it belongs to another model. Delete it and run again."
+        )
+    return prompt.to(model.device, torch.float32)
+
+
+def embedding_weight(model: PreTrainedModel) -> torch.Tensor:
+    """The word embeddings, `[vocabulary, hidden size]`."""
+    weight = model.get_input_embeddings().weight
+    assert isinstance(weight, torch.Tensor)
+    return weight
+
+
+def end_of_turn_ids(tokenizer: PreTrainedTokenizerFast, model: PreTrainedModel) -> list[int]:
+    """Ids that end an answer: those of the generation config and the tokenizer's own EOS, sorted."""
+    generation = getattr(model, "generation_config", None)
+    stops = getattr(generation, "eos_token_id", None)
+    listed = stops if isinstance(stops, list) else [stops]
+    return sorted({index for index in [*listed, tokenizer.eos_token_id] if index is not None})

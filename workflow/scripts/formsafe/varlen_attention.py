@@ -1,0 +1,64 @@
+"""Causal attention inside each example of a flattened batch: no pad tokens, and no example sees another."""
+
+from typing import Any
+
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+
+NAME = "formsafe_varlen"
+
+
+def register() -> None:
+    """Make the attention known to transformers under `NAME`; it takes `lengths` from the model's keyword arguments."""
+    from transformers import AttentionInterface
+
+    if NAME not in AttentionInterface():
+        AttentionInterface.register(NAME, varlen_attention_forward)
+
+
+def supports(config: Any) -> bool:
+    """Whether plain causal attention is all that the architecture of `config` asks for (no windows, no soft caps)."""
+    text = config.get_text_config()
+    layers = set(getattr(text, "layer_types", None) or ["full_attention"])
+    plain = getattr(text, "attn_logit_softcapping", None) is None and layers == {"full_attention"}
+    windowed = getattr(text, "sliding_window", None) is not None and getattr(text, "use_sliding_window", True)
+    return plain and not windowed and text.model_type in ARCHITECTURES
+
+
+# Decoders whose attention is the shared interface with rotary positions; others are trained with padded batches.
+ARCHITECTURES = {"llama", "mistral", "qwen2", "qwen3", "olmo2", "smollm3", "granite"}
+
+
+def varlen_attention_forward(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    lengths: tuple[int, ...] | None = None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attend within each of the examples that stand one after another in the sequence.
+
+    Args:
+        module: the attention layer.
+        query: `[1, heads, tokens, width]`; `key` and `value` likewise with their own number of heads.
+        key: see `query`.
+        value: see `query`.
+        attention_mask: unused; there is nothing to mask.
+        lengths: tokens of each example; their sum is `tokens`. None: one example.
+        dropout: attention dropout.
+        scaling: scale of the scores.
+        **kwargs: whatever else the architecture passes on.
+
+    Returns:
+        `[1, tokens, heads, width]` and None in the place of attention weights.
+    """
+    lengths = lengths or (query.shape[2],)
+    parts = [
+        scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True, scale=scaling, enable_gqa=True)
+        for q, k, v in zip(*(tensor.split(lengths, dim=2) for tensor in (query, key, value)), strict=True)
+    ]
+    return torch.cat(parts, dim=2).transpose(1, 2).contiguous(), None
