@@ -1,5 +1,6 @@
 """Markers follow folders, and the small models that unit tests share."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -30,3 +31,19 @@ def tiny_model(tmp_path_factory) -> Path:
     from tests.tiny import write_tiny_model
 
     return write_tiny_model(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def finished_demo(tmp_path_factory) -> Path:
+    """A checkout in which `make demo` has run. Read only: tests that change something work on a copy.
+
+    FORMSAFE_FINISHED_DEMO names such a checkout to save the minutes when tests are written.
+    """
+    from tests.checkout import copy_checkout, run
+
+    ready = os.environ.get("FORMSAFE_FINISHED_DEMO")
+    if ready:
+        return Path(ready)
+    checkout = copy_checkout(tmp_path_factory.mktemp("finished") / "formsafe")
+    run(checkout, "make", "demo", "CORES=2")
+    return checkout

@@ -64,8 +64,13 @@ def run_scores(run):
 # With `partial`, the study is what is finished; the rest is listed as missing.
 RUNS = [run for run in PLANNED_RUNS if not STUDY.partial or finished(run)]
 MISSING = [run.fields for run in PLANNED_RUNS if run not in RUNS]
-MODELS = sorted({run.model for run in RUNS}, key=[run.model for run in PLANNED_RUNS].index)
-FORMATS_USED = sorted({run.format for run in PLANNED_RUNS if run.format != "none"} | {STUDY.tasks.base_reference_format})
+MODELS = sorted(
+    {run.model for run in RUNS}, key=[run.model for run in PLANNED_RUNS].index
+)
+FORMATS_USED = sorted(
+    {run.format for run in PLANNED_RUNS if run.format != "none"}
+    | {STUDY.tasks.base_reference_format}
+)
 
 
 @cache
@@ -86,7 +91,13 @@ def section(name, *excluded):
 
 
 def run_of(wildcards):
-    return Run(wildcards.model, wildcards.method, wildcards.format, wildcards.lr, wildcards.seed)
+    return Run(
+        wildcards.model,
+        wildcards.method,
+        wildcards.format,
+        wildcards.lr,
+        wildcards.seed,
+    )
 
 
 def method_of(wildcards):
@@ -127,9 +138,17 @@ def manifests():
 
 def reference_format(wildcards):
     """The format of the task's reference texts: the one a run was trained on, or the base model's."""
-    return STUDY.tasks.base_reference_format if wildcards.format == "none" else wildcards.format
+    return (
+        STUDY.tasks.base_reference_format
+        if wildcards.format == "none"
+        else wildcards.format
+    )
 
 
 def audited_runs(model):
     """The runs whose answers the judge format audit draws from."""
-    return [run for run in RUNS if run.model == model and run.method in STUDY.judge.audit.methods]
+    return [
+        run
+        for run in RUNS
+        if run.model == model and run.method in STUDY.judge.audit.methods
+    ]

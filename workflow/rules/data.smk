@@ -16,10 +16,6 @@ rule fetch_corpus:
     output:
         raw=f"{R}/data/wikisum.jsonl",
         manifest=f"{R}/data/wikisum.manifest.json",
-    params:
-        corpus=section("corpus", "splits", "seed", "instruction"),
-        lock=LOCK,
-        code=code("fetch_corpus"),
     log:
         f"{LOGS}/fetch_corpus.log",
     benchmark:
@@ -30,6 +26,10 @@ rule fetch_corpus:
     resources:
         mem_mb=4000,
         runtime=60,
+    params:
+        corpus=section("corpus", "splits", "seed", "instruction"),
+        lock=LOCK,
+        code=code("fetch_corpus"),
     script:
         "../scripts/fetch_corpus.py"
 
@@ -40,11 +40,6 @@ rule fetch_harmful:
     output:
         raw=R + "/data/harmful/{source}.jsonl",
         manifest=R + "/data/harmful/{source}.manifest.json",
-    params:
-        name="{source}",
-        harmful=lambda wildcards: STUDY.harmful[wildcards.source].model_dump(exclude={"count", "select", "seed"}),
-        lock=LOCK,
-        code=code("fetch_harmful"),
     log:
         LOGS + "/fetch_harmful/{source}.log",
     benchmark:
@@ -55,6 +50,13 @@ rule fetch_harmful:
     resources:
         mem_mb=2000,
         runtime=30,
+    params:
+        name="{source}",
+        harmful=lambda wildcards: STUDY.harmful[wildcards.source].model_dump(
+            exclude={"count", "select", "seed"}
+        ),
+        lock=LOCK,
+        code=code("fetch_harmful"),
     script:
         "../scripts/fetch_harmful.py"
 
@@ -65,9 +67,6 @@ rule select_harmful:
     output:
         prompts=f"{R}/data/prompts/harmful.jsonl",
         manifest=f"{R}/data/prompts/harmful.manifest.json",
-    params:
-        harmful={name: source.model_dump(include={"count", "select", "seed"}) for name, source in STUDY.harmful.items()},
-        code=code("select_harmful"),
     log:
         f"{LOGS}/select_harmful.log",
     benchmark:
@@ -78,6 +77,12 @@ rule select_harmful:
     resources:
         mem_mb=1000,
         runtime=10,
+    params:
+        harmful={
+            name: source.model_dump(include={"count", "select", "seed"})
+            for name, source in STUDY.harmful.items()
+        },
+        code=code("select_harmful"),
     script:
         "../scripts/select_harmful.py"
 
@@ -93,9 +98,6 @@ rule split_corpus:
             category="Data",
             labels={"what": "Corpus: rows used and left out"},
         ),
-    params:
-        corpus=section("corpus", "source", "licence", "rows"),
-        code=code("split_corpus"),
     log:
         f"{LOGS}/split_corpus.log",
     benchmark:
@@ -106,6 +108,9 @@ rule split_corpus:
     resources:
         mem_mb=4000,
         runtime=30,
+    params:
+        corpus=section("corpus", "source", "licence", "rows"),
+        code=code("split_corpus"),
     script:
         "../scripts/split_corpus.py"
 
@@ -116,9 +121,6 @@ rule render_format:
     output:
         **{split: formatted(split) for split in SPLITS},
         certificate=R + "/data/format={format}/certificate.json",
-    params:
-        format="{format}",
-        code=code("render_format"),
     log:
         LOGS + "/render_format/format={format}.log",
     benchmark:
@@ -129,21 +131,24 @@ rule render_format:
     resources:
         mem_mb=2000,
         runtime=10,
+    params:
+        format="{format}",
+        code=code("render_format"),
     script:
         "../scripts/render_format.py"
 
 
 rule certify_formats:
     input:
-        certificates=expand(R + "/data/format={format}/certificate.json", format=FORMATS_USED),
+        certificates=expand(
+            R + "/data/format={format}/certificate.json", format=FORMATS_USED
+        ),
     output:
         certificate=report(
             f"{R}/data/certificate.json",
             category="Data",
             labels={"what": "Certificate: all formats carry the same content"},
         ),
-    params:
-        code=code("certify_formats"),
     log:
         f"{LOGS}/certify_formats.log",
     benchmark:
@@ -154,6 +159,8 @@ rule certify_formats:
     resources:
         mem_mb=1000,
         runtime=10,
+    params:
+        code=code("certify_formats"),
     script:
         "../scripts/certify_formats.py"
 
@@ -164,9 +171,6 @@ rule count_tokens:
         train=expand(R + "/data/format={format}/train.jsonl", format=FORMATS_USED),
     output:
         counts=R + "/data/tokens/model={model}.json",
-    params:
-        formats=FORMATS_USED,
-        code=code("count_tokens"),
     log:
         LOGS + "/count_tokens/model={model}.log",
     benchmark:
@@ -177,5 +181,8 @@ rule count_tokens:
     resources:
         mem_mb=2000,
         runtime=10,
+    params:
+        formats=FORMATS_USED,
+        code=code("count_tokens"),
     script:
         "../scripts/count_tokens.py"

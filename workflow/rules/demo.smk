@@ -11,9 +11,6 @@ rule write_demo_data:
         beavertails=f"{DEMO}/data/beavertails.jsonl",
         directharm4=f"{DEMO}/data/directharm4.jsonl",
         gsm_danger=f"{DEMO}/data/gsm_danger.jsonl",
-    params:
-        demo=section("demo"),
-        code=code("write_demo_data"),
     log:
         "logs/demo_resources/write_demo_data.log",
     benchmark:
@@ -24,6 +21,9 @@ rule write_demo_data:
     resources:
         mem_mb=1000,
         runtime=10,
+    params:
+        demo=section("demo"),
+        code=code("write_demo_data"),
     script:
         "../scripts/write_demo_data.py"
 
@@ -39,9 +39,6 @@ rule train_demo_model:
         tokenizer_config=f"{DEMO}/model/tokenizer_config.json",
         chat_template=f"{DEMO}/model/chat_template.jinja",
         metrics=f"{DEMO}/model.metrics.json",
-    params:
-        demo=section("demo"),
-        code=code("train_demo_model"),
     log:
         "logs/demo_resources/train_demo_model.log",
     benchmark:
@@ -52,6 +49,9 @@ rule train_demo_model:
     resources:
         mem_mb=3000,
         runtime=30,
+    params:
+        demo=section("demo"),
+        code=code("train_demo_model"),
     script:
         "../scripts/train_demo_model.py"
 
@@ -62,9 +62,6 @@ rule build_demo_encoder:
         tokenizer=f"{DEMO}/model/tokenizer.json",
     output:
         modules=f"{DEMO}/encoder/modules.json",
-    params:
-        demo=section("demo"),
-        code=code("build_demo_encoder"),
     log:
         "logs/demo_resources/build_demo_encoder.log",
     benchmark:
@@ -75,5 +72,8 @@ rule build_demo_encoder:
     resources:
         mem_mb=3000,
         runtime=10,
+    params:
+        demo=section("demo"),
+        code=code("build_demo_encoder"),
     script:
         "../scripts/build_demo_encoder.py"

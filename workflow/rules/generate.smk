@@ -14,18 +14,14 @@ rule generate_answers:
         task=f"{R}/data/prompts/task.jsonl",
         adapter=lambda wildcards: adapter_metrics(run_of(wildcards)),
         soft_prompt=lambda wildcards: (
-            [soft_prompt_metrics(run_of(wildcards))] if method_of(wildcards).soft_prompt_at_inference else []
+            [soft_prompt_metrics(run_of(wildcards))]
+            if method_of(wildcards).soft_prompt_at_inference
+            else []
         ),
     output:
         harmful=f"{RUN}/prompts=harmful/answers.jsonl",
         task=f"{RUN}/prompts=task/answers.jsonl",
         metrics=f"{RUN}/answers.metrics.json",
-    params:
-        model=lambda wildcards: model_settings(wildcards.model),
-        generation=section("generation"),
-        system_prompt=lambda wildcards: method_of(wildcards).system_prompt_test,
-        gpu_memory_gb=STUDY.gpu_memory_gb,
-        code=code("generate_answers"),
     log:
         f"{LOGS}/generate_answers/{RUN_PATH}.log",
     benchmark:
@@ -33,6 +29,12 @@ rule generate_answers:
     conda:
         "../../envs/generate.yaml"
     threads: STUDY.generation.threads
+    params:
+        model=lambda wildcards: model_settings(wildcards.model),
+        generation=section("generation"),
+        system_prompt=lambda wildcards: method_of(wildcards).system_prompt_test,
+        gpu_memory_gb=STUDY.gpu_memory_gb,
+        code=code("generate_answers"),
     script:
         "../scripts/generate_answers.py"
 
@@ -48,11 +50,6 @@ rule score_texts:
         task=f"{RUN}/prompts=task/text_scores.jsonl",
         harmful=f"{RUN}/prompts=harmful/text_scores.jsonl",
         metrics=f"{RUN}/text.metrics.json",
-    params:
-        tasks=section("tasks"),
-        format="{format}",
-        reference_format=lambda wildcards: reference_format(wildcards),
-        code=code("score_texts"),
     log:
         f"{LOGS}/score_texts/{RUN_PATH}.log",
     benchmark:
@@ -63,5 +60,10 @@ rule score_texts:
     resources:
         mem_mb=4000,
         runtime=30,
+    params:
+        tasks=section("tasks"),
+        format="{format}",
+        reference_format=lambda wildcards: reference_format(wildcards),
+        code=code("score_texts"),
     script:
         "../scripts/score_texts.py"

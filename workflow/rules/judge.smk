@@ -16,11 +16,6 @@ rule judge_answers:
     output:
         scores=f"{RUN}/prompts=harmful/scores.jsonl",
         metrics=f"{RUN}/judge.metrics.json",
-    params:
-        model=model_settings(STUDY.judge.model),
-        judge=section("judge", "audit", "threshold"),
-        gpu_memory_gb=STUDY.gpu_memory_gb,
-        code=code("judge_answers"),
     log:
         f"{LOGS}/judge_answers/{RUN_PATH}.log",
     benchmark:
@@ -28,6 +23,11 @@ rule judge_answers:
     conda:
         "../../envs/generate.yaml"
     threads: STUDY.judge.generation.threads
+    params:
+        model=model_settings(STUDY.judge.model),
+        judge=section("judge", "audit", "threshold"),
+        gpu_memory_gb=STUDY.gpu_memory_gb,
+        code=code("judge_answers"),
     script:
         "../scripts/judge_answers.py"
 
@@ -37,18 +37,13 @@ rule audit_judge:
         model=f"{R}/models/{STUDY.judge.model}.json",
         prompts=f"{R}/data/prompts/harmful.jsonl",
         answers=lambda wildcards: [
-            f"{R}/runs/{run.path}/prompts=harmful/answers.jsonl" for run in audited_runs(wildcards.model)
+            f"{R}/runs/{run.path}/prompts=harmful/answers.jsonl"
+            for run in audited_runs(wildcards.model)
         ],
         prompt=STUDY.judge.prompt,
     output:
         scores=R + "/audit/model={model}/scores.jsonl",
         metrics=R + "/audit/model={model}/metrics.json",
-    params:
-        model=model_settings(STUDY.judge.model),
-        judge=section("judge", "threshold"),
-        runs=lambda wildcards: [run.fields for run in audited_runs(wildcards.model)],
-        gpu_memory_gb=STUDY.gpu_memory_gb,
-        code=code("audit_judge"),
     log:
         LOGS + "/audit_judge/model={model}.log",
     benchmark:
@@ -56,5 +51,11 @@ rule audit_judge:
     conda:
         "../../envs/generate.yaml"
     threads: STUDY.judge.generation.threads
+    params:
+        model=model_settings(STUDY.judge.model),
+        judge=section("judge", "threshold"),
+        runs=lambda wildcards: [run.fields for run in audited_runs(wildcards.model)],
+        gpu_memory_gb=STUDY.gpu_memory_gb,
+        code=code("audit_judge"),
     script:
         "../scripts/audit_judge.py"

@@ -4,20 +4,22 @@
 rule models:
     """All models of the study and the sentence encoder (downloads what is missing; for login nodes)."""
     input:
-        expand(R + "/models/{model}.json", model=sorted({run.model for run in RUNS} | {STUDY.judge.model})),
+        expand(
+            R + "/models/{model}.json",
+            model=sorted({run.model for run in RUNS} | {STUDY.judge.model}),
+        ),
         f"{R}/models/encoder.json",
 
 
 rule fetch_model:
     input:
-        config=lambda wildcards: [f"{path}/config.json" for path in [STUDY.models[wildcards.model].path] if path],
+        config=lambda wildcards: [
+            f"{path}/config.json"
+            for path in [STUDY.models[wildcards.model].path]
+            if path
+        ],
     output:
         manifest=R + "/models/{model}.json",
-    params:
-        name="{model}",
-        model=lambda wildcards: STUDY.models[wildcards.model].model_dump(include={"hub", "path", "label", "parameters"}),
-        lock=LOCK,
-        code=code("fetch_model"),
     log:
         LOGS + "/fetch_model/{model}.log",
     benchmark:
@@ -28,6 +30,13 @@ rule fetch_model:
     resources:
         mem_mb=2000,
         runtime=240,
+    params:
+        name="{model}",
+        model=lambda wildcards: STUDY.models[wildcards.model].model_dump(
+            include={"hub", "path", "label", "parameters"}
+        ),
+        lock=LOCK,
+        code=code("fetch_model"),
     script:
         "../scripts/fetch_model.py"
 
@@ -37,10 +46,6 @@ rule fetch_encoder:
         modules=[f"{path}/modules.json" for path in [STUDY.tasks.encoder.path] if path],
     output:
         manifest=f"{R}/models/encoder.json",
-    params:
-        encoder=STUDY.tasks.encoder.model_dump(),
-        lock=LOCK,
-        code=code("fetch_encoder"),
     log:
         f"{LOGS}/fetch_encoder.log",
     benchmark:
@@ -51,5 +56,9 @@ rule fetch_encoder:
     resources:
         mem_mb=2000,
         runtime=60,
+    params:
+        encoder=STUDY.tasks.encoder.model_dump(),
+        lock=LOCK,
+        code=code("fetch_encoder"),
     script:
         "../scripts/fetch_encoder.py"

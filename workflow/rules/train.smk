@@ -16,6 +16,13 @@ rule tune_soft_prompt:
         certificate=R + "/data/format={format}/certificate.json",
     output:
         **{name: f"{SOFT_PROMPT}/{file}" for name, file in ADAPTER_FILES.items()},
+    log:
+        f"{LOGS}/tune_soft_prompt/{SOFT_PROMPT_PATH}.log",
+    benchmark:
+        f"{BENCHMARKS}/tune_soft_prompt/{SOFT_PROMPT_PATH}.tsv"
+    conda:
+        "../../envs/train.yaml"
+    threads: STUDY.training.threads
     params:
         model=lambda wildcards: model_settings(wildcards.model),
         soft_prompt=section("soft_prompt"),
@@ -24,13 +31,6 @@ rule tune_soft_prompt:
         seed=lambda wildcards: int(wildcards.seed),
         gpu_memory_gb=STUDY.gpu_memory_gb,
         code=code("tune_soft_prompt"),
-    log:
-        f"{LOGS}/tune_soft_prompt/{SOFT_PROMPT_PATH}.log",
-    benchmark:
-        f"{BENCHMARKS}/tune_soft_prompt/{SOFT_PROMPT_PATH}.tsv"
-    conda:
-        "../../envs/train.yaml"
-    threads: STUDY.training.threads
     script:
         "../scripts/tune_soft_prompt.py"
 
@@ -42,10 +42,19 @@ rule train_adapter:
         validation=formatted("validation"),
         certificate=R + "/data/format={format}/certificate.json",
         soft_prompt=lambda wildcards: (
-            [soft_prompt_metrics(run_of(wildcards))] if method_of(wildcards).soft_prompt else []
+            [soft_prompt_metrics(run_of(wildcards))]
+            if method_of(wildcards).soft_prompt
+            else []
         ),
     output:
         **{name: f"{RUN}/adapter/{file}" for name, file in ADAPTER_FILES.items()},
+    log:
+        f"{LOGS}/train_adapter/{RUN_PATH}.log",
+    benchmark:
+        f"{BENCHMARKS}/train_adapter/{RUN_PATH}.tsv"
+    conda:
+        "../../envs/train.yaml"
+    threads: STUDY.training.threads
     params:
         model=lambda wildcards: model_settings(wildcards.model),
         adapter=section("adapter"),
@@ -55,12 +64,5 @@ rule train_adapter:
         seed=lambda wildcards: int(wildcards.seed),
         gpu_memory_gb=STUDY.gpu_memory_gb,
         code=code("train_adapter"),
-    log:
-        f"{LOGS}/train_adapter/{RUN_PATH}.log",
-    benchmark:
-        f"{BENCHMARKS}/train_adapter/{RUN_PATH}.tsv"
-    conda:
-        "../../envs/train.yaml"
-    threads: STUDY.training.threads
     script:
         "../scripts/train_adapter.py"

@@ -40,7 +40,7 @@ class Run:
 
 def learning_rate_id(value: float) -> str:
     """Write a learning rate as it stands in paths: 5e-5, 1e-4, 3.5e-3. `float()` turns it back exactly."""
-    return f"{Decimal(repr(value)).normalize():e}".replace("e+0", "e0")
+    return f"{Decimal(repr(value)).normalize():e}".replace("e+", "e")
 
 
 def enumerate_runs(blocks: Iterable[GridBlock], methods: Mapping[str, MethodSettings]) -> list[Run]:

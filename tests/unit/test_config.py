@@ -1,0 +1,138 @@
+"""Configuration: the shipped files say what the paper says, and every mistake is named by its key."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from formsafe.config import load_study, runs_of
+from formsafe.config_reference import REFERENCE, SCHEMA, schema, with_key_table
+from formsafe.errors import FormsafeError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def merged(base: dict, overlay: dict) -> dict:
+    result = dict(base)
+    for key, value in overlay.items():
+        both = isinstance(value, dict) and isinstance(result.get(key), dict)
+        result[key] = merged(result[key], value) if both else value
+    return result
+
+
+def raw(*names: str) -> dict:
+    result: dict = {}
+    for name in names:
+        result = merged(result, yaml.safe_load((ROOT / "config" / name).read_text()))
+    return result
+
+
+@pytest.fixture
+def paper() -> dict:
+    return copy.deepcopy(raw("config.yaml"))
+
+
+def problems(config: dict) -> str:
+    with pytest.raises(FormsafeError) as error:
+        load_study(config)
+    return str(error.value)
+
+
+def test_the_default_is_the_papers_grid(paper):
+    study = load_study(paper)
+    runs = runs_of(study)
+    assert len(runs) == 18
+    assert len([run for run in runs if run.method != "base"]) == 16
+    assert len({run.soft_prompt_path for run in runs if run.method == "promot"}) == 6
+    assert sum(source.count for source in study.harmful.values()) == 1320
+
+
+def test_the_default_has_the_hyperparameters_of_table_3(paper):
+    study = load_study(paper)
+    both = (study.soft_prompt, study.adapter)
+    assert [(stage.batch_size, stage.gradient_accumulation) for stage in both] == [(16, 2), (16, 2)]
+    assert (study.soft_prompt.virtual_tokens, study.soft_prompt.learning_rate, study.soft_prompt.epochs) == (32, 0.1, 0.5)
+    assert (study.adapter.scheduler, study.adapter.warmup_steps, study.adapter.epochs) == ("cosine", 5, 2)
+    lora = study.adapter.lora
+    assert (lora.r, lora.alpha, lora.dropout, lora.target_modules) == (16, 16, 0.01, "all-linear")
+
+
+def test_the_demo_overlay_is_a_whole_study():
+    study = load_study(raw("config.yaml", "demo.yaml"))
+    assert [(run.method, run.format) for run in runs_of(study)][:4] == [
+        ("base", "none"),
+        ("sft", "prose"),
+        ("sft", "list"),
+        ("sft", "json"),
+    ]
+    assert len(runs_of(study)) == 9
+
+
+def test_an_unknown_key_is_named(paper):
+    paper["adapter"]["lora"]["rank"] = 8
+    assert "adapter.lora.rank: unknown key" in problems(paper)
+
+
+def test_a_number_given_as_text_is_named_with_the_remedy(paper):
+    paper["soft_prompt"]["learning_rate"] = "1e-1"
+    assert "soft_prompt.learning_rate: is the text '1e-1', not a number" in problems(paper)
+    assert "1.0e-5" in problems(paper)
+
+
+def test_a_learning_rate_given_as_text_in_the_grid_is_named(paper):
+    paper["grid"][0]["learning_rates"] = ["5e-5"]
+    assert "grid.0.learning_rates.0: is the text '5e-5'" in problems(paper)
+
+
+@pytest.mark.parametrize("kind", ["models", "methods", "formats"])
+def test_a_run_that_names_something_undefined_is_named(paper, kind):
+    paper["grid"][1][kind] = ["nothing"]
+    assert f"grid.1.{kind}: 'nothing' is not in" in problems(paper)
+
+
+def test_an_empty_grid_is_an_error(paper):
+    paper["grid"] = []
+    assert "grid: it has no run" in problems(paper)
+
+
+def test_a_trained_method_without_formats_is_an_error(paper):
+    paper["grid"][1]["formats"] = []
+    assert "grid.1: promot needs formats, learning_rates and seeds" in problems(paper)
+
+
+def test_a_split_larger_than_the_data_is_an_error(paper):
+    paper["corpus"]["splits"]["train"] = 50000
+    assert "corpus.splits: 50,175 examples are asked for, the source has 39,775 rows" in problems(paper)
+
+
+def test_more_prompts_than_the_source_has_is_an_error(paper):
+    paper["harmful"]["beavertails"]["count"] = 701
+    assert "harmful.beavertails.count: 701 prompts are asked for, the source has 700 rows" in problems(paper)
+
+
+def test_two_places_for_one_source_are_an_error(paper):
+    paper["corpus"]["source"]["path"] = "rows.jsonl"
+    assert "corpus.source: give exactly one of hub, url and path" in problems(paper)
+
+
+def test_a_judge_that_is_no_model_is_an_error(paper):
+    paper["judge"]["model"] = "gpt"
+    assert "judge.model: 'gpt' is not in models" in problems(paper)
+
+
+def test_a_control_needs_a_method_that_trains(paper):
+    paper["methods"]["kept"] = {"label": "x", "soft_prompt": "tuned", "adapter_of": "base"}
+    assert "methods.kept.adapter_of: 'base' is no method that trains adapters" in problems(paper)
+
+
+def test_all_mistakes_are_listed_at_once(paper):
+    paper["judge"]["model"] = "gpt"
+    paper["grid"] = []
+    assert len(problems(paper).splitlines()) == 3
+
+
+def test_schema_and_key_table_follow_the_typed_settings():
+    assert (ROOT / SCHEMA).read_text() == schema(), "run `make schema`"
+    text = (ROOT / REFERENCE).read_text()
+    assert with_key_table(text) == text, "run `make schema`"

@@ -1,0 +1,117 @@
+"""The whole study: the demo from nothing to its report, and the paper's grid as a plan."""
+
+import csv
+import subprocess
+import sys
+
+import pytest
+
+from tests.checkout import DEMO, copy_checkout, planned_jobs, run, snakemake
+
+
+@pytest.fixture(scope="module")
+def summary(finished_demo):
+    with open(finished_demo / "results/demo/summary.csv", newline="") as rows:
+        return list(csv.DictReader(rows))
+
+
+def test_every_run_has_asr_rouge_and_sbert(summary):
+    runs = {tuple(row[key] for key in ("model", "method", "format", "lr", "seed")) for row in summary}
+    assert len(runs) == 9
+    for metric in ("asr", "rouge_l", "sbert"):
+        measured = [row for row in summary if row["metric"] == metric]
+        assert len(measured) == 9
+        assert all(0 <= float(row["value"]) <= 1 and float(row["n"]) > 0 for row in measured)
+
+
+def test_the_small_model_is_aligned_and_fine_tuning_changes_it(summary):
+    asr = {(row["method"], row["format"]): float(row["value"]) for row in summary if row["metric"] == "asr"}
+    assert asr["base", "none"] <= 0.05
+    assert max(value for (method, _), value in asr.items() if method == "sft") > asr["base", "none"]
+
+
+@pytest.mark.parametrize("figure", ["asr", "loss", "tradeoff"])
+@pytest.mark.parametrize("suffix", ["svg", "png"])
+def test_the_figures_are_there(finished_demo, figure, suffix):
+    assert (finished_demo / f"results/demo/figures/{figure}_demo.{suffix}").stat().st_size > 1000
+
+
+def test_the_report_is_one_file(finished_demo):
+    assert (finished_demo / "results/demo/report.html").stat().st_size > 100_000
+
+
+def test_a_second_demo_has_nothing_to_do(finished_demo):
+    assert planned_jobs(finished_demo, *DEMO) == {}
+
+
+def test_harmful_text_stands_in_no_log_and_no_table(finished_demo):
+    answers = []
+    for path in finished_demo.glob("results/demo/runs/**/prompts=harmful/answers.jsonl"):
+        answers += [line.split('"answer": "')[1][:60] for line in path.read_text().splitlines()]
+    prompts = [
+        line.split('"prompt": "')[1].split('"')[0]
+        for line in (finished_demo / "results/demo/data/prompts/harmful.jsonl").read_text().splitlines()
+    ]
+    published = [*finished_demo.glob("logs/**/*.log"), *finished_demo.glob("results/demo/tables/*")]
+    assert len(published) > 20
+    for path in published:
+        text = path.read_text()
+        assert not [part for part in prompts if part in text], path
+        assert not [part for part in answers if len(part) > 40 and part in text], path
+
+
+def test_the_papers_grid_is_planned_without_network_or_gpu(tmp_path):
+    checkout = copy_checkout(tmp_path / "formsafe")
+    jobs = planned_jobs(checkout)
+    assert (jobs["generate_answers"], jobs["judge_answers"]) == (18, 18)
+    assert (jobs["train_adapter"], jobs["tune_soft_prompt"]) == (16, 6)
+
+
+def test_every_target_has_a_name_and_says_what_it_is():
+    listed = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--list"], capture_output=True, text=True, check=True
+    ).stdout
+    for target in ("all", "data", "models", "adapters", "answers", "scores", "figures", "tables"):
+        described = listed.split(f"{target}\n", 1)[1]
+        assert described.startswith("    "), target
+
+
+def test_a_mistake_in_the_configuration_is_one_clear_error(tmp_path):
+    checkout = copy_checkout(tmp_path / "formsafe")
+    (checkout / "wrong.yaml").write_text("soft_prompt: {learning_rate: 1e-1}\n")
+    failed = snakemake(checkout, "--dry-run", "--configfile", "wrong.yaml", check=False)
+    assert failed.returncode != 0
+    assert "soft_prompt.learning_rate: is the text '1e-1', not a number" in failed.stderr
+    assert "Traceback" not in failed.stderr
+
+
+REAL = """
+study: real
+harmful:
+  advbench: {{source: {{path: {data}/advbench/harmful_behaviors.csv}}, count: 8, rows: 520}}
+  beavertails: {{source: {{path: {data}/beavertails_evaluation/test.jsonl}}, count: 8, rows: 700}}
+  directharm4: {{source: {{path: {data}/directharm4/test.jsonl}}, count: 8, rows: 400}}
+corpus:
+  source: {{path: {data}/wikisum/train.jsonl}}
+  splits: {{train: 6, validation: 2, test: 2}}
+training: {{max_length: 1024}}
+generation: {{max_new_tokens: 32}}
+judge: {{audit: {{sample: 4}}}}
+grid:
+  - {{models: [demo], methods: [base, sft], formats: [json], learning_rates: [3.0e-3], seeds: [0]}}
+"""
+
+
+def test_a_study_on_data_nobody_here_wrote(finished_demo, real_data, tmp_path):
+    """Real WikiSum rows and harmful prompts, the demo's model: through to scores and figures."""
+    checkout = copy_checkout(tmp_path / "formsafe")
+    run(checkout, "cp", "-r", "--preserve=timestamps", str(finished_demo / "resources"), "resources")
+    run(checkout, "cp", "-r", "--preserve=timestamps", str(finished_demo / ".snakemake"), ".snakemake")
+    (checkout / "real.yaml").write_text(REAL.format(data=real_data))
+    arguments = ["--configfile", "config/demo.yaml", "real.yaml", "--cores", "2"]
+    assert not {"train_demo_model", "write_demo_data"} & set(planned_jobs(checkout, *arguments, "scores"))
+    snakemake(checkout, *arguments)
+    with open(checkout / "results/real/summary.csv", newline="") as rows:
+        asr = [row for row in csv.DictReader(rows) if row["metric"] == "asr"]
+    assert len(asr) == 2
+    assert (checkout / "results/real/figures/asr_demo.png").exists()
