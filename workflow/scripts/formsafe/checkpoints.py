@@ -1,0 +1,79 @@
+"""Checkpoints that are whole or not there, and adapters saved the same way every time."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from peft import PeftModel
+
+from formsafe.files import read_json, write_json
+from formsafe.models import ADAPTER_CONFIG
+
+SCRATCH = ".checkpoints"
+_JOB = "job.json"
+_PARTIAL = ".partial"
+
+
+def open_scratch(beside: str | Path, job: dict[str, Any]) -> Path:
+    """Open the scratch folder beside an output; checkpoints of another job (data, settings, code) are thrown away.
+
+    Args:
+        beside: the folder of the outputs.
+        job: all that the result depends on, JSON-ready.
+    """
+    scratch = Path(beside) / SCRATCH
+    identity = {"job": hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest()}
+    if scratch.is_dir() and (not (scratch / _JOB).is_file() or read_json(scratch / _JOB) != identity):
+        print(f"Checkpoints of an earlier job with other inputs are in the way: removing {scratch}")
+        shutil.rmtree(scratch)
+    scratch.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(scratch / _PARTIAL, ignore_errors=True)
+    write_json(scratch / _JOB, identity)
+    return scratch
+
+
+def latest(scratch: str | Path) -> Path | None:
+    """The newest checkpoint, or None. Only whole ones carry the name: a half-written one is a partial folder."""
+    found = {int(path.name.partition("-")[2]): path for path in Path(scratch).glob("checkpoint-*")}
+    return found[max(found)] if found else None
+
+
+@contextmanager
+def writing(scratch: str | Path, step: int) -> Iterator[Path]:
+    """Yield a folder in which `checkpoint-<step>` is made; then sync it, put it in place and drop the ones before."""
+    scratch = Path(scratch)
+    partial, name = scratch / _PARTIAL, f"checkpoint-{step}"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    yield partial
+    for path in [*(partial / name).iterdir(), partial / name]:
+        _sync(path)
+    shutil.rmtree(scratch / name, ignore_errors=True)
+    os.rename(partial / name, scratch / name)
+    _sync(scratch)
+    for older in scratch.glob("checkpoint-*"):
+        if older.name != name:
+            shutil.rmtree(older)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def save_adapter(model: PeftModel, folder: str | Path) -> None:
+    """Save a PEFT model's own weights; two saves of equal weights are equal to the byte."""
+    # Embeddings are never trained; PEFT would otherwise look for the base model's config on the hub.
+    model.save_pretrained(str(folder), save_embedding_layers=False)
+    config = read_json(Path(folder) / ADAPTER_CONFIG)
+    if isinstance(config.get("target_modules"), list):  # PEFT writes a set, in another order each run
+        config["target_modules"] = sorted(config["target_modules"])
+    write_json(Path(folder) / ADAPTER_CONFIG, config)

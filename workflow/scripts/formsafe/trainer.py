@@ -1,0 +1,149 @@
+"""One subclass of transformers' Trainer for both methods and both stages."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from peft import PeftModel
+from torch.nn.functional import cross_entropy
+from transformers import Trainer, TrainingArguments
+
+from formsafe import checkpoints, loss_log
+from formsafe.collation import Collator
+from formsafe.examples import Example
+
+
+def token_losses(
+    model: torch.nn.Module, embeddings: torch.nn.Module, batch: dict[str, Any], soft_prompt: torch.Tensor | None
+) -> torch.Tensor:
+    """Cross-entropy of every learned token, `[targets]`, in fp32.
+
+    Args:
+        model: a causal language model, with or without LoRA; never PEFT's prompt model, which would add a prompt.
+        embeddings: its word embeddings.
+        batch: from a Collator.
+        soft_prompt: `[virtual tokens, hidden size]`, put before every example; None for none.
+    """
+    ids, keep = batch["input_ids"], batch["keep"]
+    inputs: dict[str, Any] = {"input_ids": ids}
+    if soft_prompt is not None:
+        embedded = embeddings(ids)
+        flat = embedded.view(-1, embedded.shape[-1])
+        repeated = soft_prompt.to(flat.dtype).repeat(len(batch["virtual"]) // len(soft_prompt), 1)
+        inputs = {"inputs_embeds": flat.index_copy(0, batch["virtual"], repeated).view_as(embedded)}
+    if len(ids) == 1:
+        logits = model(**inputs, **batch["model"], use_cache=False, logits_to_keep=keep).logits[0]
+    else:
+        logits = model(**inputs, **batch["model"], use_cache=False).logits.flatten(0, 1)[keep]
+    return cross_entropy(logits.float(), batch["labels"], reduction="none")
+
+
+class SplitLossTrainer(Trainer):
+    """Trainer that puts a soft prompt before the input, and logs the loss by kind of token.
+
+    Args:
+        model: a PEFT model: LoRA (SFT, stage 2), or prompt tuning (stage 1).
+        args: arguments of transformers.
+        collator: makes the batches.
+        training: training examples.
+        validation: validation examples.
+        soft_prompt: stage 2's frozen p*, `[virtual tokens, hidden size]`; None: none, or stage 1's own.
+        resume: a checkpoint to continue from.
+    """
+
+    def __init__(
+        self,
+        model: PeftModel,
+        args: TrainingArguments,
+        collator: Collator,
+        training: Sequence[Example],
+        validation: Sequence[Example],
+        soft_prompt: torch.Tensor | None = None,
+    ) -> None:
+        super().__init__(model=model, args=args, data_collator=collator, train_dataset=training)  # type: ignore[arg-type]
+        self.validation = validation
+        self.model_accepts_loss_kwargs = True  # compute_loss divides by the targets of the whole optimiser step
+        self._split = loss_log.SplitLoss()
+        self._tuned = model.active_peft_config.is_prompt_learning
+        self._soft_prompt = soft_prompt
+        self._embeddings = model.get_base_model().get_input_embeddings()
+        self._tokens, self._seconds = 0, {"training": 0.0, "validation": 0.0}
+
+    def soft_prompt(self) -> torch.Tensor | None:
+        """The soft prompt before the input: p itself in stage 1, p* in stage 2, None for SFT."""
+        if self._tuned:
+            return self.model.prompt_encoder[self.model.active_adapter].embedding.weight
+        return self._soft_prompt
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> torch.Tensor:
+        """Sum of the batch's token losses over the targets of the whole optimiser step."""
+        losses = self._losses(model, inputs)
+        self._split.add(losses, inputs["kinds"])
+        self._tokens += inputs["tokens"]
+        return losses.sum() / (len(losses) if num_items_in_batch is None else num_items_in_batch)
+
+    def _losses(self, model: torch.nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
+        # PEFT's prompt model would build padded batches; its base model with p before the input is the same function.
+        bare = model.get_base_model() if self._tuned else model
+        return token_losses(bare, self._embeddings, inputs, self.soft_prompt())
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Replace the running loss by the exact one, by kind of token."""
+        if "loss" in logs:
+            logs = {**logs, **self._split.drain()}
+            loss_log.check_finite(logs["loss"], self.state.global_step)
+        super().log(logs, start_time)
+
+    @torch.no_grad()
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Validation loss by kind of token; draws no random numbers, so that training goes on as if it had not been."""
+        started = time.perf_counter()
+        split, size = loss_log.SplitLoss(), self.args.per_device_eval_batch_size
+        self.model.eval()
+        with self.compute_loss_context_manager():
+            for start in range(0, len(self.validation), size):
+                batch = self._prepare_inputs(self.data_collator(self.validation[start : start + size]))
+                split.add(self._losses(self.model, batch), batch["kinds"])
+        logs = {f"{loss_log.VALIDATION}{name}": value for name, value in split.drain().items()}
+        self.log(logs)
+        self._seconds["validation"] += time.perf_counter() - started
+        return logs
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """Train, and take the time."""
+        started = time.perf_counter()
+        result = super().train(*args, **kwargs)
+        self._seconds["training"] = time.perf_counter() - started - self._seconds["validation"]
+        return result
+
+    def figures(self) -> dict[str, Any]:
+        """Figures for metrics.json; tokens are prompt and response, without soft prompt and padding."""
+        return {
+            "steps": self.state.global_step,
+            "training_seconds": round(self._seconds["training"], 3),
+            "validation_seconds": round(self._seconds["validation"], 3),
+            "tokens_per_second": round(self._tokens / self._seconds["training"], 1),
+            "trainable_parameters": sum(p.numel() for p in self.model.parameters() if p.requires_grad),
+        }
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """Not counted: transformers walks all parameters for it at every batch."""
+        return 0
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        checkpoints.save_adapter(self.model, output_dir or self.args.output_dir)
+
+    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
+        with checkpoints.writing(self.args.output_dir, self.state.global_step) as partial:
+            self._checkpoint_folder = str(partial)
+            super()._save_checkpoint(model, trial)
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return getattr(self, "_checkpoint_folder", self.args.output_dir)

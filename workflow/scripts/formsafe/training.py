@@ -1,0 +1,266 @@
+"""The two stages of training; SFT is stage 2 without a soft prompt (paper, sections 2.1 and 3)."""
+
+import hashlib
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from peft import LoraConfig, PeftModel, TaskType, get_peft_model
+from transformers import PreTrainedModel, PrinterCallback, TrainingArguments, set_seed
+
+from formsafe import checkpoints, examples, loss_log, memory, varlen_attention
+from formsafe.collation import Collator
+from formsafe.errors import FormsafeError
+from formsafe.files import read_json, write_json
+from formsafe.models import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    end_of_turn_ids,
+    load_model,
+    load_soft_prompt,
+    load_tokenizer,
+    resolve,
+)
+from formsafe.pace import Pace
+from formsafe.provenance import stage_record
+from formsafe.settings.models import ModelSettings
+from formsafe.settings.training import AdapterSettings, Optimisation, SoftPromptSettings, TrainingSettings
+from formsafe.soft_prompts import add_soft_prompt
+from formsafe.trainer import SplitLossTrainer
+
+LOSS, VALIDATION_LOSS, METRICS = "loss.csv", "validation.csv", "metrics.json"
+# Attention that keeps the examples of one flattened row apart.
+_FLAT_ATTENTION = {varlen_attention.NAME, "flash_attention_2"}
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What both stages take: the model's manifest, its settings, the data, and where the results go."""
+
+    manifest: str | Path
+    model: ModelSettings
+    train: str | Path
+    validation: str | Path
+    folder: str | Path
+    training: TrainingSettings
+    seed: int
+    system_prompt: str | None = None
+    gpu_memory_gb: int | Literal["auto"] = "auto"
+    code: str = ""
+
+
+def tune_soft_prompt(inputs: Inputs, settings: SoftPromptSettings) -> None:
+    """Stage 1: tune a soft prompt on the frozen model; write a PEFT directory, loss tables and metrics.
+
+    Raises:
+        FormsafeError: for whatever the user can put right (data, model, memory, device), or when stopped by a signal.
+    """
+    started = time.time()
+    model = _load(inputs)
+    tuned = add_soft_prompt(model, settings, inputs.seed)
+    _train(inputs, settings, settings.learning_rate, tuned, None, started)
+
+
+def train_adapter(
+    inputs: Inputs, settings: AdapterSettings, learning_rate: float, soft_prompt: str | Path | None = None
+) -> None:
+    """SFT, or stage 2 of ProMoT where `soft_prompt` is the folder of stage 1; writes what stage 1 writes.
+
+    The frozen p* stands before every input in training and is no part of what is saved.
+
+    Raises:
+        FormsafeError: as `tune_soft_prompt`, and for a soft prompt of another model.
+    """
+    started = time.time()
+    model = _load(inputs)
+    prompt = None if soft_prompt is None else load_soft_prompt(soft_prompt, model)
+    config = LoraConfig(
+        task_type=TaskType.CAUSAL_LM,
+        r=settings.lora.r,
+        lora_alpha=settings.lora.alpha,
+        lora_dropout=settings.lora.dropout,
+        target_modules=settings.lora.target_modules,
+    )
+    set_seed(inputs.seed)
+    adapted = get_peft_model(model, config)
+    assert isinstance(adapted, PeftModel)
+    _train(inputs, settings, learning_rate, adapted, prompt, started)
+
+
+def _load(inputs: Inputs) -> PreTrainedModel:
+    torch.set_num_threads(inputs.training.threads)
+    placement = resolve(inputs.model, "training", inputs.gpu_memory_gb)
+    return load_model(read_json(inputs.manifest)["path"], placement)
+
+
+def _train(
+    inputs: Inputs,
+    settings: Optimisation,
+    learning_rate: float,
+    model: PeftModel,
+    prompt: torch.Tensor | None,
+    started: float,
+) -> None:
+    base = model.get_base_model()
+    virtual = model.active_peft_config.num_virtual_tokens if model.active_peft_config.is_prompt_learning else 0
+    virtual = virtual if prompt is None else len(prompt)
+    data, validation = _tokenised(inputs, base, virtual)
+    plan = _memory_plan(inputs, settings, base, max(len(example.ids) for example in data.rows) + virtual)
+    job = _identity(inputs, settings, learning_rate, prompt)
+    scratch = checkpoints.open_scratch(inputs.folder, job)
+    resume = checkpoints.latest(scratch)
+    arguments = _arguments(inputs, settings, learning_rate, plan, base, scratch, resume)
+    collator = Collator(base.config._attn_implementation in _FLAT_ATTENTION, virtual)
+    trainer = SplitLossTrainer(model, arguments, collator, data, validation, prompt)
+    pace = Pace(inputs.training.validation_interval, inputs.training.checkpoint_minutes)
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(pace)
+    _run(trainer, pace, resume)
+    _write(inputs, model, trainer, scratch)
+    own = {
+        **data.figures(),
+        **trainer.figures(),
+        "micro_batch_size": plan.micro_batch_size,
+        "padding_free": collator.flat,
+    }
+    write_json(Path(inputs.folder) / METRICS, own | stage_record(started, inputs.code, inputs.seed))
+    shutil.rmtree(scratch)
+
+
+def _tokenised(inputs: Inputs, model: PreTrainedModel, virtual: int) -> tuple[examples.Examples, examples.Examples]:
+    tokenizer = load_tokenizer(model.name_or_path)
+    context = getattr(model.config.get_text_config(), "max_position_embeddings", None) or inputs.training.max_length
+    stops = end_of_turn_ids(tokenizer, model)
+    length = min(inputs.training.max_length, context - virtual)
+    train, validation = (
+        examples.tokenise(
+            path,
+            tokenizer,
+            stops,
+            max_length=length,
+            tolerance=inputs.training.truncation_tolerance,
+            system=inputs.system_prompt,
+        )
+        for path in (inputs.train, inputs.validation)
+    )
+    return train, validation
+
+
+def _memory_plan(inputs: Inputs, settings: Optimisation, model: PreTrainedModel, longest: int) -> memory.MemoryPlan:
+    """The memory plan, with what the user has set himself."""
+    wanted = inputs.training
+    plan = memory.plan(
+        inputs.gpu_memory_gb,
+        inputs.model.parameters,
+        device="cuda" if model.device.type == "cuda" else "cpu",
+        batch_size=settings.batch_size,
+        tokens_per_example=longest,
+    )
+    micro = plan.micro_batch_size if wanted.micro_batch_size == "auto" else wanted.micro_batch_size
+    if micro < 1 or settings.batch_size % micro:
+        raise FormsafeError(
+            f"training.micro_batch_size {micro} does not divide batch_size {settings.batch_size}: choose a divisor, "
+            "so that every optimiser step sees whole batches, or auto."
+        )
+    checkpointing = (
+        plan.gradient_checkpointing if wanted.gradient_checkpointing == "auto" else wanted.gradient_checkpointing
+    )
+    return memory.MemoryPlan(micro, checkpointing, plan.inference_quantisation, plan.token_budget)
+
+
+def _arguments(
+    inputs: Inputs,
+    settings: Optimisation,
+    learning_rate: float,
+    plan: memory.MemoryPlan,
+    model: PreTrainedModel,
+    scratch: Path,
+    resume: Path | None,
+) -> TrainingArguments:
+    cuda = model.device.type == "cuda"
+    arguments = TrainingArguments(
+        output_dir=str(scratch),
+        per_device_train_batch_size=plan.micro_batch_size,
+        per_device_eval_batch_size=plan.micro_batch_size,
+        gradient_accumulation_steps=settings.batch_size * settings.gradient_accumulation // plan.micro_batch_size,
+        num_train_epochs=settings.epochs,
+        learning_rate=learning_rate,
+        lr_scheduler_type=settings.scheduler,
+        warmup_steps=settings.warmup_steps,
+        optim=settings.optimiser,
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        activation_checkpointing=plan.gradient_checkpointing,
+        activation_checkpointing_kwargs={"use_reentrant": False},
+        bf16=cuda and model.dtype == torch.bfloat16,
+        seed=inputs.seed,
+        data_seed=inputs.seed,
+        use_cpu=not cuda,
+        dataloader_pin_memory=cuda,
+        remove_unused_columns=False,
+        eval_on_start=resume is None,
+        eval_strategy="no",
+        save_strategy="no",
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        report_to="none",
+        disable_tqdm=True,
+    )
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # never DataParallel, however many GPUs are in sight
+    return arguments
+
+
+def _run(trainer: SplitLossTrainer, pace: Pace, resume: Path | None) -> None:
+    if resume is not None:
+        print(f"continuing from step {resume.name.partition('-')[2]} ({resume})")
+    try:
+        with pace.listening():
+            trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
+    except (torch.OutOfMemoryError, RuntimeError) as error:
+        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
+        raise FormsafeError(
+            "Out of memory in training. Set training.micro_batch_size to a smaller divisor of the batch size (1 is the "
+            "least; the effective batch stays the same), training.gradient_checkpointing to true, a smaller "
+            "gpu_memory_gb for a tighter plan, or quantisation nf4. Checkpoints are kept."
+        ) from error
+    if trainer.state.global_step < trainer.state.max_steps:
+        cause = "stopped" if pace.caught is None else f"stopped by {pace.caught.name}"
+        raise FormsafeError(
+            f"Training was {cause} at step {trainer.state.global_step} of {trainer.state.max_steps}; its checkpoint is "
+            "kept. Run again to continue from there."
+        )
+
+
+def _write(inputs: Inputs, model: PeftModel, trainer: SplitLossTrainer, scratch: Path) -> None:
+    """Put the results in place; metrics.json, on which later stages depend, comes last and elsewhere."""
+    folder = Path(inputs.folder)
+    checkpoints.save_adapter(model, scratch / "adapter")
+    for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
+        os.replace(scratch / "adapter" / name, folder / name)
+    loss_log.write_tables(trainer.state.log_history, folder / LOSS, folder / VALIDATION_LOSS)
+
+
+def _identity(
+    inputs: Inputs, settings: Optimisation, learning_rate: float, prompt: torch.Tensor | None
+) -> dict[str, Any]:
+    """All that the result depends on."""
+    return {
+        "code": inputs.code,
+        "seed": inputs.seed,
+        "model": read_json(inputs.manifest),
+        "settings": [settings.model_dump(), inputs.training.model_dump(), inputs.model.model_dump()],
+        "learning_rate": learning_rate,
+        "system_prompt": inputs.system_prompt,
+        "data": [_digest(Path(path).read_bytes()) for path in (inputs.train, inputs.validation)],
+        "soft_prompt": None if prompt is None else _digest(prompt.cpu().numpy().tobytes()),
+        "torch": torch.__version__,
+    }
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
