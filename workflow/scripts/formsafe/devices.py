@@ -1,0 +1,68 @@
+"""A GPU of its own for every job on a machine without a scheduler.
+
+Slurm sets CUDA_VISIBLE_DEVICES; on one machine with several cards nobody does, and all jobs would share the first. So
+a job claims a free card by a lock that the kernel releases when the process ends, however it ends.
+"""
+
+import fcntl
+import os
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO
+
+VARIABLE = "CUDA_VISIBLE_DEVICES"
+_PROC = Path("/proc/driver/nvidia/gpus")
+_held: list[IO[str]] = []  # open for as long as the process lives
+
+
+def claim_device(device: str, poll_seconds: float = 2.0) -> str | None:
+    """Point this process at one free GPU, waiting until there is one; call it before CUDA starts.
+
+    Args:
+        device: a model's `device` setting; `cpu` claims nothing.
+        poll_seconds: time between tries while all cards are taken.
+
+    Returns:
+        The identifier claimed, or None where nothing is to claim: a scheduler chose already, or fewer than two cards.
+    """
+    cards = installed_cards()
+    if device == "cpu" or VARIABLE in os.environ or len(cards) < 2:
+        return None
+    folder = Path(tempfile.gettempdir()) / f"formsafe-gpus-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    claimed = first_free(cards, folder)
+    if claimed is None:
+        print(f"All {len(cards)} GPUs are taken by other jobs; waiting for one.", flush=True)
+    while claimed is None:
+        time.sleep(poll_seconds)
+        claimed = first_free(cards, folder)
+    os.environ[VARIABLE] = claimed
+    print(f"This job computes on GPU {claimed}.", flush=True)
+    return claimed
+
+
+def first_free(cards: Iterable[str], folder: Path) -> str | None:
+    """Lock and return the first of `cards` that no living process holds, or None."""
+    for card in cards:
+        lock = open(folder / f"{card}.lock", "w")  # noqa: SIM115 (open for as long as the process lives)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.close()
+            continue
+        _held.append(lock)
+        return card
+    return None
+
+
+def installed_cards(listing: Path = _PROC) -> list[str]:
+    """The identifiers (GPU-...) of this machine's NVIDIA cards, in the order of the bus, without loading CUDA."""
+    found = []
+    for information in sorted(listing.glob("*/information")):
+        for line in information.read_text().splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "GPU UUID":
+                found.append(value.strip())
+    return found
