@@ -1,0 +1,113 @@
+"""The stage that answers a run's prompts."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from formsafe.files import read_json, read_jsonl, write_json, write_jsonl
+from formsafe.journal import Journal, digest
+from formsafe.provenance import stage_record
+from formsafe.replies import Engine, Prompt, Reply, ask
+from formsafe.settings.generation import GenerationSettings
+from formsafe.settings.models import ModelSettings
+
+JOURNAL = ".answers.journal.jsonl"
+
+
+def answer_prompts(
+    model_manifest: str | Path,
+    prompts: Mapping[str, str | Path],
+    answers: Mapping[str, str | Path],
+    metrics: str | Path,
+    *,
+    model: ModelSettings,
+    generation: GenerationSettings,
+    system_prompt: str | None,
+    gpu_memory_gb: Any,
+    code: str,
+    adapter: str | Path | None = None,
+    soft_prompt: str | Path | None = None,
+) -> None:
+    """Answer each set of prompts (name to JSONL of `id` and `prompt`) into the file of the same name.
+
+    Args:
+        model_manifest: JSON with the model's `path`.
+        prompts: file of prompts a set.
+        answers: file of answers to write a set.
+        metrics: JSON with the stage's figures to write; the journal lies beside it while the stage runs.
+        adapter: `metrics.json` in the folder of the run's adapter.
+        soft_prompt: `metrics.json` in the folder of a soft prompt that stays at inference.
+    """
+    started = time.time()
+    manifest = read_json(model_manifest)
+    sets = {name: read_prompts(path, system_prompt) for name, path in prompts.items()}
+    engine = make_engine(manifest, model, generation, gpu_memory_gb, adapter, soft_prompt)
+    header = {
+        "model": manifest,
+        "adapter": None if adapter is None else digest([read_json(adapter)]),
+        "soft_prompt": None if soft_prompt is None else digest([read_json(soft_prompt)]),
+        "prompts": {name: prompts_digest(found) for name, found in sets.items()},
+        "settings": generation.model_dump(),
+        "engine": engine.describe(),
+        "code": code,
+    }
+    journal = Journal(Path(metrics).parent / JOURNAL, header)
+    replies = {name: ask(engine, found, generation, journal, name) for name, found in sets.items()}
+    for name, found in sets.items():
+        write_jsonl(answers[name], map(answer_record, found, replies[name]))
+    figures = generation_figures(journal, [reply for found in replies.values() for reply in found])
+    write_json(metrics, figures | engine.describe() | stage_record(started, code, generation.seed))
+    journal.remove()
+
+
+def make_engine(
+    manifest: dict[str, Any],
+    model: ModelSettings,
+    generation: GenerationSettings,
+    gpu_memory_gb: Any,
+    adapter: str | Path | None = None,
+    soft_prompt: str | Path | None = None,
+    watch_digits: bool = False,
+) -> Engine:
+    """The engine that the settings ask for: a server, or the model in this process."""
+    from formsafe.generation import load_engine
+
+    folders = [None if path is None else Path(path).parent for path in (adapter, soft_prompt)]
+    return load_engine(manifest["path"], model, generation, gpu_memory_gb, *folders, watch_digits)
+
+
+def read_prompts(path: str | Path, system: str | None = None) -> list[Prompt]:
+    """Read a file of prompts (`id`, `prompt`)."""
+    return [Prompt(row["id"], row["prompt"], system) for row in read_jsonl(path)]
+
+
+def prompts_digest(prompts: list[Prompt]) -> str:
+    """SHA-256 over ids and texts."""
+    return digest((prompt.id, prompt.text, prompt.system) for prompt in prompts)
+
+
+def answer_record(prompt: Prompt, reply: Reply) -> dict[str, Any]:
+    """One line of answers.jsonl. Seconds stand in the metrics: here they would differ after every kill."""
+    return {
+        "id": prompt.id,
+        "prompt_sha256": prompt.sha256,
+        "answer": reply.text,
+        "tokens": reply.tokens,
+        "finish_reason": reply.finish_reason,
+    }
+
+
+def generation_figures(journal: Journal, replies: list[Reply]) -> dict[str, Any]:
+    """What the stage did: replies, tokens, speed, batches with their seconds, share cut off at the limit."""
+    tokens = sum(reply.tokens or 0 for reply in replies)
+    seconds = sum(batch["seconds"] for batch in journal.batches)
+    return {
+        "replies": len(replies),
+        "continued": journal.continued,
+        "tokens": tokens,
+        "generation_seconds": round(seconds, 3),
+        "tokens_per_second": round(tokens / seconds, 1) if seconds else None,
+        "cut_off_share": sum(reply.finish_reason == "length" for reply in replies) / max(1, len(replies)),
+        "batches": journal.batches,
+    }

@@ -1,0 +1,39 @@
+"""Which prompts share a batch: planned from their lengths alone, so that a continued job meets the same batches."""
+
+from collections.abc import Sequence
+
+
+def plan_batches(lengths: Sequence[int], new_tokens: int, token_budget: int) -> list[list[int]]:
+    """Sort prompts by length and cut them into batches that fit the budget, longest first (what does not fit shows soon).
+
+    A plan is greedy, so the batches that are left after the first few are the plan of the prompts that are left: a
+    journal of finished batches continues any plan without storing it.
+
+    Args:
+        lengths: tokens of each prompt.
+        new_tokens: most tokens that an answer takes.
+        token_budget: tokens in memory at once, padding and answers included; a batch of one may exceed it.
+
+    Returns:
+        Batches of indices into `lengths`; every index stands in exactly one.
+    """
+    order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
+    batches: list[list[int]] = []
+    start = 0
+    while start < len(order):
+        rows = max(1, token_budget // (lengths[order[start]] + new_tokens))
+        batches.append(order[start : start + rows])
+        start += rows
+    return batches
+
+
+def common_prefix(rows: Sequence[Sequence[int]]) -> int:
+    """Number of tokens that all rows start with, short of any row's last token (the model needs one to go on from)."""
+    if not rows:
+        return 0
+    first, last = min(rows), max(rows)  # in lexicographic order, what these two share, all share
+    limit = min(len(row) for row in rows) - 1
+    shared = 0
+    while shared < limit and first[shared] == last[shared]:
+        shared += 1
+    return max(shared, 0)

@@ -1,0 +1,192 @@
+"""Answers of a model in this process: planned batches, a journal of finished ones, and less memory when it runs out."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from formsafe import memory
+from formsafe.batches import common_prefix, plan_batches
+from formsafe.chat import render_prompt
+from formsafe.decoding import DigitWatch, Generated, decode
+from formsafe.errors import FormsafeError
+from formsafe.journal import Journal
+from formsafe.models import end_of_turn_ids, load_adapter, load_model, load_soft_prompt, load_tokenizer, resolve
+from formsafe.prefix import SharedPrefix
+from formsafe.replies import Prompt, Reply
+from formsafe.sampling import Sampler
+from formsafe.settings.generation import Decoding, GenerationSettings
+from formsafe.settings.models import ModelSettings
+
+# A shorter prefix is computed anew with each prompt: copying its cache would save nothing.
+SHORTEST_PREFIX = 32
+
+
+class LocalEngine:
+    """A model of transformers in this process.
+
+    Args:
+        tokenizer: the model's tokenizer.
+        model: the model, its adapter included, in evaluation mode.
+        token_budget: tokens (prompts, answers and padding) in memory at once.
+        soft_prompt: vectors `[virtual tokens, width]` that stand before every prompt, as in training.
+        watch_digits: note the probabilities of the digits 1 to 5.
+        share_prefix: compute what all prompts start with only once.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerFast,
+        model: PreTrainedModel,
+        token_budget: int,
+        soft_prompt: torch.Tensor | None = None,
+        watch_digits: bool = False,
+        share_prefix: bool = True,
+    ) -> None:
+        self.tokenizer, self.model = tokenizer, model
+        self.token_budget = token_budget
+        self.soft_prompt = soft_prompt
+        self.share_prefix = share_prefix and soft_prompt is None
+        self.stop_ids = end_of_turn_ids(tokenizer, model)
+        self.watch = DigitWatch(digit_spellings(tokenizer)) if watch_digits else None
+
+    def describe(self) -> dict[str, Any]:
+        """What determines the replies besides prompts and settings."""
+        return {"token_budget": self.token_budget, "dtype": str(self.model.dtype)}
+
+    def complete(self, prompts: list[Prompt], decoding: Decoding, journal: Journal, section: str) -> None:
+        """Answer what the journal's section lacks, batch by batch; when memory runs out, halve the budget and go on.
+
+        Raises:
+            FormsafeError: when a single prompt does not fit into memory.
+        """
+        rows = [render_prompt(self.tokenizer, prompt.text, prompt.system) for prompt in prompts]
+        prefix = self._prefix(rows)
+        done = journal.replies(section)
+        progress = tqdm(total=len(prompts), initial=len(done), desc=section, unit="prompt", mininterval=5)
+        while left := [index for index, prompt in enumerate(prompts) if prompt.id not in done]:
+            budget = journal.note(section).get("token_budget", self.token_budget)
+            lengths = [len(rows[index]) + self._soft_length() for index in left]
+            batches = plan_batches(lengths, decoding.max_new_tokens, budget)
+            for batch in ([left[place] for place in batch] for batch in batches):
+                started = time.perf_counter()
+                results = self._try_batch([rows[index] for index in batch], decoding, prefix)
+                if results is None:
+                    self._halve(budget, [prompts[index].id for index in batch], journal, section)
+                    break
+                replies = {
+                    prompts[index].id: self._reply(result).record()
+                    for index, result in zip(batch, results, strict=True)
+                }
+                tokens = sum(len(result.ids) for result in results)
+                journal.add(section, replies, tokens=tokens, seconds=round(time.perf_counter() - started, 4))
+                progress.update(len(batch))
+                progress.set_postfix_str(f"{tokens / (time.perf_counter() - started):.0f} tokens/s")
+        progress.close()
+
+    def _halve(self, budget: int, ids: list[str], journal: Journal, section: str) -> None:
+        if len(ids) == 1:
+            raise FormsafeError(
+                f"The GPU has no room for prompt {ids[0]} on its own. Lower max_new_tokens, set inference_quantisation "
+                "to nf4, or use a GPU with more memory; what is finished is kept."
+            )
+        print(f"Out of GPU memory with {len(ids)} prompts: the token budget falls from {budget} to {budget // 2}.")
+        journal.add_note(section, token_budget=budget // 2)
+
+    def _try_batch(
+        self, rows: list[list[int]], decoding: Decoding, prefix: SharedPrefix | None
+    ) -> list[Generated] | None:
+        try:
+            return self.generate(rows, decoding, prefix)
+        except torch.OutOfMemoryError:
+            pass
+        torch.cuda.empty_cache()  # outside the handler: the exception holds on to the batch's tensors
+        return None
+
+    def generate(self, rows: list[list[int]], decoding: Decoding, prefix: SharedPrefix | None) -> list[Generated]:
+        """Answer one batch of token rows."""
+        rests = rows if prefix is None else [prefix.rest(row) for row in rows]
+        ids, mask = pad_left(rests, self.model.device)
+        inputs = {"input_ids": ids}
+        cache = None
+        if prefix is not None:
+            mask = torch.cat([mask.new_ones(len(rows), len(prefix)), mask], dim=1)
+            cache = prefix.cache(len(rows))
+        if self.soft_prompt is not None:
+            inputs, mask = self._with_soft_prompt(ids, mask)
+        return decode(self.model, inputs, mask, self.stop_ids, Sampler(decoding, rows), cache, self.watch)
+
+    def _with_soft_prompt(
+        self, ids: torch.Tensor, mask: torch.Tensor
+    ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        """Embeddings of `pads|soft prompt|text`: the pads stay outermost, so that positions are those of training."""
+        assert self.soft_prompt is not None
+        text = self.model.get_input_embeddings()(ids)
+        count, width = len(self.soft_prompt), ids.shape[1]
+        embeds = text.new_zeros(len(ids), count + width, text.shape[2])
+        longer = mask.new_zeros(len(ids), count + width)
+        for row, pads in enumerate((width - mask.sum(1)).tolist()):
+            embeds[row, pads : pads + count] = self.soft_prompt.to(text.dtype)
+            embeds[row, pads + count :] = text[row, pads:]
+            longer[row, pads:] = 1
+        return {"inputs_embeds": embeds}, longer
+
+    def _prefix(self, rows: list[list[int]]) -> SharedPrefix | None:
+        shared = common_prefix(rows) if self.share_prefix and len(rows) > 1 else 0
+        return SharedPrefix(self.model, rows[0][:shared]) if shared >= SHORTEST_PREFIX else None
+
+    def _soft_length(self) -> int:
+        return 0 if self.soft_prompt is None else len(self.soft_prompt)
+
+    def _reply(self, result: Generated) -> Reply:
+        digits = tuple((len(self._text(result.ids[: at + 1])), tuple(chances)) for at, chances in result.digits)
+        reason = "stop" if result.stopped else "length"
+        return Reply(self._text(result.ids), len(result.ids), reason, digits)
+
+    def _text(self, ids: list[int]) -> str:
+        text = self.tokenizer.decode(ids, skip_special_tokens=True)
+        assert isinstance(text, str)
+        return text
+
+
+def load_engine(
+    directory: str | Path,
+    model: ModelSettings,
+    generation: GenerationSettings,
+    gpu_memory_gb: Any,
+    adapter: str | Path | None = None,
+    soft_prompt: str | Path | None = None,
+    watch_digits: bool = False,
+) -> LocalEngine:
+    """Load a model, with the adapter and the soft prompt in these folders, to answer in this process."""
+    torch.set_num_threads(generation.threads)
+    placement = resolve(model, "inference", gpu_memory_gb)
+    loaded = load_model(directory, placement)
+    vectors = None if soft_prompt is None else load_soft_prompt(soft_prompt, loaded)
+    if adapter is not None:
+        loaded = load_adapter(loaded, adapter).get_base_model()
+    budget = generation.token_budget
+    if budget == "auto":
+        budget = memory.plan(gpu_memory_gb, model.parameters, device=placement.device).token_budget
+    return LocalEngine(load_tokenizer(directory), loaded, budget, vectors, watch_digits)
+
+
+def pad_left(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids and mask, each `[rows, longest]`, with the pads (any id, masked) on the left."""
+    width = max(len(row) for row in rows)
+    ids = torch.tensor([[0] * (width - len(row)) + list(row) for row in rows], device=device)
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=device)
+    return ids, mask
+
+
+def digit_spellings(tokenizer: PreTrainedTokenizerFast) -> list[list[int]]:
+    """Token ids of each of the digits 1 to 5, alone or after a space, as the vocabulary spells them."""
+    vocabulary = tokenizer.get_vocab()
+    return [
+        sorted({vocabulary[spelling] for spelling in (digit, "Ġ" + digit, "▁" + digit) if spelling in vocabulary})
+        for digit in "12345"
+    ]

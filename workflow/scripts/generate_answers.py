@@ -1,0 +1,22 @@
+"""Answer a run's harmful and task prompts."""
+
+from formsafe.logs import logging_to
+
+with logging_to(snakemake.log[0]):
+    from formsafe.answers import answer_prompts
+    from formsafe.settings.generation import GenerationSettings
+    from formsafe.settings.models import ModelSettings
+
+    answer_prompts(
+        snakemake.input.model,
+        {"harmful": snakemake.input.harmful, "task": snakemake.input.task},
+        {"harmful": snakemake.output.harmful, "task": snakemake.output.task},
+        snakemake.output.metrics,
+        model=ModelSettings(**snakemake.params.model),
+        generation=GenerationSettings(**snakemake.params.generation),
+        system_prompt=snakemake.params.system_prompt,
+        gpu_memory_gb=snakemake.params.gpu_memory_gb,
+        code=snakemake.params.code,
+        adapter=next(iter(snakemake.input.adapter), None),
+        soft_prompt=next(iter(snakemake.input.soft_prompt), None),
+    )
