@@ -1,0 +1,9 @@
+"""Make sure that the sentence encoder is on this machine, and write down where it lies and which files it has."""
+
+from formsafe.logs import logging_to
+
+with logging_to(snakemake.log[0]):
+    from formsafe.hub import fetch_encoder
+
+    encoder = snakemake.params.encoder
+    fetch_encoder(encoder["hub"], encoder["path"], snakemake.params.lock, snakemake.output.manifest)

@@ -1,0 +1,18 @@
+"""Fetch one source of harmful prompts from the hub, a URL or local files, and make sure that it is the one meant."""
+
+from formsafe.logs import logging_to
+
+with logging_to(snakemake.log[0]):
+    from formsafe.fetch import ExpectedPrompts, fetch_harmful
+    from formsafe.settings.data import DataSource
+
+    harmful = dict(snakemake.params.harmful)
+    fetch_harmful(
+        name=snakemake.params.name,
+        source=DataSource(**harmful.pop("source")),
+        licence=harmful.pop("licence"),
+        expected=ExpectedPrompts(**harmful),
+        lock=snakemake.params.lock,
+        raw=snakemake.output.raw,
+        manifest=snakemake.output.manifest,
+    )

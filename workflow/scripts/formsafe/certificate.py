@@ -1,0 +1,143 @@
+"""Rendering with proof: every format carries the same sentences, and nothing of them is lost on the way."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from formsafe.errors import FormsafeError
+from formsafe.files import read_json, read_jsonl, write_json, write_jsonl
+from formsafe.formats import Format, FormatError, Rendered, get_format
+from formsafe.texts import sha256
+
+Record = dict[str, Any]
+
+
+def render_format(name: str, corpus: Mapping[str, Path], outputs: Mapping[str, Path], certificate: Path) -> Record:
+    """Write every split in one format as training data, with its certificate.
+
+    Args:
+        name: the format.
+        corpus: corpus files by split.
+        outputs: training data by split: `{id, messages, spans}`.
+        certificate: where counts and digests go.
+
+    Returns:
+        What `certificate` holds: by split, examples, sentences, characters by kind, and digests of ids and content.
+
+    Raises:
+        FormsafeError: an example does not survive the way there and back; names the first ones by id.
+    """
+    format_ = get_format(name)
+    splits = {}
+    for split, path in corpus.items():
+        examples = read_jsonl(path)
+        rendered = [_rendered(format_, example) for example in examples]
+        mismatches = [
+            f"{example['id']} ({fault})"
+            for example, text in zip(examples, rendered, strict=True)
+            if (fault := mismatch(format_, example["sentences"], text)) is not None
+        ]
+        if mismatches:
+            raise FormsafeError(
+                f"{len(mismatches):,} of {len(examples):,} examples of the {split} split do not survive the format "
+                f"{name}: {', '.join(mismatches[:5])}. This is a fault of the format's code, see formats.py."
+            )
+        records = [_training_record(example, text) for example, text in zip(examples, rendered, strict=True)]
+        write_jsonl(outputs[split], records)
+        splits[split] = _counts(format_, examples, rendered)
+    result = {"format": name, "mismatches": 0, "splits": splits}
+    write_json(certificate, result)
+    return result
+
+
+def mismatch(format_: Format, sentences: Sequence[str], rendered: Rendered) -> str | None:
+    """What is lost between `sentences` and `rendered`; None if nothing is.
+
+    Held against the sentences: what parsing gives back, and the decoded content spans. The spans must also cover the
+    text exactly and in order.
+    """
+    try:
+        if format_.parse(rendered.text) != list(sentences):
+            return "parsing gives other sentences"
+    except FormatError as error:
+        return str(error)
+    end = 0
+    for start, stop, _ in rendered.spans:
+        if start != end or stop <= start:
+            return "the spans leave a gap or overlap"
+        end = stop
+    if end != len(rendered.text):
+        return "the spans do not reach the end"
+    if content(format_, rendered) != "".join(sentences):
+        return "the content spans hold other characters"
+    return None
+
+
+def content(format_: Format, rendered: Rendered) -> str:
+    """All content characters of a rendered text, escape sequences resolved: equal in all formats."""
+    return "".join(
+        format_.decode(rendered.text[start:stop]) for start, stop, kind in rendered.spans if kind == "content"
+    )
+
+
+def certify_formats(certificates: Sequence[Path], output: Path) -> Record:
+    """Check that all formats carry the same examples with the same content, and say so in one file.
+
+    Raises:
+        FormsafeError: two formats differ in ids, sentences or content characters.
+    """
+    found = {record["format"]: record for record in map(read_json, certificates)}
+    first, *others = found
+    for split, reference in found[first]["splits"].items():
+        for name in others:
+            for key in ("examples", "sentences", "content_characters", "ids_digest", "content_digest"):
+                if found[name]["splits"][split][key] != reference[key]:
+                    raise FormsafeError(
+                        f"The formats {first} and {name} do not carry the same content: {key} of the {split} split is "
+                        f"{reference[key]} and {found[name]['splits'][split][key]}. "
+                        "Delete the folders of both formats and run again."
+                    )
+    shared = {
+        split: {
+            key: value
+            for key, value in counts.items()
+            if key not in ("format_characters", "content_characters_written")
+        }
+        for split, counts in found[first]["splits"].items()
+    }
+    overhead = {
+        name: {split: counts["format_characters"] for split, counts in record["splits"].items()}
+        for name, record in found.items()
+    }
+    result = {"formats": list(found), "mismatches": 0, "splits": shared, "format_characters": overhead}
+    write_json(output, result)
+    return result
+
+
+def _rendered(format_: Format, example: Record) -> Rendered:
+    try:
+        return format_.render(example["sentences"])
+    except FormatError as error:
+        raise FormsafeError(f"{example['id']} cannot be written as {format_.name}: {error}") from error
+
+
+def _training_record(example: Record, rendered: Rendered) -> Record:
+    messages = [
+        {"role": "user", "content": example["instruction"]},
+        {"role": "assistant", "content": rendered.text},
+    ]
+    return {"id": example["id"], "messages": messages, "spans": [list(span) for span in rendered.spans]}
+
+
+def _counts(format_: Format, examples: list[Record], rendered: list[Rendered]) -> Record:
+    contents = [content(format_, text) for text in rendered]
+    written = sum(stop - start for text in rendered for start, stop, kind in text.spans if kind == "content")
+    return {
+        "examples": len(examples),
+        "sentences": sum(len(example["sentences"]) for example in examples),
+        "content_characters": sum(map(len, contents)),
+        "content_characters_written": written,
+        "format_characters": sum(len(text.text) for text in rendered) - written,
+        "ids_digest": sha256("\n".join(example["id"] for example in examples)),
+        "content_digest": sha256("\n".join(contents)),
+    }

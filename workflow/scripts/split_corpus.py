@@ -1,0 +1,16 @@
+"""Draw training, validation and test examples from the raw corpus and split them into sentences."""
+
+from formsafe.logs import logging_to
+
+with logging_to(snakemake.log[0]):
+    from formsafe.corpus import split_corpus
+    from formsafe.settings.data import Splits
+
+    corpus = snakemake.params.corpus
+    split_corpus(
+        raw=snakemake.input.raw,
+        splits=Splits(**corpus["splits"]),
+        seed=corpus["seed"],
+        instruction=corpus["instruction"],
+        outputs=dict(snakemake.output.items()),
+    )
