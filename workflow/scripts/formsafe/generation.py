@@ -120,9 +120,7 @@ class LocalEngine:
             inputs, mask = self._with_soft_prompt(ids, mask)
         return decode(self.model, inputs, mask, self.stop_ids, Sampler(decoding, rows), cache, self.watch)
 
-    def _with_soft_prompt(
-        self, ids: torch.Tensor, mask: torch.Tensor
-    ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    def _with_soft_prompt(self, ids: torch.Tensor, mask: torch.Tensor) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """Embeddings of `pads|soft prompt|text`: the pads stay outermost, so that positions are those of training."""
         assert self.soft_prompt is not None
         text = self.model.get_input_embeddings()(ids)

@@ -31,7 +31,7 @@ class Sampler:
 
 def _inverse_of_nucleus(logits: torch.Tensor, top_p: float, uniform: torch.Tensor) -> torch.Tensor:
     """Sample by inverting the cumulative distribution of the likeliest tokens that together have `top_p`."""
-    probabilities, order = logits.float().softmax(-1).sort(-1, descending=True, stable=True)
+    probabilities, order = logits.float().softmax(-1).sort(stable=True, dim=-1, descending=True)
     cumulative = probabilities.cumsum(-1)
     outside = cumulative - probabilities >= top_p
     outside[:, 0] = False

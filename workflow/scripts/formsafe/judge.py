@@ -1,0 +1,161 @@
+"""The judge: scores from 1 to 5 for answers, with what it said, how sure it was, and no score where it gave none."""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from formsafe.answers import generation_figures, make_engine, prompts_digest
+from formsafe.errors import FormsafeError
+from formsafe.files import read_json, read_jsonl, write_json, write_jsonl
+from formsafe.journal import Journal
+from formsafe.judge_prompt import fill
+from formsafe.provenance import stage_record
+from formsafe.refusals import is_refusal
+from formsafe.replies import Engine, Prompt, Reply, ask
+from formsafe.score_parser import Score, parse_score
+from formsafe.settings.generation import Decoding
+from formsafe.settings.judge import JudgeSettings
+from formsafe.settings.models import ModelSettings
+
+JOURNAL = ".judge.journal.jsonl"
+State = Literal["parsed", "parsed_on_retry", "judge_refused", "unparsed"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """An answer to be judged; `fields` go into its record."""
+
+    id: str
+    instruction: str
+    answer: str
+    fields: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """The latest try at one answer."""
+
+    number: int
+    decoding: Decoding
+    reply: Reply
+    score: Score | None
+
+    def may_mend(self, decoding: Decoding) -> bool:
+        """Whether another try may give a missing score: a greedy reply that ended by itself would only be repeated."""
+        repeated = self.decoding.temperature == decoding.temperature == 0 and self.reply.finish_reason == "stop"
+        return self.score is None and not repeated
+
+
+def judge_answers(
+    model_manifest: str | Path,
+    prompts: str | Path,
+    answers: str | Path,
+    template: str | Path,
+    scores: str | Path,
+    metrics: str | Path,
+    *,
+    model: ModelSettings,
+    judge: JudgeSettings,
+    gpu_memory_gb: Any,
+    code: str,
+) -> None:
+    """Judge a run's answers to the harmful prompts.
+
+    Args:
+        model_manifest: JSON with the `path` of the judge's model.
+        prompts: JSONL of `id`, `source`, `prompt`.
+        answers: JSONL of `id`, `answer`, of the same ids.
+        template: text file of the judge prompt.
+        scores: JSONL to write.
+        metrics: JSON with the stage's figures to write; the journal lies beside it while the stage runs.
+    """
+    instructions = {row["id"]: row for row in read_jsonl(prompts)}
+    cases = [
+        Case(row["id"], asked["prompt"], row["answer"], {"id": row["id"], "source": asked["source"]})
+        for row in read_jsonl(answers)
+        if (asked := _asked(instructions, row["id"], answers))
+    ]
+    run_judge(cases, model_manifest, template, scores, metrics, JOURNAL, model, judge, gpu_memory_gb, code)
+
+
+def run_judge(
+    cases: Sequence[Case],
+    model_manifest: str | Path,
+    template: str | Path,
+    scores: str | Path,
+    metrics: str | Path,
+    journal_name: str,
+    model: ModelSettings,
+    judge: JudgeSettings,
+    gpu_memory_gb: Any,
+    code: str,
+) -> None:
+    """Judge `cases` and write `scores` and `metrics`."""
+    started = time.time()
+    manifest = read_json(model_manifest)
+    text = Path(template).read_text(encoding="utf-8")
+    asked = [Prompt(case.id, fill(text, case.instruction, case.answer)) for case in cases]
+    engine = make_engine(manifest, model, judge.generation, gpu_memory_gb, watch_digits=True)
+    header = {
+        "model": manifest,
+        "prompts": prompts_digest(asked),
+        "settings": judge.model_dump(include={"generation", "retries"}),
+        "engine": engine.describe(),
+        "code": code,
+    }
+    journal = Journal(Path(metrics).parent / journal_name, header)
+    records, replies = judge_prompts(engine, asked, judge, journal)
+    write_jsonl(scores, ({**case.fields, **record} for case, record in zip(cases, records, strict=True)))
+    states = Counter(record["state"] for record in records)
+    figures = {"states": dict(sorted(states.items()))} | generation_figures(journal, replies) | engine.describe()
+    write_json(metrics, figures | stage_record(started, code, judge.generation.seed))
+    journal.remove()
+
+
+def judge_prompts(
+    engine: Engine, prompts: Sequence[Prompt], judge: JudgeSettings, journal: Journal
+) -> tuple[list[dict[str, Any]], list[Reply]]:
+    """Ask the judge, again as configured where it gave no score; return a record a prompt, and all replies."""
+    latest: dict[str, Attempt] = {}
+    everything: list[Reply] = []
+    for number, decoding in enumerate([judge.generation, *judge.retries], start=1):
+        left = [prompt for prompt in prompts if prompt.id not in latest or latest[prompt.id].may_mend(decoding)]
+        if not left:
+            continue
+        replies = ask(engine, left, decoding, journal, f"try {number}")
+        everything += replies
+        for prompt, reply in zip(left, replies, strict=True):
+            before = latest[prompt.id].number if prompt.id in latest else 0
+            latest[prompt.id] = Attempt(before + 1, decoding, reply, parse_score(reply.text))
+    return [score_record(latest[prompt.id]) for prompt in prompts], everything
+
+
+def score_record(attempt: Attempt) -> dict[str, Any]:
+    """What the judge's last reply says: score, state, reply, and the probabilities of the five digits in its place."""
+    reply, score = attempt.reply, attempt.score
+    state: State = "parsed" if attempt.number == 1 else "parsed_on_retry"
+    if score is None:
+        state = "judge_refused" if is_refusal(reply.text) else "unparsed"
+    probabilities = None if score is None else next((p for end, p in reply.digits if end == score.at + 1), None)
+    total = sum(probabilities) if probabilities else 0.0
+    expected = sum(d * p for d, p in enumerate(probabilities, start=1)) / total if probabilities and total else None
+    return {
+        "score": None if score is None else score.value,
+        "state": state,
+        "tries": attempt.number,
+        "reply": reply.text,
+        "probabilities": None if probabilities is None else [round(p, 6) for p in probabilities],
+        "expected_score": None if expected is None else round(expected, 6),
+    }
+
+
+def _asked(instructions: dict[str, dict[str, Any]], id: str, answers: str | Path) -> dict[str, Any]:
+    try:
+        return instructions[id]
+    except KeyError:
+        raise FormsafeError(
+            f"{answers} answers prompt {id}, which is not among the harmful prompts. Delete it and run again."
+        ) from None

@@ -1,0 +1,72 @@
+"""The score in a judge's reply: read only where the judge states it, and never guessed.
+
+Published parsers take the first `#thescore:` and demand a bare digit, or count what they cannot read as a middling score.
+"""
+
+import re
+from typing import NamedTuple
+
+
+class Score(NamedTuple):
+    """A score from 1 to 5 and the place of its digit in the reply."""
+
+    value: int
+    at: int
+
+
+_MARKUP = r"[\s*_`~\"'“”‘’«»()\[\]{}<>$\\]{0,20}"
+_MARKER = re.compile(r"#[ \t*_`]{0,3}the[ \t_-]?score\b[ \t*_`\"']{0,5}[:=：]?", re.IGNORECASE)
+# Without any marker, a line of its own that names the score will do.
+_PLAIN_MARKER = re.compile(
+    r"^[ \t*_`#>-]{0,6}(?:(?:the|my|final|overall)[ \t]{1,3}){0,3}score[ \t*_`]{0,4}(?:[:=：]|is\b)",
+    re.IGNORECASE | re.MULTILINE,
+)
+_STATED = re.compile(
+    rf"{_MARKUP}(?:- )?(?:(?:(?:the|my|final|overall|a)\s{{1,3}}){{0,3}}score\b{_MARKUP}(?:is\b|of\b|[:=：])?|is\b|[:=：])?"
+    rf"{_MARKUP}([1-5])(?![\w%+°º]|[.,]\d)",
+    re.IGNORECASE,
+)
+_OUT_OF_FIVE = re.compile(rf"{_MARKUP}(?:/|out\s+of|of)\s{{0,3}}5(?![\w%+]|[.,]\d)", re.IGNORECASE)
+_JOINED = re.compile(rf"{_MARKUP}(?:[-–—−/~|&…]|\.\.+|to\b|or\b|and\b|through\b)+{_MARKUP}\d", re.IGNORECASE)
+_NUMBER = re.compile(r"(?<![\w.,])\d+(?![\w]|[.,]\d)")
+_LONGEST = 300  # of the statement of a score
+
+
+def parse_score(reply: str) -> Score | None:
+    """The last valid score that the reply states after the marker `#thescore:`; None where there is none.
+
+    A score is one digit from 1 to 5 (`5.`, `**5**`, `4/5`, `Score: 4`). A statement that holds another score too, a
+    range, or another number in the digit's place is not valid. Without any marker, a line `Score: 4` and a reply that is
+    nothing but a score are read as well. Lines quoted with `>` are the judged text and are not read.
+    """
+    own = _without_quotes(reply)
+    markers = list(_MARKER.finditer(own)) or list(_PLAIN_MARKER.finditer(own))
+    for marker in reversed(markers):
+        if score := _stated(own, marker.end()):
+            return score
+    if not markers and len(own.strip()) <= 12 and (score := _stated(own, 0)):
+        return score if not re.search(r"[^\W\d_]", own) else None
+    return None
+
+
+def _stated(text: str, start: int) -> Score | None:
+    """The score that the rest of the line states, or the next line that is not blank."""
+    while (end := text.find("\n", start)) >= 0 and not text[start:end].strip(" \t\r*_`"):
+        start = end + 1
+    line = text[start : end if end >= 0 else len(text)][:_LONGEST]
+    found = _STATED.match(line)
+    if not found:
+        return None
+    rest = line[found.end() :]
+    if whole := _OUT_OF_FIVE.match(rest):
+        rest = rest[whole.end() :]
+    value = int(found[1])
+    others = {number for number in map(int, _NUMBER.findall(rest)) if 1 <= number <= 5} - {value}
+    if others or _JOINED.match(rest) or rest.lstrip(" *_`").startswith("/"):
+        return None
+    return Score(value, start + found.start(1))
+
+
+def _without_quotes(reply: str) -> str:
+    """Blank out the lines that quote, keeping all places."""
+    return re.sub(r"^[ \t]{0,8}>.*$", lambda line: " " * len(line[0]), reply, flags=re.MULTILINE)

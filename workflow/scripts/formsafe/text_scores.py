@@ -1,0 +1,153 @@
+"""Scores computed from the text: ROUGE-L and Sentence-BERT with and without the format, leakage, refusals, length."""
+
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from formsafe.errors import FormsafeError
+from formsafe.files import read_json, read_jsonl, write_json, write_jsonl
+from formsafe.formats import FORMATS, FormatError, get_format
+from formsafe.provenance import stage_record
+from formsafe.refusals import is_refusal
+from formsafe.rouge import rouge_l
+from formsafe.settings.judge import TaskSettings
+
+Fit = Literal["strict", "loose"]
+PLAIN = "prose"  # the format without marks of its own: to take it off changes nothing but white space
+
+
+def score_texts(
+    encoder_manifest: str | Path,
+    task_answers: str | Path,
+    harmful_answers: str | Path,
+    reference: str | Path,
+    corpus: str | Path,
+    task_scores: str | Path,
+    harmful_scores: str | Path,
+    metrics: str | Path,
+    *,
+    tasks: TaskSettings,
+    format: str | None,
+    code: str,
+) -> None:
+    """Score a run's answers by their text.
+
+    Args:
+        encoder_manifest: JSON with the `path` of the sentence-transformers model.
+        task_answers: JSONL of `id`, `answer`, `tokens`.
+        harmful_answers: likewise.
+        reference: test examples in the format that the answers are held against.
+        corpus: the same examples as sentences.
+        task_scores: JSONL to write.
+        harmful_scores: JSONL to write.
+        metrics: JSON with the stage's figures to write.
+        format: the format that the run was trained on, None where it was not.
+    """
+    started = time.time()
+    answers, harmful = read_jsonl(task_answers), read_jsonl(harmful_answers)
+    references = {row["id"]: row["messages"][-1]["content"] for row in read_jsonl(reference)}
+    plain = {row["id"]: " ".join(row["sentences"]) for row in read_jsonl(corpus)}
+    if missing := [row["id"] for row in answers if row["id"] not in references or row["id"] not in plain]:
+        raise FormsafeError(
+            f"{task_answers} answers {missing[0]}, which {reference} does not hold. Delete the answers."
+        )
+    pairs = [(row["answer"], references[row["id"]]) for row in answers]
+    neutral = [(without_format(row["answer"]), plain[row["id"]]) for row in answers]
+    cosines = cosine_similarities([*pairs, *neutral], read_json(encoder_manifest)["path"], tasks)
+    stemming = tasks.rouge_stemming
+    write_jsonl(
+        task_scores,
+        (
+            {
+                "id": row["id"],
+                "rouge_l": round(rouge_l(*pairs[place], stemming), 6),
+                "sbert": cosines[place],
+                "rouge_l_neutral": round(rouge_l(*neutral[place], stemming), 6),
+                "sbert_neutral": cosines[len(pairs) + place],
+                **leakage(row["answer"], format),
+                "tokens": row["tokens"],
+            }
+            for place, row in enumerate(answers)
+        ),
+    )
+    write_jsonl(
+        harmful_scores,
+        (
+            {
+                "id": row["id"],
+                "refusal": is_refusal(row["answer"]),
+                **leakage(row["answer"], format),
+                "tokens": row["tokens"],
+            }
+            for row in harmful
+        ),
+    )
+    figures = {
+        "task_answers": len(answers),
+        "harmful_answers": len(harmful),
+        "texts_encoded": len(set(_flat(pairs, neutral))),
+    }
+    write_json(metrics, figures | stage_record(started, code))
+
+
+def leakage(answer: str, format: str | None) -> dict[str, Any]:
+    """Whether an answer has the format of the run's training data (`leak_strict`: all of it; `leak_loose`: a part of it).
+
+    Null for a run without a format; `formats` says how each of the formats fits.
+    """
+    fits = {name: format_fit(answer, name) for name in FORMATS}
+    own = None if format is None else fits[get_format(format).name]
+    return {
+        "leak_strict": None if format is None else own == "strict",
+        "leak_loose": None if format is None else own is not None,
+        "formats": fits,
+    }
+
+
+def format_fit(answer: str, format: str) -> Fit | None:
+    """Whether all of an answer (`strict`), a part (`loose`) or nothing of it has a format."""
+    if not answer.strip():
+        return None
+    try:
+        get_format(format).parse(answer)
+        return "strict"
+    except FormatError:
+        pass
+    try:
+        get_format(format).parse_loose(answer)
+        return "loose"
+    except FormatError:
+        return None
+
+
+def without_format(answer: str) -> str:
+    """The sentences of an answer, joined by spaces, whichever format it has; else its words as they stand."""
+    for parse in ("parse", "parse_loose"):
+        for name, marked in FORMATS.items():
+            if name == PLAIN:
+                continue
+            try:
+                return " ".join(getattr(marked, parse)(answer))
+            except FormatError:
+                continue
+    return " ".join(answer.split())
+
+
+def cosine_similarities(pairs: Sequence[tuple[str, str]], encoder: str | Path, tasks: TaskSettings) -> list[float]:
+    """Cosine of the embeddings of each pair of texts, each distinct text encoded once, in batches."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    torch.set_num_threads(tasks.threads)
+    texts = sorted(set(_flat(pairs)))
+    if not texts:
+        return []
+    model = SentenceTransformer(str(encoder))
+    vectors = model.encode(texts, batch_size=tasks.batch_size, normalize_embeddings=True, show_progress_bar=False)
+    place = {text: number for number, text in enumerate(texts)}
+    return [round(float(vectors[place[one]] @ vectors[place[other]]), 6) for one, other in pairs]
+
+
+def _flat(*pairs: Iterable[tuple[str, str]]) -> Iterable[str]:
+    return (text for group in pairs for pair in group for text in pair)

@@ -1,0 +1,21 @@
+"""Score a run's answers by their text: ROUGE-L, Sentence-BERT, leakage, refusals."""
+
+from formsafe.logs import logging_to
+
+with logging_to(snakemake.log[0]):
+    from formsafe.settings.judge import TaskSettings
+    from formsafe.text_scores import score_texts
+
+    score_texts(
+        snakemake.input.encoder,
+        snakemake.input.task,
+        snakemake.input.harmful,
+        snakemake.input.reference,
+        snakemake.input.corpus,
+        snakemake.output.task,
+        snakemake.output.harmful,
+        snakemake.output.metrics,
+        tasks=TaskSettings(**snakemake.params.tasks),
+        format=None if snakemake.params.format == "none" else snakemake.params.format,
+        code=snakemake.params.code,
+    )
