@@ -19,6 +19,7 @@ rule describe_run:
         f"{LOGS}/describe_run/{RUN_PATH}.log",
     benchmark:
         f"{BENCHMARKS}/describe_run/{RUN_PATH}.tsv"
+    localrule: True
     conda:
         "../../envs/analyse.yaml"
     threads: 1

@@ -145,6 +145,33 @@ def reference_format(wildcards):
     )
 
 
+def training_resources(model, stage, attempt):
+    """Memory and minutes of one training, growing with the attempt."""
+    parameters = STUDY.models[model].parameters
+    minutes = job_resources.training_minutes(
+        parameters,
+        STUDY.corpus.splits.train,
+        STUDY.training.max_length,
+        stage.epochs,
+        attempt=attempt,
+    )
+    return {"mem_mb": job_resources.memory_mb(parameters, attempt), "runtime": minutes}
+
+
+def answering_resources(model, prompts, new_tokens, attempt):
+    """Memory and minutes of one job that generates, growing with the attempt."""
+    parameters = STUDY.models[model].parameters
+    minutes = job_resources.answering_minutes(
+        parameters, prompts, new_tokens, attempt=attempt
+    )
+    return {"mem_mb": job_resources.memory_mb(parameters, attempt), "runtime": minutes}
+
+
+HARMFUL_COUNT = sum(source.count for source in STUDY.harmful.values())
+# A judge reads far more than it writes: its prompt counts like so many new tokens.
+JUDGE_TOKENS = STUDY.judge.generation.max_new_tokens + 256
+
+
 def audited_runs(model):
     """The runs whose answers the judge format audit draws from."""
     return [

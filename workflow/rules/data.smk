@@ -20,6 +20,7 @@ rule fetch_corpus:
         f"{LOGS}/fetch_corpus.log",
     benchmark:
         f"{BENCHMARKS}/fetch_corpus.tsv"
+    localrule: True
     conda:
         "../../envs/analyse.yaml"
     threads: 1
@@ -44,6 +45,7 @@ rule fetch_harmful:
         LOGS + "/fetch_harmful/{source}.log",
     benchmark:
         BENCHMARKS + "/fetch_harmful/{source}.tsv"
+    localrule: True
     conda:
         "../../envs/analyse.yaml"
     threads: 1
@@ -71,6 +73,7 @@ rule select_harmful:
         f"{LOGS}/select_harmful.log",
     benchmark:
         f"{BENCHMARKS}/select_harmful.tsv"
+    localrule: True
     conda:
         "../../envs/analyse.yaml"
     threads: 1
@@ -102,6 +105,7 @@ rule split_corpus:
         f"{LOGS}/split_corpus.log",
     benchmark:
         f"{BENCHMARKS}/split_corpus.tsv"
+    localrule: True
     conda:
         "../../envs/analyse.yaml"
     threads: 1
@@ -125,6 +129,7 @@ rule render_format:
         LOGS + "/render_format/format={format}.log",
     benchmark:
         BENCHMARKS + "/render_format/format={format}.tsv"
+    localrule: True
     conda:
         "../../envs/analyse.yaml"
     threads: 1
@@ -153,6 +158,7 @@ rule certify_formats:
         f"{LOGS}/certify_formats.log",
     benchmark:
         f"{BENCHMARKS}/certify_formats.tsv"
+    localrule: True
     conda:
         "../../envs/analyse.yaml"
     threads: 1

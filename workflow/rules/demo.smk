@@ -15,6 +15,7 @@ rule write_demo_data:
         "logs/demo_resources/write_demo_data.log",
     benchmark:
         f"{DEMO}/benchmarks/write_demo_data.tsv"
+    localrule: True
     conda:
         "../../envs/analyse.yaml"
     threads: 1
@@ -67,7 +68,7 @@ rule build_demo_encoder:
     benchmark:
         f"{DEMO}/benchmarks/build_demo_encoder.tsv"
     conda:
-        "../../envs/analyse.yaml"
+        "../../envs/generate.yaml"
     threads: 1
     resources:
         mem_mb=3000,

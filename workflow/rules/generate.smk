@@ -29,6 +29,20 @@ rule generate_answers:
     conda:
         "../../envs/generate.yaml"
     threads: STUDY.generation.threads
+    resources:
+        gpu=1,
+        mem_mb=lambda wildcards, attempt: answering_resources(
+            wildcards.model,
+            HARMFUL_COUNT + STUDY.corpus.splits.test,
+            STUDY.generation.max_new_tokens,
+            attempt,
+        )["mem_mb"],
+        runtime=lambda wildcards, attempt: answering_resources(
+            wildcards.model,
+            HARMFUL_COUNT + STUDY.corpus.splits.test,
+            STUDY.generation.max_new_tokens,
+            attempt,
+        )["runtime"],
     params:
         model=lambda wildcards: model_settings(wildcards.model),
         generation=section("generation"),

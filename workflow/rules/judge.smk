@@ -23,6 +23,14 @@ rule judge_answers:
     conda:
         "../../envs/generate.yaml"
     threads: STUDY.judge.generation.threads
+    resources:
+        gpu=1,
+        mem_mb=lambda wildcards, attempt: answering_resources(
+            STUDY.judge.model, HARMFUL_COUNT, JUDGE_TOKENS, attempt
+        )["mem_mb"],
+        runtime=lambda wildcards, attempt: answering_resources(
+            STUDY.judge.model, HARMFUL_COUNT, JUDGE_TOKENS, attempt
+        )["runtime"],
     params:
         model=model_settings(STUDY.judge.model),
         judge=section("judge", "audit", "threshold"),
@@ -51,6 +59,14 @@ rule audit_judge:
     conda:
         "../../envs/generate.yaml"
     threads: STUDY.judge.generation.threads
+    resources:
+        gpu=1,
+        mem_mb=lambda wildcards, attempt: answering_resources(
+            STUDY.judge.model, 3 * STUDY.judge.audit.sample, JUDGE_TOKENS, attempt
+        )["mem_mb"],
+        runtime=lambda wildcards, attempt: answering_resources(
+            STUDY.judge.model, 3 * STUDY.judge.audit.sample, JUDGE_TOKENS, attempt
+        )["runtime"],
     params:
         model=model_settings(STUDY.judge.model),
         judge=section("judge", "threshold"),

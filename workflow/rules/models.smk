@@ -24,6 +24,7 @@ rule fetch_model:
         LOGS + "/fetch_model/{model}.log",
     benchmark:
         BENCHMARKS + "/fetch_model/{model}.tsv"
+    localrule: True
     conda:
         "../../envs/analyse.yaml"
     threads: 1
@@ -50,6 +51,7 @@ rule fetch_encoder:
         f"{LOGS}/fetch_encoder.log",
     benchmark:
         f"{BENCHMARKS}/fetch_encoder.tsv"
+    localrule: True
     conda:
         "../../envs/analyse.yaml"
     threads: 1

@@ -23,6 +23,14 @@ rule tune_soft_prompt:
     conda:
         "../../envs/train.yaml"
     threads: STUDY.training.threads
+    resources:
+        gpu=1,
+        mem_mb=lambda wildcards, attempt: training_resources(
+            wildcards.model, STUDY.soft_prompt, attempt
+        )["mem_mb"],
+        runtime=lambda wildcards, attempt: training_resources(
+            wildcards.model, STUDY.soft_prompt, attempt
+        )["runtime"],
     params:
         model=lambda wildcards: model_settings(wildcards.model),
         soft_prompt=section("soft_prompt"),
@@ -55,6 +63,14 @@ rule train_adapter:
     conda:
         "../../envs/train.yaml"
     threads: STUDY.training.threads
+    resources:
+        gpu=1,
+        mem_mb=lambda wildcards, attempt: training_resources(
+            wildcards.model, STUDY.adapter, attempt
+        )["mem_mb"],
+        runtime=lambda wildcards, attempt: training_resources(
+            wildcards.model, STUDY.adapter, attempt
+        )["runtime"],
     params:
         model=lambda wildcards: model_settings(wildcards.model),
         adapter=section("adapter"),
