@@ -10,6 +10,8 @@ class AnalysisSettings(Settings):
 
     confidence: float = Field(default=0.95, gt=0, lt=1)
     """Level of the intervals."""
+    power: float = Field(default=0.8, gt=0, lt=1)
+    """Power of the smallest detectable difference."""
     bootstrap_draws: int = Field(default=10000, gt=0)
     """Draws of the paired bootstrap."""
     seed: int = 0

@@ -1,0 +1,120 @@
+"""What runs are called and where they stand in figures, tables and text: the one place that words and orders them."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from formsafe.grid import NONE, Run
+
+ALL_SEEDS = "all"
+FORMAT_LABELS = {"prose": "Prose", "list": "List", "json": "JSON"}
+SOURCE_LABELS = {
+    "advbench": "AdvBench",
+    "beavertails": "BeaverTails",
+    "directharm4": "DirectHarm4",
+    "gsm_danger": "GSM-Danger",
+}
+
+
+def condition_of(run: Run) -> Run:
+    """The run without its seed: what is compared and drawn."""
+    return replace(run, seed=ALL_SEEDS)
+
+
+def conditions_of(runs: Iterable[Run]) -> dict[Run, list[Run]]:
+    """Group runs by condition, in order of first appearance."""
+    groups: dict[Run, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(condition_of(run), []).append(run)
+    return groups
+
+
+@dataclass(frozen=True)
+class Names:
+    """Labels and roles.
+
+    Args:
+        models: model name to label.
+        methods: method name to its settings (`MethodSettings` as builtins), in the configuration's order.
+        planned: every run of the study, missing ones included, in the grid's order.
+    """
+
+    models: Mapping[str, str]
+    methods: Mapping[str, Mapping[str, Any]]
+    planned: list[Run] = field(default_factory=list)
+
+    def model(self, name: str) -> str:
+        """Label of a model."""
+        return self.models.get(name, name)
+
+    def method(self, name: str) -> str:
+        """Label of a method."""
+        return str(self.methods.get(name, {}).get("label", name))
+
+    def format(self, name: str) -> str:
+        """Label of a format."""
+        return FORMAT_LABELS.get(name, name)
+
+    def source(self, name: str) -> str:
+        """Label of a source of harmful prompts."""
+        return SOURCE_LABELS.get(name, name)
+
+    def is_base(self, run: Run) -> bool:
+        """Whether the run's model is as it came."""
+        return not self.methods.get(run.method, {}).get("trained", run.format != NONE)
+
+    def is_plain(self, method: str) -> bool:
+        """Whether the method trains without a soft prompt (SFT)."""
+        settings = self.methods.get(method, {})
+        return bool(settings.get("trained", True)) and settings.get("soft_prompt") is None
+
+    def is_separated(self, method: str) -> bool:
+        """Whether the method trains with a soft prompt and drops it at inference (ProMoT)."""
+        settings = self.methods.get(method, {})
+        return settings.get("soft_prompt") is not None and not settings.get("soft_prompt_at_inference", False)
+
+    def conditions(self, model: str) -> list[Run]:
+        """All planned conditions of a model, in the grid's order."""
+        return list(conditions_of(run for run in self.planned if run.model == model))
+
+    def run(self, run: Run) -> str:
+        """A run or condition in words, without its model: `SFT JSON 5e-5`; the rate only where there are several."""
+        parts = [self.method(run.method)]
+        if run.format != NONE:
+            parts.append(self.format(run.format))
+        if run.lr != NONE and self._has_rates(run.model):
+            parts.append(run.lr)
+        if run.seed not in (NONE, ALL_SEEDS) and len(self._seeds(run)) > 1:
+            parts.append(f"seed {run.seed}")
+        return " ".join(parts)
+
+    def series(self, run: Run) -> str:
+        """Method, and rate where there are several: what bars of one colour have in common."""
+        if run.lr != NONE and self._has_rates(run.model):
+            return f"{self.method(run.method)} {run.lr}"
+        return self.method(run.method)
+
+    def main_conditions(self, model: str) -> list[Run]:
+        """The trained conditions of the series that cover most formats: figure 3 without table 2's extra rates."""
+        trained = [run for run in self.conditions(model) if not self.is_base(run)]
+        covered: dict[tuple[str, str], set[str]] = {}
+        for run in trained:
+            covered.setdefault((run.method, run.lr), set()).add(run.format)
+        most = max((len(formats) for formats in covered.values()), default=0)
+        return [run for run in trained if len(covered[run.method, run.lr]) == most]
+
+    def _has_rates(self, model: str) -> bool:
+        return len({run.lr for run in self.planned if run.model == model and run.lr != NONE}) > 1
+
+    def _seeds(self, run: Run) -> set[str]:
+        return {planned.seed for planned in self.planned if condition_of(planned) == condition_of(run)}
+
+
+def names_from(
+    models: Mapping[str, str],
+    methods: Mapping[str, Mapping[str, Any]],
+    runs: Iterable[Mapping[str, str]],
+    missing: Iterable[Mapping[str, str]] = (),
+) -> Names:
+    """Build the names from rule parameters; missing runs follow the runs that are there."""
+    return Names(models, methods, [Run(**fields) for fields in (*runs, *missing)])

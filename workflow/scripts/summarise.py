@@ -1,0 +1,23 @@
+"""Put the scores of all runs into one table and compute the study's statistics."""
+
+from formsafe.logs import logging_to
+
+with logging_to(snakemake.log[0]):
+    from formsafe.audit import write_audit
+    from formsafe.curves import write_curves
+    from formsafe.settings.analysis import AnalysisSettings
+    from formsafe.summary import summarise
+
+    settings = AnalysisSettings(**snakemake.params.analysis)
+    files, outputs, params = snakemake.input, snakemake.output, snakemake.params
+    summarise(
+        {name: files.get(name, []) for name in ("scores", "task", "harmful")},
+        {name: outputs[name] for name in ("scores", "summary", "comparisons")},
+        params.runs,
+        params.missing,
+        params.methods,
+        params.threshold,
+        settings,
+    )
+    write_curves(files.get("losses", []), outputs.curves)
+    write_audit(files.get("audit", []), outputs.audit, params.threshold, settings)
