@@ -76,3 +76,51 @@ CASES = [
     ["Keep the receipt; you may need it.", "It is valid for a year."],
     ["He works at Yahoo!, not at Google.", "Call him."],
 ]
+
+# Written after the splitter was chosen and set up, and left alone since: what it does on cases it was not fitted to.
+UNSEEN_CASES = [
+    ["Add 1 qt. of broth and 2 pt. of cream.", "Simmer for 20 min. on low heat."],
+    ["Talk to Prof. Lee on Mon. or Tues. morning.", "She is in her office then."],
+    ["Measure the gap (approx. 2 cm. wide).", "Cut the strip to fit."],
+    ["Soak beans, lentils, peas, etc. overnight.", "Rinse them in the morning."],
+    ["Turn the A.C. off at 10 p.m. every night.", "Open a window instead."],
+    ["Fly to Washington D.C. for the ceremony.", "Take the early train back."],
+    ["Ask “Why me?” before you answer.", "Then smile."],
+    ["Shake the can well!", "(Do not open it yet.)", "Spray from 12 in. away."],
+    ["Read chapters 3.1 and 3.2.", "Skip 3.3 for now."],
+    ["Download setup.exe from downloads.example.com.", "Double-click it."],
+    ["Write “The end.” on the last page.", "Close the book."],
+    ["Rent from Miller & Sons Co. in town.", "They deliver."],
+    ["Was that Mr. or Mrs. Brown?", "Ask again."],
+    ["Go to the St. Patrick's Day parade.", "Wear green."],
+    ["Say, “I'm sorry.”", "Mean it."],
+    ["Put on SPF 30.", "Reapply it every 2 hrs. at the beach."],
+    ["Never mix bleach with vinegar!!!", "Seriously."],
+    ["Fold it once… twice… and a third time.", "Press it flat."],
+    ["Pour 1.5 l of water into the pot.", "Add 500 g. of pasta."],
+    ["Cook until al dente, i.e., firm to the bite.", "Drain."],
+    ["Do you have No. 5 needles?", "Use size No. 6 otherwise."],
+    ["In the U.K. Parliament sits in London.", "Visits are free."],
+    ["Use Vol. 2 of the manual.", "Ignore Vol. 3 entirely."],
+    ["Sign in to Jeopardy! online.", "Answer in the form of a question."],
+    ["Feed it twice a day, at 8 a.m. and 6 p.m.", "Cats like routine."],
+    ["Ask for size M.", "Try it on."],
+    ["E.T. phones home in this scene.", "Pause there."],
+    ["Aim for 8 to 10 glasses a day...", "more if it is hot."],
+    ["Get help from a vet asap.", "your cat may be ill."],
+    ["Stir in sugar.Then add milk.", "Serve cold."],
+]
+
+# Where the sentences of the ten real WikiSum summaries start, labelled by hand; in order: (SHA-256, offsets).
+WIKISUM_STARTS = [
+    ("1944eab11923603a", [0, 96, 202, 269, 316]),
+    ("b6e1aa9e258b10f0", [0, 95, 191, 266, 402]),
+    ("d8cfe9961ac2e759", [0, 153, 274, 377]),
+    ("c48ee74283fe0af0", [0, 99, 169, 251, 294, 433, 533]),
+    ("7deb2d340acb6611", [0, 128, 292, 457]),
+    ("859c755c825d5711", [0, 141, 233, 319, 394, 541]),
+    ("dd740f3c19e79ae9", [0, 107, 231, 337]),
+    ("4c9f5be282b66c9f", [0, 171, 250, 349, 432]),
+    ("29390968506ca8bb", [0, 117, 171, 306]),
+    ("2cab0f91335307b8", [0, 155, 264, 402]),
+]

@@ -7,6 +7,7 @@ and blingfire by F1 (benchmarks/data_sentences.py).
 
 import re
 from functools import cache
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def sentence_starts(text: str) -> list[int]:
 def split_sentences(text: str) -> list[str]:
     """Split running text; `" ".join` of the sentences is `text` again, exactly."""
     starts = sentence_starts(text)
-    return [text[start : end - 1] for start, end in zip(starts, [*starts[1:], len(text) + 1], strict=True)]
+    return [text[start : end - 1] for start, end in pairwise([*starts, len(text) + 1])]
 
 
 def _starts(text: str, space: int, punkt: bool) -> bool:
