@@ -59,6 +59,7 @@ def fetch_corpus(
             if not columns:
                 columns = {name: find_column("corpus", name, list(row))[0] for name in ("title", response_field)}
             yield {"row": number, "title": row.get(columns["title"]), "response": row.get(columns[response_field])}
+        _check_any("corpus", found)
         _check_rows("corpus", found.count, rows)
         found.settle()
 
