@@ -42,3 +42,237 @@ rule describe_run:
         code=code("describe_run"),
     script:
         "../scripts/describe_run.py"
+
+
+FIGURES = {
+    "asr": "Safety",
+    "asr_by_source": "Safety",
+    "leakage": "Task",
+    "loss": "Training",
+    "loss_split": "Training",
+    "tradeoff": "Task",
+    "paper": "Safety",
+}
+TABLES = {
+    "safety": "Safety",
+    "safety_by_source": "Safety",
+    "comparisons": "Safety",
+    "paper_comparison": "Safety",
+    "task": "Task",
+    "learning_rates": "Task",
+    "leakage": "Task",
+    "curves": "Training",
+    "tokens": "Data",
+    "judge": "Judge",
+}
+PAPER = "workflow/data/paper_numbers.csv"
+MODEL_LABELS = {name: STUDY.models[name].label for name in MODELS}
+METHOD_SETTINGS = {name: method.model_dump() for name, method in STUDY.methods.items()}
+RUN_FIELDS = [run.fields for run in RUNS]
+LICENCES = {
+    "WikiSum": STUDY.corpus.licence,
+    **{name: source.licence for name, source in STUDY.harmful.items()},
+}
+
+
+rule figures:
+    """All figures of the study, as SVG, PNG and PDF."""
+    input:
+        expand(
+            R + "/figures/{figure}_{model}.{suffix}",
+            figure=FIGURES,
+            model=MODELS,
+            suffix=["svg", "png", "pdf"],
+        ),
+
+
+rule tables:
+    """All tables of the study, as CSV, Markdown and LaTeX."""
+    input:
+        expand(
+            R + "/tables/{table}.{suffix}", table=TABLES, suffix=["csv", "md", "tex"]
+        ),
+
+
+rule summarise:
+    input:
+        scores=[f"{R}/runs/{run.path}/prompts=harmful/scores.jsonl" for run in RUNS],
+        task=[f"{R}/runs/{run.path}/prompts=task/text_scores.jsonl" for run in RUNS],
+        harmful=[
+            f"{R}/runs/{run.path}/prompts=harmful/text_scores.jsonl" for run in RUNS
+        ],
+        losses=losses(),
+        audit=audits(),
+    output:
+        scores=f"{R}/scores.csv",
+        summary=f"{R}/summary.csv",
+        comparisons=f"{R}/comparisons.csv",
+        curves=f"{R}/curves.csv",
+        audit=f"{R}/audit.csv",
+    log:
+        f"{LOGS}/summarise.log",
+    benchmark:
+        f"{BENCHMARKS}/summarise.tsv"
+    conda:
+        "../../envs/analyse.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        runs=RUN_FIELDS,
+        missing=MISSING,
+        methods=METHOD_SETTINGS,
+        threshold=STUDY.judge.threshold,
+        analysis=section("analysis"),
+        code=code("summarise"),
+    script:
+        "../scripts/summarise.py"
+
+
+rule plot_figures:
+    input:
+        summary=f"{R}/summary.csv",
+        losses=lambda wildcards: losses(wildcards.model),
+        paper=PAPER,
+    output:
+        [
+            report(
+                f"{R}/figures/{figure}_{{model}}.svg",
+                caption=f"../report/{figure}.rst",
+                category=category,
+                labels={"what": figure.replace("_", " "), "model": "{model}"},
+            )
+            for figure, category in FIGURES.items()
+        ],
+        [
+            f"{R}/figures/{figure}_{{model}}.{suffix}"
+            for figure in FIGURES
+            for suffix in ("png", "pdf")
+        ],
+    log:
+        LOGS + "/plot_figures/model={model}.log",
+    benchmark:
+        BENCHMARKS + "/plot_figures/model={model}.tsv"
+    conda:
+        "../../envs/analyse.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=20,
+    params:
+        model="{model}",
+        models=MODEL_LABELS,
+        methods=METHOD_SETTINGS,
+        runs=RUN_FIELDS,
+        missing=MISSING,
+        threshold=STUDY.judge.threshold,
+        analysis=section("analysis"),
+        code=code("plot_figures"),
+    script:
+        "../scripts/plot_figures.py"
+
+
+rule write_tables:
+    input:
+        summary=f"{R}/summary.csv",
+        comparisons=f"{R}/comparisons.csv",
+        curves=f"{R}/curves.csv",
+        audit=f"{R}/audit.csv",
+        token_counts=expand(R + "/data/tokens/model={model}.json", model=MODELS),
+        paper=PAPER,
+    output:
+        [
+            report(
+                f"{R}/tables/{table}.html",
+                caption=f"../report/{table}.rst",
+                category=category,
+                labels={"what": table.replace("_", " "), "model": "all"},
+            )
+            for table, category in TABLES.items()
+        ],
+        [
+            f"{R}/tables/{table}.{suffix}"
+            for table in TABLES
+            for suffix in ("csv", "md", "tex")
+        ],
+    log:
+        f"{LOGS}/write_tables.log",
+    benchmark:
+        f"{BENCHMARKS}/write_tables.tsv"
+    conda:
+        "../../envs/analyse.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=20,
+    params:
+        models=MODEL_LABELS,
+        methods=METHOD_SETTINGS,
+        runs=RUN_FIELDS,
+        missing=MISSING,
+        threshold=STUDY.judge.threshold,
+        code=code("write_tables"),
+    script:
+        "../scripts/write_tables.py"
+
+
+rule describe_study:
+    input:
+        summary=f"{R}/summary.csv",
+        comparisons=f"{R}/comparisons.csv",
+        curves=f"{R}/curves.csv",
+        audit=f"{R}/audit.csv",
+        paper=f"{R}/tables/paper_comparison.csv",
+        metrics=stage_metrics(),
+        answers=[f"{R}/runs/{run.path}/prompts=harmful/answers.jsonl" for run in RUNS],
+        scores=[f"{R}/runs/{run.path}/prompts=harmful/scores.jsonl" for run in RUNS],
+        tables=expand(R + "/tables/{table}.html", table=TABLES),
+    output:
+        verdict=f"{R}/report/verdict.rst",
+        study=report(
+            f"{R}/report/study.html",
+            caption="../report/study.rst",
+            category="Study",
+            labels={"what": "verdict, configuration, cost", "model": "all"},
+        ),
+        answers=report(
+            f"{R}/report/answers_sample.html",
+            caption="../report/answers_sample.rst",
+            category="Judge",
+            labels={"what": "sample of answers (content warning)", "model": "all"},
+        ),
+    log:
+        f"{LOGS}/describe_study.log",
+    benchmark:
+        f"{BENCHMARKS}/describe_study.tsv"
+    conda:
+        "../../envs/analyse.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=20,
+    params:
+        title=STUDY.title,
+        study=STUDY.study,
+        models=MODEL_LABELS,
+        methods=METHOD_SETTINGS,
+        runs=RUN_FIELDS,
+        missing=MISSING,
+        threshold=STUDY.judge.threshold,
+        analysis=section("analysis"),
+        licences=LICENCES,
+        settings={
+            name: section(name)
+            for name in (
+                "soft_prompt",
+                "adapter",
+                "training",
+                "generation",
+                "judge",
+                "tasks",
+            )
+        },
+        code=code("describe_study"),
+    script:
+        "../scripts/describe_study.py"

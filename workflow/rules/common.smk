@@ -179,3 +179,46 @@ def audited_runs(model):
         for run in RUNS
         if run.model == model and run.method in STUDY.judge.audit.methods
     ]
+
+
+def prompted_runs(runs):
+    """The runs among `runs` that train with a soft prompt."""
+    return [run for run in trained_runs(runs) if STUDY.methods[run.method].soft_prompt]
+
+
+def losses(model=None):
+    """The loss logs of all trainings, or of one model's."""
+    runs = [run for run in RUNS if model in (None, run.model)]
+    adapters = [f"{R}/runs/{run.path}/adapter/loss.csv" for run in trained_runs(runs)]
+    soft_prompts = {
+        f"{R}/soft_prompts/{run.soft_prompt_path}/loss.csv"
+        for run in prompted_runs(runs)
+    }
+    return adapters + sorted(soft_prompts)
+
+
+def audits():
+    """The judge format audits, where the configuration asks for them."""
+    models = (
+        [model for model in MODELS if audited_runs(model)]
+        if STUDY.judge.audit.sample
+        else []
+    )
+    return [f"{R}/audit/model={model}/scores.jsonl" for model in models]
+
+
+def stage_metrics():
+    """The metrics of every stage of every run: what the study cost."""
+    stages = [
+        f"{R}/runs/{run.path}/{stage}.metrics.json"
+        for run in RUNS
+        for stage in ("answers", "judge", "text")
+    ]
+    adapters = [
+        f"{R}/runs/{run.path}/adapter/metrics.json" for run in trained_runs(RUNS)
+    ]
+    return (
+        stages
+        + adapters
+        + sorted({soft_prompt_metrics(run) for run in prompted_runs(RUNS)})
+    )
