@@ -1,0 +1,160 @@
+"""Jobs that outlive a Snakemake which was killed: what its log says of them, and which still run.
+
+Snakemake does not take them over: the next one would compute the same files beside them.
+"""
+
+import os
+import re
+import subprocess
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from formsafe.errors import FormsafeError
+
+PREFIX = "formsafe"
+_QUEUE_FORMAT = "%i|%T|%j|%Z|%k"
+
+
+@dataclass(frozen=True)
+class Orphan:
+    """A living job of a dead Snakemake: `id` of Slurm, or of a process on this host."""
+
+    id: str
+    state: str
+    what: str
+    local: bool = False
+
+    def __str__(self) -> str:
+        return f"{'process' if self.local else 'Slurm job'} {self.id:>8}  {self.state:<10}  {self.what}"
+
+
+@dataclass
+class RunLog:
+    """What the log of one Snakemake tells: its Slurm run, its studies, and the outputs of jobs it saw no end of."""
+
+    run_id: str | None = None
+    studies: set[str] = field(default_factory=set)
+    open_outputs: dict[str, list[str]] = field(default_factory=dict)
+
+
+def read_log(text: str) -> RunLog:
+    """Read a log of Snakemake (.snakemake/log)."""
+    log = RunLog()
+    outputs: dict[str, list[str]] = {}
+    block: list[str] = []
+    failing = False
+    for line in text.splitlines():
+        if found := re.match(r"SLURM run ID: (\S+)", line):
+            log.run_id = found[1]
+        elif found := re.match(r"(?:local)?(?:rule|checkpoint) \S+:", line):
+            block, failing = [], False
+        elif re.match(r"Error in rule ", line):
+            failing = True
+        elif found := re.match(r"    output: (.+)", line):
+            block = re.sub(r" \([^)]*\)", "", found[1]).split(", ")
+            log.studies.update(study for path in block for study in re.findall(r"^results/([^/]+)/", path))
+        elif found := re.match(r"    jobid: (\d+)", line):
+            if failing:
+                log.open_outputs.pop(found[1], None)
+                failing = False
+            else:
+                log.open_outputs[found[1]] = outputs[found[1]] = block
+        elif found := re.match(r"(?:Finished jobid: (\d+)|Trying to restart job (\d+))", line):
+            log.open_outputs.pop(found[1] or found[2], None)
+        elif found := re.match(r"Job (\d+) has been submitted with SLURM jobid", line):
+            log.open_outputs[found[1]] = outputs.get(found[1], [])
+    return log
+
+
+def newest_log(directory: Path, study: str) -> tuple[Path, RunLog] | None:
+    """The newest log in `directory` of a Snakemake that started jobs of `study`."""
+    for path in sorted(directory.glob(".snakemake/log/*.snakemake.log"), reverse=True):
+        log = read_log(path.read_text(encoding="utf-8", errors="replace"))
+        if study in log.studies:
+            return path, log
+    return None
+
+
+def find_orphans(directory: Path, study: str) -> list[Orphan]:
+    """All living jobs of `study` in `directory`, in Slurm and on this host; no Snakemake may run there."""
+    return [*slurm_orphans(queued_jobs(), directory, _foreign_runs(directory, study)), *local_orphans(directory)]
+
+
+def refuse_orphans(study: str, directory: Path | None = None) -> None:
+    """Raise FormsafeError while jobs of an earlier Snakemake still compute results of `study`."""
+    found = find_orphans(directory or Path.cwd(), study)
+    if found:
+        listed = "\n".join(f"  {orphan}" for orphan in found)
+        raise FormsafeError(
+            f"Jobs of an earlier Snakemake are still at work on the study {study!r}:\n{listed}\n"
+            f"Two jobs would write the same files. Wait for them or cancel them:\n"
+            f"  make recover STUDY={study} ORPHANS=wait      (or ORPHANS=cancel)"
+        )
+
+
+def queued_jobs() -> list[str]:
+    """This user's jobs in Slurm's queue, one line each; none where there is no Slurm."""
+    try:
+        command = ["squeue", "--me", "--noheader", "--format", _QUEUE_FORMAT]
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    except FileNotFoundError:
+        return []
+    except subprocess.TimeoutExpired:
+        raise FormsafeError("Slurm does not answer (squeue took over two minutes). Try again when it does.") from None
+    if answer.returncode:
+        unreachable = Path("/etc/slurm/slurm.conf").exists() or "SLURM_CONF" in os.environ
+        if unreachable:
+            raise FormsafeError(f"Slurm does not answer (squeue: {answer.stderr.strip()}). Try again when it does.")
+        return []
+    return answer.stdout.splitlines()
+
+
+def slurm_orphans(queue: Iterable[str], directory: Path, foreign_runs: set[str]) -> Iterator[Orphan]:
+    """Those lines of the queue that are jobs of this workflow in `directory`, less the runs of other studies."""
+    for line in queue:
+        job_id, state, name, workdir, comment = line.split("|", 4)
+        ours = name.startswith(f"{PREFIX}_") and name not in foreign_runs
+        if ours and Path(workdir).resolve() == directory.resolve():
+            yield Orphan(job_id, state.lower(), comment.removeprefix("rule_").replace("_wildcards_", "  ", 1))
+
+
+def local_orphans(directory: Path) -> Iterator[Orphan]:
+    """Scripts of jobs that run in `directory` on this host, outside Slurm."""
+    for pid, arguments, environment in _processes_in(directory):
+        script = next((part for part in arguments if ".snakemake/scripts/" in part), None)
+        if script is not None and "SLURM_JOB_ID" not in environment and len(arguments) <= 3:
+            name = re.sub(r"^tmp[^.]*\.", "", Path(script).name)
+            yield Orphan(str(pid), "running", name, local=True)
+
+
+def living_snakemakes(directory: Path) -> list[int]:
+    """Process ids of Snakemakes that run in `directory` on this host; the inner ones of jobs do not count."""
+    return [
+        pid
+        for pid, arguments, _ in _processes_in(directory)
+        if any(Path(part).name == "snakemake" for part in arguments[:3]) and "--mode" not in arguments
+    ]
+
+
+def _foreign_runs(directory: Path, study: str) -> set[str]:
+    """Slurm runs that were started in `directory` for other studies only, by their logs."""
+    foreign = set()
+    for path in directory.glob(".snakemake/log/*.snakemake.log"):
+        log = read_log(path.read_text(encoding="utf-8", errors="replace"))
+        if log.run_id and log.studies and study not in log.studies:
+            foreign.add(log.run_id)
+    return foreign
+
+
+def _processes_in(directory: Path) -> Iterator[tuple[int, list[str], str]]:
+    here = str(directory.resolve())
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if os.readlink(entry / "cwd") != here or int(entry.name) == os.getpid():
+                continue
+            arguments = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            environment = (entry / "environ").read_bytes().decode(errors="replace")
+        except OSError:
+            continue
+        yield int(entry.name), [part for part in arguments if part], environment
