@@ -1,0 +1,120 @@
+"""What a cluster is asked for: profiles, environments, job resources and manifests."""
+
+import ast
+import json
+import re
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+import yaml
+from formsafe import code_digest, job_resources
+from formsafe.manifest import describe_run
+
+ROOT = Path(__file__).resolve().parents[2]
+PROFILES = {path.parent.name: yaml.safe_load(path.read_text()) for path in ROOT.glob("profiles/*/config.yaml")}
+DISTRIBUTIONS = metadata.packages_distributions()
+ENVIRONMENTS = {path.stem: yaml.safe_load(path.read_text()) for path in ROOT.glob("envs/*.yaml")}
+
+
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def pins(lines: list[str]) -> dict[str, str]:
+    pairs = (line.split("==") for line in lines if "==" in line)
+    return {normal(name): version.split("+")[0].strip() for name, version in pairs}
+
+
+LOCK = pins((ROOT / "requirements.txt").read_text().splitlines())
+
+
+def of_environment(name: str) -> dict[str, str]:
+    return pins(next(part["pip"] for part in ENVIRONMENTS[name]["dependencies"] if isinstance(part, dict)))
+
+
+def test_profiles_share_no_key():
+    """The default profile would override any other one, key by key."""
+    assert set(PROFILES) == {"default", "slurm"}
+    assert not PROFILES["default"].keys() & PROFILES["slurm"].keys()
+    assert "code" not in PROFILES["default"]["rerun-triggers"]
+
+
+def test_the_slurm_profile_is_found_from_a_fresh_clone():
+    assert (ROOT / "slurm").is_symlink()
+    assert (ROOT / "slurm" / "config.yaml").samefile(ROOT / "profiles" / "slurm" / "config.yaml")
+
+
+@pytest.mark.parametrize("name", sorted(ENVIRONMENTS))
+def test_environments_have_the_versions_of_the_lock(name):
+    environment = of_environment(name)
+    assert len(environment) > 5
+    assert environment == {package: LOCK.get(package) for package in environment}
+
+
+def rules_of(environment: str) -> list[str]:
+    text = "\n".join(path.read_text() for path in ROOT.glob("workflow/rules/*.smk"))
+    rules = re.split(r"\nrule ", text)[1:]
+    return [rule.split(":")[0] for rule in rules if f"envs/{environment}.yaml" in rule]
+
+
+@pytest.mark.parametrize("name", sorted(ENVIRONMENTS))
+def test_environments_hold_what_their_rules_import(name):
+    scripts = [path for rule in rules_of(name) if (path := ROOT / f"workflow/scripts/{rule}.py").exists()]
+    assert scripts
+    modules = {module.replace(".", "/") for script in scripts for module in code_digest.modules(script)}
+    sources = [
+        next(path for path in (base.with_suffix(".py"), base / "__init__.py") if path.exists())
+        for base in (ROOT / "workflow/scripts" / module for module in modules)
+    ]
+    packages = set().union(*(imported(ast.parse(source.read_text())) for source in sources))
+    offers = {package: {normal(name) for name in DISTRIBUTIONS.get(package, [])} for package in packages}
+    environment = of_environment(name).keys()
+    assert [package for package, offered in offers.items() if offered and not offered & environment] == []
+
+
+def imported(tree: ast.AST) -> set[str]:
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+def test_the_demo_fits_a_small_node_and_its_jobs_are_short():
+    assert job_resources.memory_mb(1e6) < 4000
+    assert job_resources.training_minutes(1e6, 640, 256, 2) <= 30
+    assert job_resources.answering_minutes(1e6, 192, 96) <= 30
+
+
+def test_requests_grow_with_the_model_and_with_the_attempt():
+    sizes = [job_resources.memory_mb(parameters) for parameters in (1e6, 7e9, 8e9)]
+    assert sizes == sorted(set(sizes)) and sizes[-1] > 16_000  # 8e9 weights of 16 bits pass through the host
+    for request in (
+        lambda attempt: job_resources.memory_mb(8e9, attempt),
+        lambda attempt: job_resources.training_minutes(8e9, 1425, 1024, 2, attempt),
+        lambda attempt: job_resources.answering_minutes(8e9, 1420, 512, attempt),
+    ):
+        asked = [request(attempt) for attempt in (1, 2, 3)]
+        assert asked == sorted(set(asked))
+        assert all(isinstance(value, int) for value in asked)
+    assert job_resources.answering_minutes(8e9, 1420, 512) < 24 * 60
+
+
+def test_a_manifest_says_what_made_the_run(tmp_path):
+    stages = {}
+    for name, seconds in (("adapter", 10.5), ("judge", 2.25)):
+        path = tmp_path / f"{name}.json"
+        record = {"code": "c" * 64, "seed": 0, "seconds": seconds, "device": "cpu", "versions": {"torch": "2"}}
+        path.write_text(json.dumps(record | {"git_commit": "abc", "final_loss": 1.0}))
+        stages[name] = [str(path)] if name == "adapter" else str(path)
+    run = {"model": "m", "method": "sft", "format": "json", "lr": "5e-5", "seed": "0"}
+    describe_run(run, {"study": "s"}, stages | {"soft_prompt": []}, tmp_path / "manifest.json")
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert (manifest["run"], manifest["settings"], manifest["seconds"]) == (run, {"study": "s"}, 12.75)
+    assert set(manifest["stages"]) == {"adapter", "judge"}
+    assert manifest["stages"]["adapter"]["code"] == "c" * 64
+    assert manifest["stages"]["judge"]["git_commit"] == "abc"
+    assert "final_loss" not in manifest["stages"]["adapter"]

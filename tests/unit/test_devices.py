@@ -1,0 +1,79 @@
+"""Every job gets a GPU of its own, and a dead job's GPU is free again."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from formsafe import devices
+
+CARDS = ["GPU-a", "GPU-b"]
+CLAIM = """
+import sys, time
+from pathlib import Path
+from formsafe.devices import first_free
+print(first_free(["GPU-a", "GPU-b"], Path(sys.argv[1])), flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def claimants(tmp_path):
+    """Start a process that claims a card and holds it."""
+    started = []
+
+    def claim() -> tuple[subprocess.Popen, str]:
+        environment = {**os.environ, "PYTHONPATH": str(Path(devices.__file__).parents[1])}
+        command = [sys.executable, "-c", CLAIM, str(tmp_path)]
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+        started.append(process)
+        return process, process.stdout.readline().strip()
+
+    yield claim
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def test_jobs_claim_different_cards_and_the_kernel_frees_those_of_the_dead(claimants):
+    first, card = claimants()
+    assert card == "GPU-a"
+    assert claimants()[1] == "GPU-b"
+    assert claimants()[1] == "None"
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    assert claimants()[1] == "GPU-a"
+
+
+@pytest.mark.parametrize(
+    ("device", "cards", "set_by_scheduler"),
+    [("cpu", CARDS, None), ("auto", CARDS, "3"), ("cuda", CARDS, ""), ("cuda", CARDS[:1], None), ("auto", [], None)],
+)
+def test_nothing_is_claimed_where_nothing_is_to_choose(monkeypatch, device, cards, set_by_scheduler):
+    monkeypatch.setattr(devices, "installed_cards", lambda: cards)
+    if set_by_scheduler is None:
+        monkeypatch.delenv(devices.VARIABLE, raising=False)
+    else:
+        monkeypatch.setenv(devices.VARIABLE, set_by_scheduler)
+    assert devices.claim_device(device) is None
+    assert os.environ.get(devices.VARIABLE) == set_by_scheduler
+
+
+def test_a_claimed_card_is_the_only_visible_one(monkeypatch, tmp_path):
+    monkeypatch.setattr(devices, "installed_cards", lambda: CARDS)
+    monkeypatch.setattr(devices.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setenv(devices.VARIABLE, "")
+    monkeypatch.delenv(devices.VARIABLE)
+    assert devices.claim_device("auto") == "GPU-a"
+    assert os.environ[devices.VARIABLE] == "GPU-a"
+    devices._held.pop().close()
+
+
+def test_cards_are_read_from_the_driver(tmp_path):
+    for bus, name in (("0000:02:00.0", "GPU-2222"), ("0000:01:00.0", "GPU-1111")):
+        (tmp_path / bus).mkdir()
+        (tmp_path / bus / "information").write_text(f"Model: \t NVIDIA H200\nGPU UUID: \t {name}\nBus Type: \t PCIe\n")
+    assert devices.installed_cards(tmp_path) == ["GPU-1111", "GPU-2222"]
+    assert devices.installed_cards(tmp_path / "none") == []

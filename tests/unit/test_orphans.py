@@ -1,0 +1,125 @@
+"""Which jobs outlive a Snakemake: read from its log and from Slurm's queue."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from formsafe.errors import FormsafeError
+from formsafe.orphans import find_orphans, local_orphans, newest_log, read_log, refuse_orphans, slurm_orphans
+from formsafe.recover import recover
+
+LOG = """\
+Building DAG of jobs...
+SLURM run ID: formsafe_1111
+rule train_adapter:
+    input: results/demo/models/m.json
+    output: results/demo/a/config.json, results/demo/a/metrics.json
+    jobid: 4
+    reason: Missing output files
+rule train_adapter:
+    output: results/demo/b/config.json
+    jobid: 5
+localrule describe_run:
+    output: results/demo/c.json
+    jobid: 6
+rule judge_answers:
+    output: results/demo/d.json
+    jobid: 7
+Job 4 has been submitted with SLURM jobid 101 (log: /x/101.log).
+Job 5 has been submitted with SLURM jobid 102 (log: /x/102.log).
+Job 7 has been submitted with SLURM jobid 103 (log: /x/103.log).
+Finished jobid: 5 (Rule: train_adapter)
+1 of 9 steps (11%) done
+Finished jobid: 6 (Rule: describe_run)
+Error in rule judge_answers:
+    message: SLURM-job '103' failed
+    jobid: 7
+    output: results/demo/d.json
+Trying to restart job 7.
+rule judge_answers:
+    output: results/demo/d.json
+    jobid: 7
+Job 7 has been submitted with SLURM jobid 104 (log: /x/104.log).
+"""
+
+
+def test_a_log_tells_the_jobs_without_an_end():
+    log = read_log(LOG)
+    assert (log.run_id, log.studies) == ("formsafe_1111", {"demo"})
+    assert log.open_outputs == {
+        "4": ["results/demo/a/config.json", "results/demo/a/metrics.json"],
+        "7": ["results/demo/d.json"],
+    }
+    assert read_log(LOG + "Finished jobid: 7 (Rule: judge_answers)\n").open_outputs.keys() == {"4"}
+
+
+def test_the_newest_log_of_a_study_is_found(tmp_path: Path):
+    logs = tmp_path / ".snakemake" / "log"
+    logs.mkdir(parents=True)
+    (logs / "2026-01-01T000000.1.snakemake.log").write_text(LOG)
+    (logs / "2026-01-02T000000.1.snakemake.log").write_text(LOG.replace("1111", "2222"))
+    (logs / "2026-01-03T000000.1.snakemake.log").write_text(LOG.replace("/demo/", "/other/"))
+    path, log = newest_log(tmp_path, "demo")
+    assert (path.name[:10], log.run_id) == ("2026-01-02", "formsafe_2222")
+    assert newest_log(tmp_path, "third") is None
+
+
+def test_only_this_workflows_jobs_in_this_folder_and_study_are_orphans(tmp_path: Path):
+    here, there = tmp_path / "here", tmp_path / "there"
+    queue = [
+        f"1|RUNNING|formsafe_a|{here}|rule_train_adapter_wildcards_json_5e-5",
+        f"2|PENDING|formsafe_a|{here}|rule_summarise",
+        f"3|RUNNING|formsafe_a|{there}|rule_summarise",
+        f"4|RUNNING|sleep|{here}|a | b",
+        f"5|RUNNING|formsafe_b|{here}|rule_summarise",
+    ]
+    found = list(slurm_orphans(queue, here, foreign_runs={"formsafe_b"}))
+    assert [(orphan.id, orphan.state, orphan.what) for orphan in found] == [
+        ("1", "running", "train_adapter  json_5e-5"),
+        ("2", "pending", "summarise"),
+    ]
+
+
+@pytest.fixture
+def left_behind(tmp_path: Path):
+    """A script of a job whose Snakemake is gone."""
+    script = tmp_path / ".snakemake" / "scripts" / "tmpabc.train_adapter.py"
+    script.parent.mkdir(parents=True)
+    script.write_text("import time\ntime.sleep(60)\n")
+    process = subprocess.Popen([sys.executable, str(script)], cwd=tmp_path)
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_scripts_left_on_this_host_are_orphans_and_stop_a_new_start(left_behind, tmp_path: Path):
+    assert [(orphan.id, orphan.what) for orphan in local_orphans(tmp_path)] == [
+        (str(left_behind.pid), "train_adapter.py")
+    ]
+    assert list(local_orphans(tmp_path.parent)) == []
+    with pytest.raises(FormsafeError, match="make recover STUDY=demo ORPHANS=wait"):
+        refuse_orphans("demo", tmp_path)
+    left_behind.kill()
+    left_behind.wait()
+    assert find_orphans(tmp_path, "demo") == []
+    refuse_orphans("demo", tmp_path)
+
+
+def test_recover_lists_and_does_nothing_until_it_is_told(left_behind, tmp_path: Path, capsys):
+    assert recover("demo", None, [], tmp_path) is False
+    said = capsys.readouterr().out
+    assert str(left_behind.pid) in said and "ORPHANS=cancel" in said
+    assert left_behind.poll() is None
+
+
+def test_recover_refuses_while_snakemake_lives(tmp_path: Path):
+    fake = tmp_path / "snakemake"
+    fake.write_text("import time\ntime.sleep(60)\n")
+    process = subprocess.Popen([sys.executable, str(fake)], cwd=tmp_path)
+    try:
+        with pytest.raises(FormsafeError, match=str(process.pid)):
+            recover("demo", "cancel", [], tmp_path)
+    finally:
+        process.kill()
+        process.wait()
