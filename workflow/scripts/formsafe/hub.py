@@ -71,15 +71,15 @@ def snapshot(
     if _COMMIT.fullmatch(wanted) and (cached := _cached(repo, wanted, options)) is not None:
         return cached, wanted
     try:
-        commit = HfApi().repo_info(repo, repo_type=kind, revision=wanted, timeout=_TIMEOUT).sha
-        folder = snapshot_download(repo, revision=commit, **options)
+        HfApi().repo_info(repo, repo_type=kind, revision=wanted, timeout=_TIMEOUT)  # one request that never retries
+        folder = Path(snapshot_download(repo, revision=wanted, **options))
     except Exception as error:
         cached = _cached(repo, wanted, options)
         if cached is None or not _is_outage(error):
             raise FormsafeError(_explain(error, repo, kind, wanted, bool(locked))) from None
         print(f"The hub cannot be reached; taking {repo} from the cache.")
         return cached, cached.name
-    return Path(folder), str(commit)
+    return folder, folder.name
 
 
 def _fetch(

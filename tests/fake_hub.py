@@ -1,0 +1,102 @@
+"""A hub on the loopback interface: repositories in memory, behind the few routes that huggingface_hub uses."""
+
+import hashlib
+import json
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote, urlsplit
+
+COMMIT = hashlib.sha1(b"formsafe").hexdigest()
+
+
+class FakeHub:
+    """Repositories by `models/owner/name` or `datasets/owner/name`: files by path, and an optional refusal."""
+
+    def __init__(self):
+        self.files, self.refusals, self.commits, self.requests, self.tokens = {}, {}, {}, [], set()
+
+    def add(self, repository, files, commit=COMMIT):
+        """Add a repository, or give it a new commit with other files."""
+        self.files[repository, commit] = files
+        self.commits[repository] = commit
+
+    def refuse(self, repository, status, code, files_only=False):
+        """Answer with `status` and the header X-Error-Code; with `files_only`, a gate that still shows the page."""
+        self.refusals[repository] = (status, code, files_only)
+
+    def answer(self, path):
+        """Status, headers and body of a request."""
+        path = unquote(urlsplit(path).path).strip("/")
+        if path.startswith("plain/"):
+            return self._file(self.files.get((path, None)))
+        api = path.startswith("api/")
+        parts = path.removeprefix("api/").split("/")
+        if parts[0] not in ("models", "datasets"):
+            parts.insert(0, "models")
+        repository, (action, *rest) = "/".join(parts[:3]), parts[3:]
+        status, code, files_only = self.refusals.get(repository, (None, None, False))
+        if status is not None and (not files_only or action == "resolve"):
+            return status, {"X-Error-Code": code} if code else {}, b""
+        if repository not in self.commits:
+            return 401, {"X-Error-Code": "RepoNotFound"}, b""
+        revision = self.commits[repository] if rest[0] == "main" else rest[0]
+        if (repository, revision) not in self.files:
+            return 404, {"X-Error-Code": "RevisionNotFound"}, b""
+        files = self.files[repository, revision]
+        if api and action == "revision":
+            siblings = [{"rfilename": file} for file in files]
+            return self._json({"id": repository.partition("/")[2], "sha": revision, "siblings": siblings})
+        if api and action == "tree":
+            return self._json([{"type": "file", "path": f, "size": len(b), "oid": _etag(b)} for f, b in files.items()])
+        status, headers, body = self._file(files.get("/".join(rest[1:])))
+        return status, headers | {"X-Repo-Commit": revision}, body
+
+    def _json(self, value):
+        return 200, {"Content-Type": "application/json"}, json.dumps(value).encode()
+
+    def _file(self, body):
+        if isinstance(body, int):
+            return body, {}, b""
+        return (
+            (404, {"X-Error-Code": "EntryNotFound"}, b"") if body is None else (200, {"ETag": f'"{_etag(body)}"'}, body)
+        )
+
+
+def _etag(body):
+    return hashlib.sha1(body).hexdigest()
+
+
+@contextmanager
+def serving(hub):
+    """Serve `hub` and yield its address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self):
+            hub.requests.append(f"{self.command} {urlsplit(self.path).path}")
+            hub.tokens.add(self.headers.get("Authorization"))
+            status, headers, body = hub.answer(self.path)
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(body)
+
+        do_HEAD = do_GET
+
+        def log_message(self, *arguments):
+            """Keep quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
