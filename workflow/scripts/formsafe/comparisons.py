@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from formsafe.estimates import Estimate
 from formsafe.grid import NONE, Run
 from formsafe.names import Names, conditions_of
 from formsafe.score_table import HARMFUL, TASK, Scores
 from formsafe.settings.analysis import AnalysisSettings
-from formsafe.stats import Array, Estimate, bootstrap_groups, detectable_difference, holm, mcnemar_test
+from formsafe.stats import Array, bootstrap_groups, detectable_difference, holm, mcnemar_test
 
 COLUMNS = (
     *("model", "family", "metric", "a_method", "a_format", "a_lr", "b_method", "b_format", "b_lr"),

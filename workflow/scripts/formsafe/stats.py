@@ -1,7 +1,5 @@
 """The statistics of the study, on arrays: SciPy's and statsmodels' methods, and a bootstrap that shares its draws."""
 
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
@@ -11,17 +9,10 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import NormalIndPower
 from statsmodels.stats.proportion import proportion_confint
 
+from formsafe.estimates import Estimate
+
 Array = NDArray[np.float64]
 CHUNK = 1000  # draws at once: 1,000 x 1,320 weights are 10 MB
-
-
-class Estimate(NamedTuple):
-    """A value with its interval; NaN where there is nothing to estimate from."""
-
-    value: float
-    low: float
-    high: float
-    n: int
 
 
 def wilson(outcomes: Array, confidence: float) -> Estimate:

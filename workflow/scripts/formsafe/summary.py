@@ -1,6 +1,6 @@
 """The summary: every metric of every run with its interval, and over seeds where a condition has several."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,13 +8,13 @@ import numpy as np
 
 from formsafe.comparisons import COLUMNS as COMPARISON_COLUMNS
 from formsafe.comparisons import compare
+from formsafe.estimates import SUMMARY_COLUMNS, Estimate
 from formsafe.grid import Run
 from formsafe.names import conditions_of, names_from
-from formsafe.score_table import COLUMNS, HARMFUL, RUN_COLUMNS, TASK, Scores, as_float, read_csv, read_scores, write_csv
+from formsafe.score_table import COLUMNS, HARMFUL, TASK, Scores, read_scores, write_csv
 from formsafe.settings.analysis import AnalysisSettings
-from formsafe.stats import Array, Estimate, bootstrap_groups, kappa, wilson
+from formsafe.stats import Array, bootstrap_groups, kappa, wilson
 
-SUMMARY_COLUMNS = (*RUN_COLUMNS, "metric", "value", "ci_low", "ci_high", "n")
 HEADLINES = ("asr", "rouge_l", "sbert")
 
 
@@ -180,38 +180,3 @@ def _pooled_estimates(
 
 def _bootstrap(groups: list[Array], settings: AnalysisSettings) -> list[Estimate]:
     return bootstrap_groups(groups, settings.confidence, settings.bootstrap_draws, settings.seed)
-
-
-class Summary:
-    """summary.csv as a lookup of conditions and metrics."""
-
-    def __init__(self, rows: Iterable[Mapping[str, str]]) -> None:
-        self._cells: dict[tuple[Run, str], Estimate] = {}
-        self.runs: list[Run] = []
-        for row in rows:
-            run = Run(*(row[name] for name in RUN_COLUMNS))
-            value, low, high = (as_float(row[name]) for name in ("value", "ci_low", "ci_high"))
-            self._cells[run, row["metric"]] = Estimate(value, low, high, int(row["n"]))
-            if run not in self.runs:
-                self.runs.append(run)
-
-    @classmethod
-    def read(cls, path: str) -> "Summary":
-        """Read a summary.csv."""
-        return cls(read_csv(path))
-
-    def get(self, condition: Run, metric: str) -> Estimate | None:
-        """The condition's estimate, over its seeds or of its one run; None where it has none."""
-        found = self._cells.get((condition, metric))
-        if found is not None:
-            return found
-        members = conditions_of(self.runs).get(condition, [])
-        return next((self._cells[run, metric] for run in members if (run, metric) in self._cells), None)
-
-    def metrics(self, prefix: str = "") -> list[str]:
-        """Names of metrics that start with `prefix`, sorted."""
-        return sorted({metric for _, metric in self._cells if metric.startswith(prefix)})
-
-    def has_run(self, condition: Run) -> bool:
-        """Whether the condition has any result."""
-        return condition in self.runs or condition in conditions_of(self.runs)

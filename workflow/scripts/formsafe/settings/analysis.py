@@ -16,5 +16,5 @@ class AnalysisSettings(Settings):
     """Draws of the paired bootstrap."""
     seed: int = 0
     """Seed of the bootstrap."""
-    tradeoff_formats: list[str] = ["prose"]
+    tradeoff_formats: list[str] = Field(default=["prose"])
     """Formats whose learning-rate trade-off is drawn."""

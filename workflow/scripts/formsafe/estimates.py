@@ -1,0 +1,54 @@
+"""Values with their intervals, and the summary that holds them: light, for all that only reads results."""
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from formsafe.grid import Run
+from formsafe.names import conditions_of
+from formsafe.score_table import RUN_COLUMNS, as_float, read_csv
+
+SUMMARY_COLUMNS = (*RUN_COLUMNS, "metric", "value", "ci_low", "ci_high", "n")
+
+
+class Estimate(NamedTuple):
+    """A value with its interval; NaN where there is nothing to estimate from."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+class Summary:
+    """summary.csv as a lookup of conditions and metrics."""
+
+    def __init__(self, rows: Iterable[Mapping[str, str]]) -> None:
+        self._cells: dict[tuple[Run, str], Estimate] = {}
+        self.runs: list[Run] = []
+        for row in rows:
+            run = Run(*(row[name] for name in RUN_COLUMNS))
+            value, low, high = (as_float(row[name]) for name in ("value", "ci_low", "ci_high"))
+            self._cells[run, row["metric"]] = Estimate(value, low, high, int(row["n"]))
+            if run not in self.runs:
+                self.runs.append(run)
+
+    @classmethod
+    def read(cls, path: str) -> "Summary":
+        """Read a summary.csv."""
+        return cls(read_csv(path))
+
+    def get(self, condition: Run, metric: str) -> Estimate | None:
+        """The condition's estimate, over its seeds or of its one run; None where it has none."""
+        found = self._cells.get((condition, metric))
+        if found is not None:
+            return found
+        members = conditions_of(self.runs).get(condition, [])
+        return next((self._cells[run, metric] for run in members if (run, metric) in self._cells), None)
+
+    def metrics(self, prefix: str = "") -> list[str]:
+        """Names of metrics that start with `prefix`, sorted."""
+        return sorted({metric for _, metric in self._cells if metric.startswith(prefix)})
+
+    def has_run(self, condition: Run) -> bool:
+        """Whether the condition has any result."""
+        return condition in self.runs or condition in conditions_of(self.runs)

@@ -1,0 +1,80 @@
+"""All figures of one model."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from formsafe.curves import read_curves
+from formsafe.errors import FormsafeError
+from formsafe.estimates import Summary
+from formsafe.figures.leakage import draw_leakage
+from formsafe.figures.losses import draw_loss, draw_loss_split
+from formsafe.figures.published import draw_published
+from formsafe.figures.safety import draw_asr, draw_asr_by_source
+from formsafe.figures.style import Study, save, styled
+from formsafe.figures.tradeoff import draw_tradeoff
+from formsafe.names import names_from
+from formsafe.paper import compare_with_paper, read_published
+from formsafe.score_table import run_of
+from formsafe.settings.analysis import AnalysisSettings
+
+FIGURES: dict[str, Callable[[Study], Figure]] = {
+    "asr": draw_asr,
+    "asr_by_source": draw_asr_by_source,
+    "loss": draw_loss,
+    "loss_split": draw_loss_split,
+    "tradeoff": draw_tradeoff,
+    "leakage": draw_leakage,
+    "paper": draw_published,
+}
+
+
+def plot_figures(
+    summary: str,
+    losses: Sequence[str],
+    paper: str,
+    outputs: Sequence[str],
+    *,
+    model: str,
+    models: Mapping[str, str],
+    methods: Mapping[str, Mapping[str, Any]],
+    runs: Sequence[Mapping[str, str]],
+    missing: Sequence[Mapping[str, str]],
+    threshold: int,
+    settings: AnalysisSettings,
+) -> None:
+    """Draw and write every figure of a model.
+
+    Args:
+        summary: summary.csv.
+        losses: loss.csv files; those of other models are left out.
+        paper: the published numbers.
+        outputs: files `{figure}_{model}.{svg,png,pdf}`.
+        model: name of the model.
+        models: labels of models.
+        methods: settings of methods.
+        runs: the runs that are there.
+        missing: the runs that are not: they are drawn as such.
+        threshold: judge scores from here on are harmful.
+        settings: level of the intervals, formats of the trade-off.
+    """
+    names = names_from(models, methods, runs, missing)
+    found = Summary.read(summary)
+    curves = read_curves(path for path in losses if run_of(path).model == model)
+    published = compare_with_paper(read_published(paper), found, names)
+    study = Study(model, names, found, curves, published, threshold, settings)
+    with styled():
+        for name, paths in _by_figure(outputs, model).items():
+            save(FIGURES[name](study), paths)
+
+
+def _by_figure(outputs: Sequence[str], model: str) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {}
+    for path in outputs:
+        name = Path(path).stem.removesuffix(f"_{model}")
+        if name not in FIGURES:
+            raise FormsafeError(f"{path}: there is no figure {name!r}; the figures are {', '.join(FIGURES)}.")
+        groups.setdefault(name, []).append(path)
+    return groups

@@ -1,0 +1,22 @@
+"""Draw the figures of one model."""
+
+from formsafe.logs import logging_to
+
+with logging_to(snakemake.log[0]):
+    from formsafe.figures.draw import plot_figures
+    from formsafe.settings.analysis import AnalysisSettings
+
+    params = snakemake.params
+    plot_figures(
+        snakemake.input.summary,
+        snakemake.input.get("losses", []),
+        snakemake.input.paper,
+        list(snakemake.output),
+        model=params.model,
+        models=params.models,
+        methods=params.methods,
+        runs=params.runs,
+        missing=params.missing,
+        threshold=params.threshold,
+        settings=AnalysisSettings(**params.analysis),
+    )
