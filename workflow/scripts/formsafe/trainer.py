@@ -61,8 +61,9 @@ class SplitLossTrainer(Trainer):
         validation: Sequence[Example],
         soft_prompt: torch.Tensor | None = None,
     ) -> None:
-        super().__init__(model=model, args=args, data_collator=collator, train_dataset=training)  # type: ignore[arg-type]
-        self.validation = validation
+        super().__init__(model=model, args=args, data_collator=collator, train_dataset=training)
+        self._peft, self._collate, self._validation = model, collator, validation
+        self._folder = str(args.output_dir)
         self.model_accepts_loss_kwargs = True  # compute_loss divides by the targets of the whole optimiser step
         self._split = loss_log.SplitLoss()
         self._tuned = model.active_peft_config.is_prompt_learning
@@ -73,7 +74,7 @@ class SplitLossTrainer(Trainer):
     def soft_prompt(self) -> torch.Tensor | None:
         """The soft prompt before the input: p itself in stage 1, p* in stage 2, None for SFT."""
         if self._tuned:
-            return self.model.prompt_encoder[self.model.active_adapter].embedding.weight
+            return self._peft.prompt_encoder[self._peft.active_adapter].embedding.weight
         return self._soft_prompt
 
     def compute_loss(
@@ -91,28 +92,28 @@ class SplitLossTrainer(Trainer):
 
     def _losses(self, model: torch.nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
         # PEFT's prompt model would build padded batches; its base model with p before the input is the same function.
-        bare = model.get_base_model() if self._tuned else model
+        bare = self._peft.get_base_model() if self._tuned else model
         return token_losses(bare, self._embeddings, inputs, self.soft_prompt())
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Replace the running loss by the exact one, by kind of token."""
         if "loss" in logs:
-            logs = {**logs, **self._split.drain()}
+            logs = {**logs, **self._split.drain()}  # type: ignore[dict-item]
             loss_log.check_finite(logs["loss"], self.state.global_step)
         super().log(logs, start_time)
 
     @torch.no_grad()
-    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Validation loss by kind of token; draws no random numbers, so that training goes on as if it had not been."""
         started = time.perf_counter()
         split, size = loss_log.SplitLoss(), self.args.per_device_eval_batch_size
-        self.model.eval()
+        self._peft.eval()
         with self.compute_loss_context_manager():
-            for start in range(0, len(self.validation), size):
-                batch = self._prepare_inputs(self.data_collator(self.validation[start : start + size]))
-                split.add(self._losses(self.model, batch), batch["kinds"])
+            for start in range(0, len(self._validation), size):
+                batch = self._prepare_inputs(self._collate(self._validation[start : start + size]))
+                split.add(self._losses(self._peft, batch), batch["kinds"])
         logs = {f"{loss_log.VALIDATION}{name}": value for name, value in split.drain().items()}
-        self.log(logs)
+        self.log(logs)  # type: ignore[arg-type]
         self._seconds["validation"] += time.perf_counter() - started
         return logs
 
@@ -130,7 +131,7 @@ class SplitLossTrainer(Trainer):
             "training_seconds": round(self._seconds["training"], 3),
             "validation_seconds": round(self._seconds["validation"], 3),
             "tokens_per_second": round(self._tokens / self._seconds["training"], 1),
-            "trainable_parameters": sum(p.numel() for p in self.model.parameters() if p.requires_grad),
+            "trainable_parameters": sum(p.numel() for p in self._peft.parameters() if p.requires_grad),
         }
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
@@ -138,12 +139,12 @@ class SplitLossTrainer(Trainer):
         return 0
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        checkpoints.save_adapter(self.model, output_dir or self.args.output_dir)
+        checkpoints.save_adapter(self._peft, output_dir or self._folder)
 
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
-        with checkpoints.writing(self.args.output_dir, self.state.global_step) as partial:
-            self._checkpoint_folder = str(partial)
-            super()._save_checkpoint(model, trial)
-
-    def _get_output_dir(self, trial: Any) -> str:
-        return getattr(self, "_checkpoint_folder", self.args.output_dir)
+        with checkpoints.writing(self._folder, self.state.global_step) as partial:
+            self.args.output_dir = str(partial)
+            try:
+                super()._save_checkpoint(model, trial)
+            finally:
+                self.args.output_dir = self._folder

@@ -30,6 +30,7 @@ from formsafe.provenance import stage_record
 from formsafe.settings.models import ModelSettings
 from formsafe.settings.training import AdapterSettings, Optimisation, SoftPromptSettings, TrainingSettings
 from formsafe.soft_prompts import add_soft_prompt
+from formsafe.sparse_dropout import replace_dropout
 from formsafe.trainer import SplitLossTrainer
 
 LOSS, VALIDATION_LOSS, METRICS = "loss.csv", "validation.csv", "metrics.json"
@@ -88,6 +89,8 @@ def train_adapter(
     set_seed(inputs.seed)
     adapted = get_peft_model(model, config)
     assert isinstance(adapted, PeftModel)
+    if model.device.type == "cpu":
+        replace_dropout(adapted)
     _train(inputs, settings, learning_rate, adapted, prompt, started)
 
 
@@ -132,7 +135,7 @@ def _train(
 
 
 def _tokenised(inputs: Inputs, model: PreTrainedModel, virtual: int) -> tuple[examples.Examples, examples.Examples]:
-    tokenizer = load_tokenizer(model.name_or_path)
+    tokenizer = load_tokenizer(str(model.name_or_path))
     context = getattr(model.config.get_text_config(), "max_position_embeddings", None) or inputs.training.max_length
     stops = end_of_turn_ids(tokenizer, model)
     length = min(inputs.training.max_length, context - virtual)

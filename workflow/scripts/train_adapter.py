@@ -1,0 +1,29 @@
+"""SFT, or stage 2 of ProMoT where there is a soft prompt: train a LoRA adapter."""
+
+from formsafe.logs import logging_to
+
+with logging_to(snakemake.log[0]):
+    from pathlib import Path
+
+    from formsafe.settings.models import ModelSettings
+    from formsafe.settings.training import AdapterSettings, TrainingSettings
+    from formsafe.startup import lean_imports, training_imports
+
+    model = ModelSettings(**snakemake.params.model)
+    with lean_imports(*training_imports(model.quantisation)):
+        from formsafe.training import Inputs, train_adapter
+
+    inputs = Inputs(
+        manifest=snakemake.input.model,
+        model=model,
+        train=snakemake.input.train,
+        validation=snakemake.input.validation,
+        folder=Path(snakemake.output.metrics).parent,
+        training=TrainingSettings(**snakemake.params.training),
+        seed=snakemake.params.seed,
+        system_prompt=snakemake.params.system_prompt,
+        gpu_memory_gb=snakemake.params.gpu_memory_gb,
+        code=snakemake.params.code,
+    )
+    soft_prompt = Path(snakemake.input.soft_prompt[0]).parent if snakemake.input.soft_prompt else None
+    train_adapter(inputs, AdapterSettings(**snakemake.params.adapter), snakemake.params.learning_rate, soft_prompt)

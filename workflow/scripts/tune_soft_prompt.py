@@ -1,0 +1,28 @@
+"""Stage 1 of ProMoT: tune a soft prompt on the frozen model."""
+
+from formsafe.logs import logging_to
+
+with logging_to(snakemake.log[0]):
+    from pathlib import Path
+
+    from formsafe.settings.models import ModelSettings
+    from formsafe.settings.training import SoftPromptSettings, TrainingSettings
+    from formsafe.startup import lean_imports, training_imports
+
+    model = ModelSettings(**snakemake.params.model)
+    with lean_imports(*training_imports(model.quantisation)):
+        from formsafe.training import Inputs, tune_soft_prompt
+
+    inputs = Inputs(
+        manifest=snakemake.input.model,
+        model=model,
+        train=snakemake.input.train,
+        validation=snakemake.input.validation,
+        folder=Path(snakemake.output.metrics).parent,
+        training=TrainingSettings(**snakemake.params.training),
+        seed=snakemake.params.seed,
+        system_prompt=snakemake.params.system_prompt,
+        gpu_memory_gb=snakemake.params.gpu_memory_gb,
+        code=snakemake.params.code,
+    )
+    tune_soft_prompt(inputs, SoftPromptSettings(**snakemake.params.soft_prompt))
