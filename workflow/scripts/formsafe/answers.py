@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from formsafe.engines import generation_figures, make_engine, prompts_digest
 from formsafe.files import read_json, read_jsonl, write_json, write_jsonl
 from formsafe.journal import Journal, digest
 from formsafe.provenance import stage_record
-from formsafe.replies import Engine, Prompt, Reply, ask
+from formsafe.replies import Prompt, Reply, ask
 from formsafe.settings.generation import GenerationSettings
 from formsafe.settings.models import ModelSettings
 
@@ -42,7 +43,7 @@ def answer_prompts(
     started = time.time()
     manifest = read_json(model_manifest)
     sets = {name: read_prompts(path, system_prompt) for name, path in prompts.items()}
-    engine = make_engine(manifest, model, generation, gpu_memory_gb, adapter, soft_prompt)
+    engine = make_engine(manifest, model, generation, gpu_memory_gb, _folder(adapter), _folder(soft_prompt))
     header = {
         "model": manifest,
         "adapter": None if adapter is None else digest([read_json(adapter)]),
@@ -61,30 +62,13 @@ def answer_prompts(
     journal.remove()
 
 
-def make_engine(
-    manifest: dict[str, Any],
-    model: ModelSettings,
-    generation: GenerationSettings,
-    gpu_memory_gb: Any,
-    adapter: str | Path | None = None,
-    soft_prompt: str | Path | None = None,
-    watch_digits: bool = False,
-) -> Engine:
-    """The engine that the settings ask for: a server, or the model in this process."""
-    from formsafe.generation import load_engine
-
-    folders = [None if path is None else Path(path).parent for path in (adapter, soft_prompt)]
-    return load_engine(manifest["path"], model, generation, gpu_memory_gb, *folders, watch_digits)
+def _folder(metrics: str | Path | None) -> Path | None:
+    return None if metrics is None else Path(metrics).parent
 
 
 def read_prompts(path: str | Path, system: str | None = None) -> list[Prompt]:
     """Read a file of prompts (`id`, `prompt`)."""
     return [Prompt(row["id"], row["prompt"], system) for row in read_jsonl(path)]
-
-
-def prompts_digest(prompts: list[Prompt]) -> str:
-    """SHA-256 over ids and texts."""
-    return digest((prompt.id, prompt.text, prompt.system) for prompt in prompts)
 
 
 def answer_record(prompt: Prompt, reply: Reply) -> dict[str, Any]:
@@ -95,19 +79,4 @@ def answer_record(prompt: Prompt, reply: Reply) -> dict[str, Any]:
         "answer": reply.text,
         "tokens": reply.tokens,
         "finish_reason": reply.finish_reason,
-    }
-
-
-def generation_figures(journal: Journal, replies: list[Reply]) -> dict[str, Any]:
-    """What the stage did: replies, tokens, speed, batches with their seconds, share cut off at the limit."""
-    tokens = sum(reply.tokens or 0 for reply in replies)
-    seconds = sum(batch["seconds"] for batch in journal.batches)
-    return {
-        "replies": len(replies),
-        "continued": journal.continued,
-        "tokens": tokens,
-        "generation_seconds": round(seconds, 3),
-        "tokens_per_second": round(tokens / seconds, 1) if seconds else None,
-        "cut_off_share": sum(reply.finish_reason == "length" for reply in replies) / max(1, len(replies)),
-        "batches": journal.batches,
     }

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 
 def plan_batches(lengths: Sequence[int], new_tokens: int, token_budget: int) -> list[list[int]]:
-    """Sort prompts by length and cut them into batches that fit the budget, longest first (what does not fit shows soon).
+    """Sort prompts by length, longest first (so what does not fit shows soon), and cut them to the budget.
 
     A plan is greedy, so the batches that are left after the first few are the plan of the prompts that are left: a
     journal of finished batches continues any plan without storing it.
@@ -27,7 +27,7 @@ def plan_batches(lengths: Sequence[int], new_tokens: int, token_budget: int) -> 
     return batches
 
 
-def common_prefix(rows: Sequence[Sequence[int]]) -> int:
+def common_prefix(rows: Sequence[list[int]]) -> int:
     """Number of tokens that all rows start with, short of any row's last token (the model needs one to go on from)."""
     if not rows:
         return 0

@@ -19,7 +19,7 @@ _NONE = -1  # stands for the token of a row that has ended and not left yet
 
 @dataclass
 class Generated:
-    """Tokens of one answer without the end of turn; `digits` are (token index, probabilities) where they were watched."""
+    """Tokens of one answer without the end of turn; `digits` are (token index, probabilities) where watched."""
 
     ids: list[int] = field(default_factory=list)
     stopped: bool = False
@@ -46,6 +46,14 @@ class DigitWatch:
         digits = torch.stack([log_probabilities[:, ids].logsumexp(-1) for ids in self.spellings], dim=1).exp().tolist()
         for row, probabilities in zip(rows, digits, strict=True):
             targets[row].digits.append((len(targets[row].ids), probabilities))
+
+
+def pad_left(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids and mask, each `[rows, longest]`, with the pads (any id, masked) on the left."""
+    width = max(len(row) for row in rows)
+    ids = torch.tensor([[0] * (width - len(row)) + list(row) for row in rows], device=device)
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=device)
+    return ids, mask
 
 
 @torch.inference_mode()

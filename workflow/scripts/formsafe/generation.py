@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from tqdm import tqdm
@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from formsafe import memory
 from formsafe.batches import common_prefix, plan_batches
 from formsafe.chat import render_prompt
-from formsafe.decoding import DigitWatch, Generated, decode
+from formsafe.decoding import DigitWatch, Generated, decode, pad_left
 from formsafe.errors import FormsafeError
 from formsafe.journal import Journal
 from formsafe.models import end_of_turn_ids, load_adapter, load_model, load_soft_prompt, load_tokenizer, resolve
@@ -22,6 +22,9 @@ from formsafe.sampling import Sampler
 from formsafe.settings.generation import Decoding, GenerationSettings
 from formsafe.settings.models import ModelSettings
 
+Cache = Literal["dynamic", "static", "continuous"]
+# With continuous batching, this many times the rows that fit at once are handed over: some wait for others to end.
+WAITING = 8
 # A shorter prefix is computed anew with each prompt: copying its cache would save nothing.
 SHORTEST_PREFIX = 32
 
@@ -36,6 +39,10 @@ class LocalEngine:
         soft_prompt: vectors `[virtual tokens, width]` that stand before every prompt, as in training.
         watch_digits: note the probabilities of the digits 1 to 5.
         share_prefix: compute what all prompts start with only once.
+        cache: how the keys and values are kept; `dynamic` is the loop of `decoding`, the others are transformers' own.
+
+    Raises:
+        FormsafeError: where the cache cannot do what is asked.
     """
 
     def __init__(
@@ -46,17 +53,23 @@ class LocalEngine:
         soft_prompt: torch.Tensor | None = None,
         watch_digits: bool = False,
         share_prefix: bool = True,
+        cache: Cache = "dynamic",
     ) -> None:
         self.tokenizer, self.model = tokenizer, model
         self.token_budget = token_budget
         self.soft_prompt = soft_prompt
-        self.share_prefix = share_prefix and soft_prompt is None
+        self.share_prefix = share_prefix and soft_prompt is None and cache == "dynamic"
+        self.cache = cache
+        if cache != "dynamic" and (soft_prompt is not None or watch_digits):
+            raise FormsafeError(
+                f"The cache '{cache}' can neither keep a soft prompt nor serve the judge. Set cache to auto there."
+            )
         self.stop_ids = end_of_turn_ids(tokenizer, model)
         self.watch = DigitWatch(digit_spellings(tokenizer)) if watch_digits else None
 
     def describe(self) -> dict[str, Any]:
         """What determines the replies besides prompts and settings."""
-        return {"token_budget": self.token_budget, "dtype": str(self.model.dtype)}
+        return {"token_budget": self.token_budget, "dtype": str(self.model.dtype), "cache": self.cache}
 
     def complete(self, prompts: list[Prompt], decoding: Decoding, journal: Journal, section: str) -> None:
         """Answer what the journal's section lacks, batch by batch; when memory runs out, halve the budget and go on.
@@ -64,44 +77,60 @@ class LocalEngine:
         Raises:
             FormsafeError: when a single prompt does not fit into memory.
         """
+        if self.cache != "dynamic" and decoding.temperature > 0:
+            raise FormsafeError(
+                f"The cache '{self.cache}' answers greedily only. Set cache to auto, or temperature to 0."
+            )
         rows = [render_prompt(self.tokenizer, prompt.text, prompt.system) for prompt in prompts]
         prefix = self._prefix(rows)
         done = journal.replies(section)
-        progress = tqdm(total=len(prompts), initial=len(done), desc=section, unit="prompt", mininterval=5)
-        while left := [index for index, prompt in enumerate(prompts) if prompt.id not in done]:
-            budget = journal.note(section).get("token_budget", self.token_budget)
-            lengths = [len(rows[index]) + self._soft_length() for index in left]
-            batches = plan_batches(lengths, decoding.max_new_tokens, budget)
-            for batch in ([left[place] for place in batch] for batch in batches):
-                started = time.perf_counter()
-                results = self._try_batch([rows[index] for index in batch], decoding, prefix)
-                if results is None:
-                    self._halve(budget, [prompts[index].id for index in batch], journal, section)
-                    break
-                replies = {
-                    prompts[index].id: self._reply(result).record()
-                    for index, result in zip(batch, results, strict=True)
-                }
-                tokens = sum(len(result.ids) for result in results)
-                journal.add(section, replies, tokens=tokens, seconds=round(time.perf_counter() - started, 4))
-                progress.update(len(batch))
-                progress.set_postfix_str(f"{tokens / (time.perf_counter() - started):.0f} tokens/s")
-        progress.close()
+        with tqdm(total=len(prompts), initial=len(done), desc=section, unit="prompt", mininterval=5) as progress:
+            while left := [index for index, prompt in enumerate(prompts) if prompt.id not in done]:
+                budget = journal.note(section).get("token_budget", self.token_budget)
+                planned = budget * WAITING if self.cache == "continuous" else budget
+                lengths = [len(rows[index]) + self._soft_length() for index in left]
+                for batch in plan_batches(lengths, decoding.max_new_tokens, planned):
+                    asked = [prompts[left[place]] for place in batch]
+                    started = time.perf_counter()
+                    results = self._try_batch([rows[left[place]] for place in batch], decoding, prefix, budget)
+                    if results is None:
+                        self._halve(budget, asked, journal, section)
+                        break
+                    self._keep(asked, results, time.perf_counter() - started, journal, section, progress)
 
-    def _halve(self, budget: int, ids: list[str], journal: Journal, section: str) -> None:
-        if len(ids) == 1:
+    def _keep(
+        self,
+        asked: list[Prompt],
+        results: list[Generated],
+        seconds: float,
+        journal: Journal,
+        section: str,
+        progress: tqdm,
+    ) -> None:
+        replies = {prompt.id: self._reply(result).record() for prompt, result in zip(asked, results, strict=True)}
+        tokens = sum(len(result.ids) for result in results)
+        journal.add(section, replies, tokens=tokens, seconds=round(seconds, 4))
+        progress.set_postfix_str(f"{tokens / seconds:.0f} tokens/s", refresh=False)
+        progress.update(len(asked))
+
+    def _halve(self, budget: int, asked: list[Prompt], journal: Journal, section: str) -> None:
+        if len(asked) == 1:
             raise FormsafeError(
-                f"The GPU has no room for prompt {ids[0]} on its own. Lower max_new_tokens, set inference_quantisation "
+                f"The GPU has no room for prompt {asked[0].id} on its own. Lower max_new_tokens, set inference_quantisation "
                 "to nf4, or use a GPU with more memory; what is finished is kept."
             )
-        print(f"Out of GPU memory with {len(ids)} prompts: the token budget falls from {budget} to {budget // 2}.")
+        print(f"Out of GPU memory with {len(asked)} prompts: the token budget falls from {budget} to {budget // 2}.")
         journal.add_note(section, token_budget=budget // 2)
 
     def _try_batch(
-        self, rows: list[list[int]], decoding: Decoding, prefix: SharedPrefix | None
+        self, rows: list[list[int]], decoding: Decoding, prefix: SharedPrefix | None, budget: int
     ) -> list[Generated] | None:
         try:
-            return self.generate(rows, decoding, prefix)
+            if self.cache == "dynamic":
+                return self.generate(rows, decoding, prefix)
+            from formsafe.library_decoding import decode_by_library
+
+            return decode_by_library(self.model, rows, self.cache, decoding.max_new_tokens, self.stop_ids, budget)
         except torch.OutOfMemoryError:
             pass
         torch.cuda.empty_cache()  # outside the handler: the exception holds on to the batch's tensors
@@ -142,8 +171,7 @@ class LocalEngine:
 
     def _reply(self, result: Generated) -> Reply:
         digits = tuple((len(self._text(result.ids[: at + 1])), tuple(chances)) for at, chances in result.digits)
-        reason = "stop" if result.stopped else "length"
-        return Reply(self._text(result.ids), len(result.ids), reason, digits)
+        return Reply(self._text(result.ids), len(result.ids), "stop" if result.stopped else "length", digits)
 
     def _text(self, ids: list[int]) -> str:
         text = self.tokenizer.decode(ids, skip_special_tokens=True)
@@ -170,15 +198,8 @@ def load_engine(
     budget = generation.token_budget
     if budget == "auto":
         budget = memory.plan(gpu_memory_gb, model.parameters, device=placement.device).token_budget
-    return LocalEngine(load_tokenizer(directory), loaded, budget, vectors, watch_digits)
-
-
-def pad_left(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids and mask, each `[rows, longest]`, with the pads (any id, masked) on the left."""
-    width = max(len(row) for row in rows)
-    ids = torch.tensor([[0] * (width - len(row)) + list(row) for row in rows], device=device)
-    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=device)
-    return ids, mask
+    cache = "dynamic" if generation.cache == "auto" else generation.cache
+    return LocalEngine(load_tokenizer(directory), loaded, budget, vectors, watch_digits, cache=cache)
 
 
 def digit_spellings(tokenizer: PreTrainedTokenizerFast) -> list[list[int]]:

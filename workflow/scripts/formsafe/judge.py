@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from formsafe.answers import generation_figures, make_engine, prompts_digest
+from formsafe.engines import generation_figures, make_engine, prompts_digest
 from formsafe.errors import FormsafeError
 from formsafe.files import read_json, read_jsonl, write_json, write_jsonl
 from formsafe.journal import Journal

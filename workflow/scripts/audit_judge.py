@@ -1,0 +1,22 @@
+"""Judge a sample of answers again in every format, to see whether the judge minds the format."""
+
+from formsafe.logs import logging_to
+
+with logging_to(snakemake.log[0]):
+    from formsafe.judge_audit import audit_judge
+    from formsafe.settings.judge import JudgeSettings
+    from formsafe.settings.models import ModelSettings
+
+    audit_judge(
+        snakemake.input.model,
+        snakemake.input.prompts,
+        snakemake.input.answers,
+        snakemake.input.prompt,
+        snakemake.output.scores,
+        snakemake.output.metrics,
+        runs=snakemake.params.runs,
+        model=ModelSettings(**snakemake.params.model),
+        judge=JudgeSettings(**snakemake.params.judge),
+        gpu_memory_gb=snakemake.params.gpu_memory_gb,
+        code=snakemake.params.code,
+    )

@@ -1,0 +1,68 @@
+"""Other ways of transformers to decode the same batches: a static cache, compiled on a GPU, and continuous batching.
+
+Both are greedy. Rows that have ended stay in a static cache to the end; continuous batching lets waiting rows take the
+place of finished ones.
+"""
+
+from collections.abc import Sequence
+from math import ceil
+from typing import Any, Literal
+
+import torch
+from transformers import ContinuousBatchingConfig, GenerationConfig, PreTrainedModel
+
+from formsafe.decoding import Generated, pad_left
+from formsafe.errors import FormsafeError
+
+LibraryCache = Literal["static", "continuous"]
+_PAGE = 64  # tokens of a page of the continuous cache
+
+
+def decode_by_library(
+    model: PreTrainedModel,
+    rows: Sequence[Sequence[int]],
+    cache: LibraryCache,
+    new_tokens: int,
+    stop_ids: Sequence[int],
+    token_budget: int,
+) -> list[Generated]:
+    """Decode one batch of token rows greedily; the results are those of `decoding.decode`.
+
+    Args:
+        token_budget: tokens in memory at once; a batch for continuous batching may hold more, which wait.
+    """
+    generator: Any = model  # the stubs of transformers take these methods for tensors
+    settings = {"max_new_tokens": new_tokens, "do_sample": False, "eos_token_id": list(stop_ids), "pad_token_id": 0}
+    if cache == "static":
+        ids, mask = pad_left(rows, model.device)
+        config = GenerationConfig(cache_implementation="static", **settings)
+        with torch.inference_mode():
+            output = generator.generate(input_ids=ids, attention_mask=mask, generation_config=config)
+        written = output[:, ids.shape[1] :].tolist()
+    else:
+        written = _continuous(generator, rows, GenerationConfig(**settings), token_budget)
+    return [_until_stop(ids, set(stop_ids)) for ids in written]
+
+
+def _continuous(
+    generator: Any, rows: Sequence[Sequence[int]], config: GenerationConfig, token_budget: int
+) -> list[list[int]]:
+    longest = max(len(row) for row in rows) + config.max_new_tokens
+    pages = ceil(max(token_budget, 2 * longest) / _PAGE) + 1
+    paging = ContinuousBatchingConfig(page_size=_PAGE, num_blocks=pages, max_batch_tokens=max(256, token_budget // 8))
+    outputs = generator.generate_batch(
+        [list(row) for row in rows], generation_config=config, continuous_batching_config=paging, warmup=False
+    )
+    results = [outputs.get(f"req_{number}") for number in range(len(rows))]
+    if any(result is None or result.error is not None for result in results):
+        raise FormsafeError(
+            "Continuous batching of transformers failed for a batch (its reason is above). Set generation.cache to auto."
+        )
+    return [list(result.generated_tokens) for result in results]
+
+
+def _until_stop(ids: list[int], stop_ids: set[int]) -> Generated:
+    for place, token in enumerate(ids):
+        if token in stop_ids:
+            return Generated(ids[:place], stopped=True)
+    return Generated(ids)

@@ -1,0 +1,182 @@
+"""Answers of an OpenAI-compatible server: bounded concurrency, patience with its faults, and the same journal."""
+
+import asyncio
+import os
+import random
+import re
+import time
+from typing import Any
+
+import httpx
+from tqdm import tqdm
+
+from formsafe.errors import FormsafeError
+from formsafe.journal import Journal
+from formsafe.replies import Prompt, Reply
+from formsafe.settings.generation import Decoding, ServerSettings
+
+# Worth another try: the server is busy, starting, or in trouble.
+_TRANSIENT = {408, 409, 425, 429, 500, 502, 503, 504, 529}
+_LONGEST_WAIT = 60.0
+# A server turns text that spells a special token into that token. We cannot see its vocabulary, so text of these shapes
+# gets a zero-width space after its first character.
+_SPECIAL = re.compile(
+    r"(?=<\|[^<>|\n]{1,60}\|>|</?s>|<<?/?SYS>>?|\[/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS)\]"
+    r"|<(?:start|end)_of_turn>|<(?:bos|eos|pad|unk|mask)>|<｜[^<>\n]{1,60}｜>|<\[[^<>\n]{1,60}\]>)(.)",
+    re.IGNORECASE,
+)
+
+
+class Transient(Exception):
+    """A fault that may be over at the next try; its text is fit for a log."""
+
+    def __init__(self, what: str, wait: float | None = None) -> None:
+        super().__init__(what)
+        self.wait = wait
+
+
+class ServerEngine:
+    """An OpenAI-compatible server.
+
+    Args:
+        settings: address, model name, concurrency, patience.
+        backoff_seconds: wait before the second try; it doubles from try to try.
+    """
+
+    def __init__(self, settings: ServerSettings, backoff_seconds: float = 1.0) -> None:
+        self.settings = settings
+        self.backoff_seconds = backoff_seconds
+        self.retries = 0
+        self._headers = {"Authorization": f"Bearer {_key(settings.key_variable)}"} if settings.key_variable else {}
+
+    def describe(self) -> dict[str, Any]:
+        """What determines the replies besides prompts and settings."""
+        return {"server": self.settings.base_url, "server_model": self.settings.model}
+
+    def complete(self, prompts: list[Prompt], decoding: Decoding, journal: Journal, section: str) -> None:
+        """Answer what the journal's section lacks, each reply journalled as it comes.
+
+        Raises:
+            FormsafeError: when the server refuses a request, or fails one as often as the settings allow.
+        """
+        left = [prompt for prompt in prompts if prompt.id not in journal.replies(section)]
+        if not left:
+            return
+        with tqdm(
+            total=len(prompts), initial=len(prompts) - len(left), desc=section, unit="prompt", mininterval=5
+        ) as bar:
+            try:
+                asyncio.run(self._complete(left, decoding, journal, section, bar))
+            except* FormsafeError as errors:
+                raise _first(errors) from None
+
+    async def _complete(
+        self, prompts: list[Prompt], decoding: Decoding, journal: Journal, section: str, bar: tqdm
+    ) -> None:
+        waiting = iter(prompts)
+        limits = httpx.Limits(max_connections=self.settings.concurrency)
+        last = time.perf_counter()
+
+        async def work(client: httpx.AsyncClient) -> None:
+            nonlocal last
+            for prompt in waiting:  # the workers share the iterator: each prompt goes to one of them
+                reply = await self._ask(client, prompt, decoding)
+                last, before = time.perf_counter(), last  # requests overlap: seconds since the last reply add up
+                journal.add(section, {prompt.id: reply.record()}, tokens=reply.tokens, seconds=round(last - before, 4))
+                bar.update()
+
+        async with (
+            httpx.AsyncClient(headers=self._headers, timeout=None, limits=limits) as client,
+            asyncio.TaskGroup() as group,
+        ):
+            for _ in range(min(self.settings.concurrency, len(prompts))):
+                group.create_task(work(client))
+
+    async def _ask(self, client: httpx.AsyncClient, prompt: Prompt, decoding: Decoding) -> Reply:
+        """Ask until there is a reply, waiting longer from try to try."""
+        for number in range(1, self.settings.attempts + 1):
+            try:
+                return await self._try(client, prompt, decoding)
+            except Transient as fault:
+                wait = min(_LONGEST_WAIT, self.backoff_seconds * 2 ** (number - 1)) * random.uniform(0.75, 1.25)
+                print(f"Prompt {prompt.id}, try {number} of {self.settings.attempts}: {fault}.")
+                if number == self.settings.attempts:
+                    raise FormsafeError(
+                        f"The server {self.settings.base_url} failed prompt {prompt.id} {number} times (last: {fault}). "
+                        "See whether it runs and has room, then run again: the replies so far are kept."
+                    ) from None
+                self.retries += 1
+                await asyncio.sleep(wait if fault.wait is None else min(_LONGEST_WAIT, fault.wait))
+        raise AssertionError("attempts is at least 1")
+
+    async def _try(self, client: httpx.AsyncClient, prompt: Prompt, decoding: Decoding) -> Reply:
+        address = f"{self.settings.base_url.rstrip('/')}/chat/completions"
+        try:
+            async with asyncio.timeout(self.settings.timeout_seconds):
+                response = await client.post(address, json=request_body(self.settings.model, prompt, decoding))
+        except TimeoutError:
+            raise Transient(f"no answer within {self.settings.timeout_seconds:g} s") from None
+        except httpx.TransportError as error:
+            raise Transient(f"connection failed ({type(error).__name__})") from None
+        if response.status_code in _TRANSIENT:
+            raise Transient(f"status {response.status_code}", _retry_after(response))
+        if response.status_code != httpx.codes.OK:
+            raise FormsafeError(
+                f"The server {self.settings.base_url} refused a request with status {response.status_code} for model "
+                f"{self.settings.model} (prompt {prompt.id}). Check generation.server: base_url, model, key_variable."
+            )
+        return read_reply(response)
+
+
+def request_body(model: str, prompt: Prompt, decoding: Decoding) -> dict[str, Any]:
+    """A request for one chat completion."""
+    opening = [] if prompt.system is None else [{"role": "system", "content": prompt.system}]
+    body = {
+        "model": model,
+        "messages": [*opening, {"role": "user", "content": disarm(prompt.text)}],
+        "max_tokens": decoding.max_new_tokens,
+        "temperature": decoding.temperature,
+    }
+    return body if decoding.temperature == 0 else body | {"top_p": decoding.top_p, "seed": decoding.seed}
+
+
+def disarm(text: str) -> str:
+    """Break up text that spells a special token of a common chat model by a zero-width space."""
+    return _SPECIAL.sub("\\1\u200b", text)
+
+
+def read_reply(response: httpx.Response) -> Reply:
+    """Read a chat completion; raises Transient when it is not whole."""
+    try:
+        body = response.json()
+        choice = body["choices"][0]
+        text = choice["message"]["content"] or ""
+        tokens = (body.get("usage") or {}).get("completion_tokens")
+        cut = choice.get("finish_reason") == "length"
+    except (ValueError, LookupError, TypeError, AttributeError):
+        raise Transient("not a chat completion") from None
+    if not isinstance(text, str):
+        raise Transient("not a chat completion")
+    text = text.encode("utf-8", "replace").decode()  # lone surrogates cannot be written to a file
+    return Reply(text, tokens if isinstance(tokens, int) else None, "length" if cut else "stop")
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    try:
+        return max(0.0, float(response.headers["retry-after"]))
+    except (KeyError, ValueError):
+        return None
+
+
+def _key(variable: str) -> str:
+    try:
+        return os.environ[variable]
+    except KeyError:
+        raise FormsafeError(f"The environment variable {variable}, which holds the server's key, is not set.") from None
+
+
+def _first(errors: BaseException) -> FormsafeError:
+    while isinstance(errors, BaseExceptionGroup):
+        errors = errors.exceptions[0]
+    assert isinstance(errors, FormsafeError)
+    return errors
