@@ -1,0 +1,65 @@
+# Takes the configuration and what lies on disk; makes no file, so that it runs whenever it is asked for.
+
+
+rule preflight:
+    """Is everything there, and what will it cost? One page, and an error where something is wrong; run it first."""
+    log:
+        f"{LOGS}/preflight.log",
+    localrule: True
+    conda:
+        "../../envs/train.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=10,
+    params:
+        settings=STUDY.model_dump(
+            include={
+                "study",
+                "gpu_memory_gb",
+                "corpus",
+                "harmful",
+                "models",
+                "soft_prompt",
+                "adapter",
+                "training",
+                "generation",
+                "judge",
+                "tasks",
+            }
+        ),
+        jobs={
+            "soft prompts": sorted(
+                {
+                    soft_prompt_metrics(run)
+                    for run in trained_runs(PLANNED_RUNS)
+                    if STUDY.methods[run.method].soft_prompt
+                }
+            ),
+            "adapters": [
+                f"{R}/runs/{run.path}/adapter/metrics.json"
+                for run in trained_runs(PLANNED_RUNS)
+            ],
+            "answers": [
+                f"{R}/runs/{run.path}/answers.metrics.json" for run in PLANNED_RUNS
+            ],
+            "judge": [
+                f"{R}/runs/{run.path}/judge.metrics.json" for run in PLANNED_RUNS
+            ],
+        },
+        results=R,
+        lock=LOCK,
+        made=[f"{DEMO}/"],
+        systems=sorted(
+            {
+                prompt
+                for run in PLANNED_RUNS
+                for prompt in (
+                    STUDY.methods[run.method].system_prompt_training,
+                    STUDY.methods[run.method].system_prompt_test,
+                )
+            },
+            key=str,
+        ),
+    script:
+        "../scripts/preflight.py"

@@ -1,0 +1,66 @@
+"""What a check found, and the page that a reader gets of all of them."""
+
+import shutil
+import textwrap
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+State = Literal["ok", "no", "unchecked"]
+_MARKS = {"ok": "ok", "no": "NO", "unchecked": "--"}
+NARROWEST = 80
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the page. A `no` stops the study and names its remedy; `unchecked` could not be told from here."""
+
+    section: str
+    name: str
+    state: State
+    detail: str
+    remedy: str = ""
+
+
+def verdict(checks: Iterable[Check]) -> tuple[bool, str]:
+    """Go or no-go, and the sentence that says so."""
+    states = [check.state for check in checks]
+    wrong, unknown = states.count("no"), states.count("unchecked")
+    if wrong:
+        return False, f"NO-GO: {wrong} {'thing is' if wrong == 1 else 'things are'} wrong; each NO says what to do."
+    if unknown:
+        return True, f"GO, as far as it can be told from here: {unknown} not checked (marked --)."
+    return True, "GO"
+
+
+def page(title: str, checks: Sequence[Check], costs: str, width: int | None = None) -> str:
+    """Write everything for a terminal.
+
+    Args:
+        title: first line.
+        checks: in order; checks of one section stand together.
+        costs: the table of costs.
+        width: columns; None: the terminal's.
+    """
+    width = max(NARROWEST, min(width or shutil.get_terminal_size((110, 24)).columns, 120))
+    column = max((len(check.name) for check in checks), default=0) + 2
+    lines, section = [title], ""
+    for check in checks:
+        if check.section != section:
+            section = check.section
+            lines += ["", section]
+        lines += _wrapped(f"  {_MARKS[check.state]}  {check.name:<{column}}", check.detail, width)
+        if check.remedy and check.state != "ok":
+            lines += _wrapped(" " * (6 + column) + "-> ", check.remedy, width)
+    return "\n".join([*lines, "", costs, "", verdict(checks)[1]]) + "\n"
+
+
+def _wrapped(opening: str, text: str, width: int) -> list[str]:
+    return textwrap.wrap(
+        text,
+        width,
+        initial_indent=opening,
+        subsequent_indent=" " * len(opening),
+        break_long_words=False,
+        break_on_hyphens=False,
+    ) or [opening.rstrip()]

@@ -1,0 +1,231 @@
+"""Is everything there, and what will it cost? One page before anything is queued, and a verdict."""
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from formsafe import memory
+from formsafe.checks import Check, page, verdict
+from formsafe.costs import rates_of
+from formsafe.files import read_json
+from formsafe.hub_probe import hub_answers
+from formsafe.machine_checks import Gpu, check_disk, check_four_bit, check_gpu, find_gpu
+from formsafe.settings.base import Auto, Settings
+from formsafe.settings.data import CorpusSettings, HarmfulSettings
+from formsafe.settings.generation import GenerationSettings
+from formsafe.settings.judge import JudgeSettings, TaskSettings
+from formsafe.settings.models import ModelSettings
+from formsafe.settings.training import AdapterSettings, SoftPromptSettings, TrainingSettings
+from formsafe.shapes import ModelShape, of_config, of_size
+from formsafe.source_checks import Sources, check_chat, check_judge_prompt, check_server
+from formsafe.stage_costs import (
+    STAGES,
+    Card,
+    Cost,
+    Lengths,
+    Work,
+    card_of_class,
+    finished_jobs,
+    floor,
+    from_finished,
+    optimiser_steps,
+    planned_bytes,
+    table,
+)
+
+COSTS = "Costs"
+# An answer or a judgement on disk; a checkpoint holds weights and two moments, and for a moment there are two.
+RECORD_BYTES, CHECKPOINT_COPIES, ADAPTER_BYTES, SLACK_BYTES = 4e3, 6, 4.0, 1e9
+JOBS_AT_ONCE = 4
+
+
+class Plan(Settings):
+    """The parts of the configuration that preflight looks at."""
+
+    study: str
+    gpu_memory_gb: int | Auto
+    corpus: CorpusSettings
+    harmful: dict[str, HarmfulSettings]
+    models: dict[str, ModelSettings]
+    soft_prompt: SoftPromptSettings
+    adapter: AdapterSettings
+    training: TrainingSettings
+    generation: GenerationSettings
+    judge: JudgeSettings
+    tasks: TaskSettings
+
+
+def preflight(
+    plan: Plan,
+    jobs: Mapping[str, Sequence[str]],
+    results: str | Path,
+    lock: str | Path,
+    *,
+    made: Sequence[str] = (),
+    systems: Sequence[str | None] = (None,),
+) -> tuple[bool, str]:
+    """Check everything and estimate the costs.
+
+    Args:
+        plan: the configuration.
+        jobs: metrics files by stage (`soft prompts`, `adapters`, `answers`, `judge`), with `model=` in their paths.
+        results: the study's results folder.
+        lock: the lock of sources.
+        made: folders that the workflow fills by itself.
+        systems: system prompts that the methods use.
+
+    Returns:
+        Go or no-go, and the page.
+    """
+    results, gpu, works = Path(results), find_gpu(), works_of(plan, jobs)
+    models = {name: plan.models[name] for name in sorted({work.model for work in works} | {plan.judge.model})}
+    machine = [
+        check_gpu(gpu, *({name: getattr(model, key) for name, model in models.items()} for key in ("device", "dtype"))),
+        check_four_bit("cuda" if gpu else "cpu", any("nf4" in _quantisations(model) for model in models.values())),
+    ]
+    sources = Sources(_needs_hub(plan, models) and hub_answers(), lock, made)
+    found, folders, download = _look_at_sources(plan, models, sources, results)
+    found += [check_chat(name, folders[name], systems) for name in models]
+    shapes = {name: shape_of(model, folders[name]) for name, model in models.items()}
+    machine += check_disk(disk_needs(plan, works, shapes, results, download))
+    card = Card(gpu.name, gpu.total / 1e9, rates_of(gpu.name)) if gpu else card_of_class(plan.gpu_memory_gb)
+    figures = [cost_of(work, plan, shapes[work.model], card, gpu, results) for work in works]
+    checks = [*machine, *found, *check_memory(figures, card, plan.gpu_memory_gb, gpu)]
+    title = f"Preflight of the study {plan.study}: {len(jobs['answers'])} runs, {len(models)} models"
+    unseen = "" if gpu else " (none is in sight; gpu_memory_gb chooses the class)"
+    on_gpu = any(figure.memory_bytes is not None for figure in figures)
+    heading = f"Costs on {card.name}, {card.memory_gb:.0f} GB{unseen}" if on_gpu else "Costs on this machine's CPU"
+    return verdict(checks)[0], page(title, checks, table(figures, heading))
+
+
+def works_of(plan: Plan, jobs: Mapping[str, Sequence[str]]) -> list[Work]:
+    """The study's jobs by stage and model; the judge's all belong to its own model."""
+    harmful, examples = sum(source.count for source in plan.harmful.values()), plan.corpus.splits.train
+    units = {
+        "soft prompts": optimiser_steps(plan.soft_prompt, examples),
+        "adapters": optimiser_steps(plan.adapter, examples),
+        "answers": harmful + plan.corpus.splits.test,
+        "judge": harmful,
+    }
+    stages = {"soft prompts": plan.soft_prompt, "adapters": plan.adapter}
+    works = []
+    for stage in STAGES:
+        by_model: dict[str, list[str]] = {}
+        for job in jobs[stage]:
+            by_model.setdefault(plan.judge.model if stage == "judge" else model_of(job), []).append(job)
+        settings = stages.get(stage)
+        batch = settings.batch_size * settings.gradient_accumulation if settings else 0
+        decoding = plan.judge.generation if stage == "judge" else plan.generation
+        works += [
+            Work(stage, name, found, units[stage], batch, decoding.max_new_tokens) for name, found in by_model.items()
+        ]
+    return works
+
+
+def model_of(path: str) -> str:
+    """The model in a path of the form `.../model=NAME/...`."""
+    return next(part for part in Path(path).parts if part.startswith("model=")).removeprefix("model=")
+
+
+def shape_of(model: ModelSettings, folder: Path | None) -> ModelShape:
+    """The shape from the model's own config.json where it is here, else from its number of parameters."""
+    config = None if folder is None else folder / "config.json"
+    if config is None or not config.exists():
+        return of_size(model.parameters)
+    try:
+        return of_config(read_json(config))
+    except KeyError:  # an architecture that names its sizes otherwise
+        return of_size(model.parameters)
+
+
+def cost_of(work: Work, plan: Plan, shape: ModelShape, card: Card, gpu: Gpu | None, results: Path) -> Cost:
+    """Cost of a job of `work`: as finished jobs on this device took, else the floor on `card`."""
+    model = plan.models[work.model]
+    on_gpu = model.device == "cuda" or (model.device == "auto" and gpu is not None)
+    device = card.name if on_gpu else f"cpu ({platform.machine()})"
+    took = from_finished(work, finished_jobs(work, results), device)
+    basis = f"measured: {took[1]} finished" if took else "not measured"
+    if not on_gpu:
+        return Cost(work, took[0] if took else None, basis)
+    lengths, rank = Lengths(), plan.adapter.lora.r
+    planned = memory.plan(
+        int(card.memory_gb) if plan.gpu_memory_gb == "auto" else plan.gpu_memory_gb,
+        model.parameters,
+        batch_size=(plan.soft_prompt if work.stage == "soft prompts" else plan.adapter).batch_size,
+        tokens_per_example=lengths.longest_example,
+        shape=shape,
+        quantisation=model.quantisation,
+        inference_quantisation=model.inference_quantisation,
+        lora_rank=rank,
+    )
+    size = planned_bytes(work, shape, planned, lengths, model.quantisation, rank)
+    if took or card.rates is None:
+        return Cost(work, took[0] if took else None, basis, size)
+    return Cost(work, floor(work, shape, card.rates, planned, lengths, rank), "floor, not measured", size)
+
+
+def check_memory(figures: Sequence[Cost], card: Card, wanted: int | str, gpu: Gpu | None) -> list[Check]:
+    """Whether the plans fit the card, and whether the plan is for a larger card than the one in sight."""
+    remedy = "Use a GPU with more memory, quantisation nf4, a smaller training.max_length, or a smaller model."
+    checks = [
+        Check(COSTS, f"{figure.work.stage} memory", "no", _too_large(figure, card), remedy)
+        for figure in figures
+        if figure.memory_bytes is not None and figure.memory_bytes > card.memory_gb * 1e9
+    ]
+    if gpu is not None and isinstance(wanted, int) and wanted * 1e9 > gpu.total * 1.1:
+        detail = f"gpu_memory_gb is {wanted}, the GPU here has {gpu.total / 1e9:.0f} GB"
+        checks.append(Check(COSTS, "memory plan", "no", detail, "Set gpu_memory_gb to auto, or to what the GPUs have."))
+    return checks
+
+
+def _too_large(figure: Cost, card: Card) -> str:
+    need = (figure.memory_bytes or 0) / 1e9
+    return f"{figure.work.model} needs {need:.0f} GB, {card.name} has {card.memory_gb:.0f} GB"
+
+
+def disk_needs(
+    plan: Plan, works: Sequence[Work], shapes: Mapping[str, ModelShape], results: Path, download: float
+) -> dict[Path, float]:
+    """Bytes that the study will write below the hub's cache and below its results."""
+    from huggingface_hub import constants
+
+    records = sum(work.left * work.units for work in works if not work.trains)
+    adapters = [(work.left, shapes[work.model].lora_parameters(plan.adapter.lora.r)) for work in works if work.trains]
+    kept = sum(ADAPTER_BYTES * left * size for left, size in adapters)
+    copies = [CHECKPOINT_COPIES * ADAPTER_BYTES * size * min(left, JOBS_AT_ONCE) for left, size in adapters]
+    written = kept + max(copies, default=0.0) + RECORD_BYTES * records + SLACK_BYTES
+    return {Path(constants.HF_HUB_CACHE): download, results: written}
+
+
+def _look_at_sources(
+    plan: Plan, models: Mapping[str, ModelSettings], sources: Sources, results: Path
+) -> tuple[list[Check], dict[str, Path | None], float]:
+    """Checks of models, data and prompts; folders of models that are here; bytes to fetch."""
+    checks, download = [], 0.0
+    folders: dict[str, Path | None] = {}
+    for name, model in models.items():
+        check, folders[name], size = sources.model(name, model.hub, model.path)
+        checks.append(check)
+        download += 2 * model.parameters if size is None and folders[name] is None else size or 0
+    check, _, size = sources.model("encoder", plan.tasks.encoder.hub, plan.tasks.encoder.path)
+    for name, server in (("answers' server", plan.generation.server), ("judge's server", plan.judge.generation.server)):
+        if server is not None:
+            checks.append(check_server(name, server, os.environ))
+    data = [sources.data("corpus", plan.corpus.source, results / "data" / "wikisum.jsonl")]
+    data += [
+        sources.data(name, source.source, results / "data" / "harmful" / f"{name}.jsonl")
+        for name, source in plan.harmful.items()
+    ]
+    checks += [check, sources.token(), *data, check_judge_prompt(plan.judge.prompt)]
+    return checks, folders, download + (size or 0)
+
+
+def _needs_hub(plan: Plan, models: Mapping[str, ModelSettings]) -> bool:
+    loaded = [plan.tasks.encoder.hub, *(model.hub for model in models.values())]
+    data = [plan.corpus.source.hub, *(entry.source.hub for entry in plan.harmful.values())]
+    return any(place is not None for place in (*loaded, *data))
+
+
+def _quantisations(model: ModelSettings) -> set[str]:
+    return {model.quantisation, model.inference_quantisation}
