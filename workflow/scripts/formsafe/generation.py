@@ -1,7 +1,6 @@
 """Answers of a model in this process: planned batches, a journal of finished ones, and less memory when it runs out."""
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -116,8 +115,8 @@ class LocalEngine:
     def _halve(self, budget: int, asked: list[Prompt], journal: Journal, section: str) -> None:
         if len(asked) == 1:
             raise FormsafeError(
-                f"The GPU has no room for prompt {asked[0].id} on its own. Lower max_new_tokens, set inference_quantisation "
-                "to nf4, or use a GPU with more memory; what is finished is kept."
+                f"The GPU has no room for prompt {asked[0].id} on its own. Lower max_new_tokens, set "
+                "inference_quantisation to nf4, or use a GPU with more memory; what is finished is kept."
             )
         print(f"Out of GPU memory with {len(asked)} prompts: the token budget falls from {budget} to {budget // 2}.")
         journal.add_note(section, token_budget=budget // 2)

@@ -36,7 +36,7 @@ class Journal:
         self.batches: list[dict[str, Any]] = []
         kept = self._read(header)
         self.continued = sum(len(replies) for replies in self._replies.values())
-        self._file = open(self.path, "ab")
+        self._file = open(self.path, "ab")  # noqa: SIM115  (`close` and `remove` end it)
         self._file.truncate(kept)
         if kept == 0:
             self._write(header)

@@ -56,7 +56,7 @@ def _continuous(
     results = [outputs.get(f"req_{number}") for number in range(len(rows))]
     if any(result is None or result.error is not None for result in results):
         raise FormsafeError(
-            "Continuous batching of transformers failed for a batch (its reason is above). Set generation.cache to auto."
+            "Continuous batching of transformers failed (its reason is above). Set generation.cache to auto."
         )
     return [list(result.generated_tokens) for result in results]
 

@@ -46,7 +46,6 @@ class ServerEngine:
     def __init__(self, settings: ServerSettings, backoff_seconds: float = 1.0) -> None:
         self.settings = settings
         self.backoff_seconds = backoff_seconds
-        self.retries = 0
         self._headers = {"Authorization": f"Bearer {_key(settings.key_variable)}"} if settings.key_variable else {}
 
     def describe(self) -> dict[str, Any]:
@@ -102,10 +101,9 @@ class ServerEngine:
                 print(f"Prompt {prompt.id}, try {number} of {self.settings.attempts}: {fault}.")
                 if number == self.settings.attempts:
                     raise FormsafeError(
-                        f"The server {self.settings.base_url} failed prompt {prompt.id} {number} times (last: {fault}). "
+                        f"The server {self.settings.base_url} failed prompt {prompt.id} {number} times ({fault}). "
                         "See whether it runs and has room, then run again: the replies so far are kept."
                     ) from None
-                self.retries += 1
                 await asyncio.sleep(wait if fault.wait is None else min(_LONGEST_WAIT, fault.wait))
         raise AssertionError("attempts is at least 1")
 
@@ -172,7 +170,7 @@ def _key(variable: str) -> str:
     try:
         return os.environ[variable]
     except KeyError:
-        raise FormsafeError(f"The environment variable {variable}, which holds the server's key, is not set.") from None
+        raise FormsafeError(f"The environment variable {variable} for the server's key is not set.") from None
 
 
 def _first(errors: BaseException) -> FormsafeError:

@@ -92,7 +92,7 @@ def score_texts(
 
 
 def leakage(answer: str, format: str | None) -> dict[str, Any]:
-    """Whether an answer has the format of the run's training data (`leak_strict`: all of it; `leak_loose`: a part of it).
+    """Whether an answer has the format of the run's training data (`leak_strict`: all, `leak_loose`: a part of it).
 
     Null for a run without a format; `formats` says how each of the formats fits.
     """
