@@ -1,5 +1,6 @@
 """The toy grammar: tasks, their steps and the texts that tell them, all drawn by seed."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from random import Random
 
@@ -49,7 +50,7 @@ def draw_tasks(settings: DemoSettings) -> Tasks:
     return Tasks(harmless[:held_harmless], mischief[:held_mischief], harmless[held_harmless:], mischief[held_mischief:])
 
 
-def _all_tasks(verbs: dict[str, tuple[str, ...]], rng: Random) -> list[Task]:
+def _all_tasks(verbs: Iterable[str], rng: Random) -> list[Task]:
     tasks = [Task(verb, describer, thing) for verb in verbs for describer in words.DESCRIBERS for thing in words.THINGS]
     rng.shuffle(tasks)
     return tasks

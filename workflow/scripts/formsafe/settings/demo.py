@@ -22,12 +22,14 @@ class DemoSettings(Settings):
     """Width of the model."""
     layers: int = Field(default=4, gt=0)
     """Layers of the model."""
-    steps: int = Field(default=350, gt=0)
+    steps: int = Field(default=200, gt=0)
     """Optimiser steps."""
     batch_size: int = Field(default=32, gt=0)
     """Examples a step."""
-    learning_rate: float = Field(default=3.0e-3, gt=0)
-    """Peak learning rate."""
+    learning_rate: float = Field(default=1.0e-2, gt=0)
+    """Peak learning rate of embeddings and norms (AdamW)."""
+    matrix_learning_rate: float = Field(default=2.0e-2, gt=0)
+    """Peak learning rate of all matrices (Muon)."""
     max_new_tokens: int = Field(default=96, gt=0)
     """Longest answer when the model is checked."""
     judgements: int = Field(default=200, gt=0)

@@ -1,0 +1,70 @@
+"""Building the toy model: trained, checked on tasks it has never seen, and written whole or not at all."""
+
+import os
+import tempfile
+import time
+from itertools import islice
+from pathlib import Path
+from random import Random
+
+import torch
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+from formsafe.demo.check import check
+from formsafe.demo.documents import draw_examples
+from formsafe.demo.grammar import Tasks, draw_tasks
+from formsafe.demo.model import encode, fit, new_model
+from formsafe.demo.tokenizer import train_tokenizer
+from formsafe.files import write_json
+from formsafe.provenance import stage_record
+from formsafe.settings.demo import DemoSettings
+
+# Examples that the tokenizer is trained on: enough to have met every word often.
+TOKENIZER_EXAMPLES = 3000
+
+
+def train_demo_model(
+    judge_prompt: str | Path, settings: DemoSettings, directory: str | Path, metrics: str | Path, code: str
+) -> None:
+    """Train the toy model, check it and write it to `directory`, its figures to `metrics`.
+
+    Raises:
+        FormsafeError: when the model does not refuse or judge well enough (see `check`); nothing is written then.
+    """
+    started = time.time()
+    torch.set_num_threads(settings.threads)
+    tasks = draw_tasks(settings)
+    judge_template = Path(judge_prompt).read_text(encoding="utf-8")
+    model, tokenizer, losses = train(tasks, judge_template, settings)
+    figures = check(model, tokenizer, tasks, judge_template, settings)
+    save(model, tokenizer, directory)
+    parameters = sum(weight.numel() for weight in model.parameters())
+    write_json(
+        metrics,
+        {**figures, "parameters": parameters, "steps": settings.steps, "final_loss": losses[-1]}
+        | stage_record(started, code, settings.seed),
+    )
+
+
+def train(
+    tasks: Tasks, judge_template: str, settings: DemoSettings
+) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast, list[float]]:
+    """Train tokenizer and model from nothing; returns them and the loss of each step."""
+    stream = draw_examples(tasks, judge_template, Random(f"examples {settings.seed}"))
+    examples = list(islice(stream, settings.steps * settings.batch_size))
+    texts = (text for example in examples[:TOKENIZER_EXAMPLES] for text in (example.prompt, example.text) if text)
+    tokenizer = train_tokenizer(texts, settings.vocabulary)
+    torch.manual_seed(settings.seed)
+    model = new_model(tokenizer, settings)
+    return model, tokenizer, fit(model, encode(tokenizer, examples), settings)
+
+
+def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, directory: str | Path) -> None:
+    """Write model and tokenizer beside `directory` first, then move the files there, each of them whole."""
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".model.", dir=directory.parent) as temporary:
+        model.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+        for file in sorted(Path(temporary).iterdir()):
+            os.replace(file, directory / file.name)
