@@ -12,7 +12,7 @@ import torch
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 from transformers import PreTrainedModel, PrinterCallback, TrainingArguments, set_seed
 
-from formsafe import checkpoints, examples, loss_log, memory, varlen_attention
+from formsafe import checkpoints, examples, loss_log, memory, shapes, varlen_attention
 from formsafe.collation import Collator
 from formsafe.errors import FormsafeError
 from formsafe.files import read_json, write_json
@@ -162,6 +162,9 @@ def _memory_plan(inputs: Inputs, settings: Optimisation, model: PreTrainedModel,
         device="cuda" if model.device.type == "cuda" else "cpu",
         batch_size=settings.batch_size,
         tokens_per_example=longest,
+        shape=_shape(model),
+        quantisation=inputs.model.quantisation,
+        lora_rank=settings.lora.r if isinstance(settings, AdapterSettings) else 0,
     )
     micro = plan.micro_batch_size if wanted.micro_batch_size == "auto" else wanted.micro_batch_size
     if micro < 1 or settings.batch_size % micro:
@@ -173,6 +176,13 @@ def _memory_plan(inputs: Inputs, settings: Optimisation, model: PreTrainedModel,
         plan.gradient_checkpointing if wanted.gradient_checkpointing == "auto" else wanted.gradient_checkpointing
     )
     return memory.MemoryPlan(micro, checkpointing, plan.inference_quantisation, plan.token_budget)
+
+
+def _shape(model: PreTrainedModel) -> shapes.ModelShape | None:
+    try:
+        return shapes.of_config(model.config.get_text_config().to_dict())
+    except KeyError:  # not Llama-like: the plan goes by the number of parameters
+        return None
 
 
 def _arguments(

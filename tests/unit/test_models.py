@@ -1,0 +1,143 @@
+"""Loading: every `auto` settled, and what does not fit refused with a remedy."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from formsafe import varlen_attention
+from formsafe.collation import Collator
+from formsafe.errors import FormsafeError
+from formsafe.examples import tokenise
+from formsafe.models import (
+    Placement,
+    end_of_turn_ids,
+    load_adapter,
+    load_model,
+    load_soft_prompt,
+    load_tokenizer,
+    resolve,
+)
+from formsafe.soft_prompts import add_soft_prompt
+from formsafe.trainer import token_losses
+from peft import LoraConfig, get_peft_model
+
+from tests.tiny import write_tiny_model
+from tests.training_cases import model_settings, soft_prompt_settings, write_rows
+
+CPU = Placement("cpu", "float32", "none", "sdpa")
+
+
+def test_auto_is_fp32_without_quantised_answers_on_a_cpu(tmp_path):
+    settings = model_settings(tmp_path, quantisation="nf4")
+    assert resolve(settings, "training", "auto") == Placement("cpu", "float32", "nf4", varlen_attention.NAME)
+    assert resolve(settings, "inference", 24) == CPU
+
+
+def test_auto_is_bf16_on_a_gpu(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    settings = model_settings(tmp_path, quantisation="nf4", device="auto", parameters=8e9)
+    assert resolve(settings, "training", 24) == Placement("cuda", "bfloat16", "nf4", varlen_attention.NAME)
+    assert resolve(settings, "inference", 80) == Placement("cuda", "bfloat16", "none", "sdpa")
+    assert resolve(model_settings(tmp_path, device="cpu"), "training", 80).device == "cpu"
+
+
+def test_a_gpu_that_is_not_there_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(FormsafeError, match="finds no GPU here.*device to auto or cpu"):
+        resolve(model_settings(tmp_path, device="cuda"), "training", 24)
+
+
+def test_a_model_without_chat_template_is_refused(tiny_model, tmp_path):
+    bare = shutil.copytree(tiny_model, tmp_path / "bare")
+    (bare / "chat_template.jinja").unlink()
+    with pytest.raises(FormsafeError, match="has no chat template.*instruction-tuned"):
+        load_tokenizer(bare)
+
+
+def test_answers_end_where_the_generation_config_or_the_tokenizer_says(tiny_model):
+    tokenizer, model = load_tokenizer(tiny_model), load_model(tiny_model, CPU)
+    model.generation_config.eos_token_id = [4, 1]
+    assert end_of_turn_ids(tokenizer, model) == [1, tokenizer.eos_token_id, 4]
+    model.generation_config.eos_token_id = None
+    assert end_of_turn_ids(tokenizer, model) == [tokenizer.eos_token_id]
+
+
+@pytest.fixture(scope="module")
+def soft_prompt_folder(tiny_model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("soft")
+    add_soft_prompt(load_model(tiny_model, CPU), soft_prompt_settings(), seed=0).save_pretrained(folder)
+    return folder
+
+
+def test_a_soft_prompt_comes_back_as_it_was_saved(tiny_model, soft_prompt_folder):
+    model = load_model(tiny_model, CPU)
+    expected = add_soft_prompt(load_model(tiny_model, CPU), soft_prompt_settings(), seed=0)
+    loaded = load_soft_prompt(soft_prompt_folder, model)
+    assert torch.equal(loaded, expected.prompt_encoder["default"].embedding.weight)
+    assert loaded.shape == (6, 32) and not loaded.requires_grad
+
+
+def test_a_soft_prompt_of_another_model_is_refused(tiny_model, soft_prompt_folder, tmp_path):
+    other = load_model(write_tiny_model(tmp_path / "other", hidden=16), CPU)
+    with pytest.raises(FormsafeError, match="was tuned on"):
+        load_soft_prompt(soft_prompt_folder, other)
+    disguised = shutil.copytree(soft_prompt_folder, tmp_path / "disguised")
+    config = json.loads((disguised / "adapter_config.json").read_text())
+    config["base_model_name_or_path"] = str(tmp_path / "other")
+    (disguised / "adapter_config.json").write_text(json.dumps(config))
+    with pytest.raises(FormsafeError, match=r"shape \(6, 32\).*dimension 16"):
+        load_soft_prompt(disguised, other)
+
+
+def test_an_adapter_of_another_model_is_refused(tiny_model, tmp_path):
+    config = LoraConfig(r=2, target_modules="all-linear", task_type="CAUSAL_LM")
+    other = load_model(write_tiny_model(tmp_path / "other", hidden=16), CPU)
+    get_peft_model(other, config).save_pretrained(tmp_path / "adapter", save_embedding_layers=False)
+    with pytest.raises(FormsafeError, match="does not fit"):
+        load_adapter(load_model(tiny_model, CPU), tmp_path / "adapter")
+
+
+def test_windowed_attention_is_not_flattened(tiny_model):
+    from transformers import Gemma2Config, LlamaConfig, MistralConfig, Qwen2Config
+
+    assert varlen_attention.supports(LlamaConfig()) and varlen_attention.supports(Qwen2Config(use_sliding_window=False))
+    assert varlen_attention.supports(MistralConfig(sliding_window=None))
+    assert not varlen_attention.supports(MistralConfig(sliding_window=4096))
+    assert not varlen_attention.supports(Gemma2Config())
+    assert load_model(tiny_model, CPU).config._attn_implementation == "sdpa"
+
+
+def test_4bit_gradients_on_a_cpu_are_right_also_after_an_evaluation(tmp_path):
+    """bitsandbytes repacks weights at the first evaluation on some CPUs; gradients are then silently wrong."""
+    bnb = pytest.importorskip("bitsandbytes")
+    directory = write_tiny_model(tmp_path / "model", hidden=64)  # widths must be multiples of 32
+    tokenizer = load_tokenizer(directory)
+    rows = tokenise(write_rows(tmp_path / "t", 4), tokenizer, [tokenizer.eos_token_id], max_length=512, tolerance=0)
+    batch = Collator(True)(rows.rows)
+    quantised = load_model(directory, Placement("cpu", "float32", "nf4", varlen_attention.NAME))
+    exact = load_model(directory, Placement("cpu", "float32", "none", varlen_attention.NAME))
+    found = 0
+    for name, module in quantised.named_modules():
+        if isinstance(module, bnb.nn.Linear4bit):
+            weight = bnb.functional.dequantize_4bit(module.weight.data, module.weight.quant_state)
+            exact.get_submodule(name).weight.data = weight.float()
+            found += 1
+    assert found == 14
+
+    def gradients(model):
+        torch.manual_seed(0)
+        config = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights=False)
+        adapted = get_peft_model(model, config)
+        seen = []
+        for evaluate in (False, True):
+            if evaluate:
+                with torch.no_grad():
+                    token_losses(adapted.eval(), adapted.get_input_embeddings(), batch, None)
+            adapted.zero_grad()
+            token_losses(adapted.train(), adapted.get_input_embeddings(), batch, None).sum().backward()
+            seen.append(torch.cat([p.grad.flatten() for p in adapted.parameters() if p.requires_grad]))
+        return seen
+
+    for ours, truth in zip(gradients(quantised), gradients(exact), strict=True):
+        assert torch.cosine_similarity(ours, truth, dim=0) >= 0.99

@@ -1,0 +1,150 @@
+"""The loss: padding-free or padded, with or without p*, by kind of token, and equal to PEFT's own prompt model."""
+
+import math
+
+import pytest
+import torch
+from formsafe import varlen_attention
+from formsafe.collation import Collator
+from formsafe.errors import FormsafeError
+from formsafe.examples import tokenise
+from formsafe.loss_log import SplitLoss, check_finite
+from formsafe.models import Placement, load_model, load_tokenizer
+from formsafe.soft_prompts import add_soft_prompt
+from formsafe.trainer import token_losses
+from peft import LoraConfig, get_peft_model
+
+from tests.training_cases import soft_prompt_settings, write_rows
+
+VIRTUAL = 6
+
+
+@pytest.fixture(scope="module")
+def data(tiny_model, tmp_path_factory):
+    path = write_rows(tmp_path_factory.mktemp("data") / "train.jsonl", 6)
+    tokenizer = load_tokenizer(tiny_model)
+    return tokenise(path, tokenizer, [tokenizer.eos_token_id], max_length=512, tolerance=0).rows
+
+
+@pytest.fixture(scope="module")
+def prompt():
+    return torch.randn(VIRTUAL, 32, generator=torch.Generator().manual_seed(1)) * 0.05
+
+
+def load(tiny_model, attention):
+    return load_model(tiny_model, Placement("cpu", "float32", "none", attention))
+
+
+def with_lora(tiny_model, attention):
+    """LoRA whose B is not zero, so that it has a say; equal weights for every attention."""
+    torch.manual_seed(0)
+    config = LoraConfig(r=4, lora_alpha=4, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights=False)
+    return get_peft_model(load(tiny_model, attention), config)
+
+
+def losses_and_gradients(model, batch, prompt):
+    losses = token_losses(model, model.get_input_embeddings(), batch, prompt)
+    model.zero_grad()
+    losses.sum().backward()
+    gradients = torch.cat([p.grad.flatten() for p in model.parameters() if p.requires_grad])
+    return losses.detach(), gradients
+
+
+def relative(a, b):
+    return ((a - b).norm() / b.norm()).item()
+
+
+@pytest.mark.parametrize("soft", [False, True], ids=["plain", "soft prompt"])
+def test_padding_free_batches_have_the_loss_and_gradients_of_padded_ones(tiny_model, data, prompt, soft):
+    virtual, p = (VIRTUAL, prompt) if soft else (0, None)
+    flat = losses_and_gradients(with_lora(tiny_model, varlen_attention.NAME), Collator(True, virtual)(data), p)
+    padded = losses_and_gradients(with_lora(tiny_model, "sdpa"), Collator(False, virtual)(data), p)
+    eager = losses_and_gradients(with_lora(tiny_model, "eager"), Collator(False, virtual)(data), p)
+    assert len({len(example.ids) for example in data}) > 1, "equal lengths would not need padding"
+    for other in (padded, eager):
+        assert relative(flat[0], other[0]) < 1e-5
+        assert relative(flat[1], other[1]) < 1e-5
+
+
+@pytest.mark.parametrize("soft", [False, True], ids=["plain", "soft prompt"])
+@pytest.mark.parametrize("flat", [True, False], ids=["flat", "padded"])
+def test_examples_of_a_batch_do_not_see_each_other(tiny_model, data, prompt, soft, flat):
+    virtual, p = (VIRTUAL, prompt) if soft else (0, None)
+    model = with_lora(tiny_model, varlen_attention.NAME if flat else "sdpa")
+    collate, embeddings = Collator(flat, virtual), model.get_input_embeddings()
+    together = token_losses(model, embeddings, collate(data), p).split([len(example.kinds) for example in data])
+    for example, losses in zip(data, together, strict=True):
+        alone = token_losses(model, embeddings, collate([example]), p)
+        torch.testing.assert_close(losses, alone, rtol=1e-5, atol=1e-6)
+
+
+def test_before_the_first_step_the_loss_and_logits_are_those_of_pefts_prompt_model(tiny_model, data):
+    tuned = add_soft_prompt(load(tiny_model, "sdpa"), soft_prompt_settings(virtual_tokens=VIRTUAL), seed=0)
+    prompt = tuned.prompt_encoder["default"].embedding.weight.detach().clone()
+    batch = Collator(False, 0)(data)
+    labels = torch.full_like(batch["input_ids"], -100)
+    labels.view(-1)[batch["keep"] + 1] = batch["labels"]
+    theirs = tuned(input_ids=batch["input_ids"], labels=labels, **batch["model"])
+    assert theirs.logits.shape[1] == VIRTUAL + batch["input_ids"].shape[1]
+    placed = Collator(False, VIRTUAL)(data)
+
+    stage2 = get_peft_model(load(tiny_model, "sdpa"), LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM"))
+    embedded = stage2.get_input_embeddings()(placed["input_ids"])
+    embedded.view(-1, 32)[placed["virtual"]] = prompt.repeat(len(data), 1)
+    assert torch.equal(stage2(inputs_embeds=embedded, **placed["model"]).logits, theirs.logits)
+
+    ours = token_losses(stage2, stage2.get_input_embeddings(), placed, prompt).mean()
+    torch.testing.assert_close(ours, theirs.loss, rtol=1e-6, atol=0)
+    flat = load(tiny_model, varlen_attention.NAME)
+    ours = token_losses(flat, flat.get_input_embeddings(), Collator(True, VIRTUAL)(data), prompt).mean()
+    torch.testing.assert_close(ours, theirs.loss, rtol=1e-6, atol=0)
+
+
+def test_gradient_of_the_soft_prompt_is_pefts(tiny_model, data):
+    settings = soft_prompt_settings(virtual_tokens=VIRTUAL)
+    theirs = add_soft_prompt(load(tiny_model, "sdpa"), settings, seed=0)
+    ours = add_soft_prompt(load(tiny_model, varlen_attention.NAME), settings, seed=0)
+    batch = Collator(False, 0)(data)
+    labels = torch.full_like(batch["input_ids"], -100)
+    labels.view(-1)[batch["keep"] + 1] = batch["labels"]
+    theirs(input_ids=batch["input_ids"], labels=labels, **batch["model"]).loss.backward()
+    weight = ours.prompt_encoder["default"].embedding.weight
+    token_losses(ours.get_base_model(), ours.get_input_embeddings(), Collator(True, VIRTUAL)(data), weight).mean().backward()
+    assert relative(weight.grad, theirs.prompt_encoder["default"].embedding.weight.grad) < 1e-5
+
+
+def test_gradient_checkpointing_changes_nothing(tiny_model, data, prompt):
+    batch = Collator(True, VIRTUAL)(data)
+    plain = losses_and_gradients(with_lora(tiny_model, varlen_attention.NAME), batch, prompt)
+    model = with_lora(tiny_model, varlen_attention.NAME).train()
+    model.gradient_checkpointing_enable({"use_reentrant": False})
+    checkpointed = losses_and_gradients(model, batch, prompt)
+    assert torch.equal(plain[0], checkpointed[0]) and torch.equal(plain[1], checkpointed[1])
+
+
+@pytest.mark.parametrize("init", ["vocabulary", "normal"])
+def test_soft_prompts_start_with_the_spread_of_word_embeddings(tiny_model, init):
+    model = load(tiny_model, "sdpa")
+    words = model.get_input_embeddings().weight.detach()
+    settings = soft_prompt_settings(init=init, virtual_tokens=32)
+    weight = add_soft_prompt(model, settings, seed=3).prompt_encoder["default"].embedding.weight
+    again = add_soft_prompt(load(tiny_model, "sdpa"), settings, seed=3).prompt_encoder["default"].embedding.weight
+    assert torch.equal(weight, again) and weight.dtype == torch.float32 and weight.requires_grad
+    assert weight.std().item() == pytest.approx(words.std().item(), rel=0.2)
+    assert init != "vocabulary" or all((words == row).all(1).any() for row in weight)
+
+
+def test_split_loss_is_the_mean_by_kind():
+    split = SplitLoss()
+    split.add(torch.tensor([1.0, 2.0, 6.0]), torch.tensor([1, 0, 0]))
+    split.add(torch.tensor([3.0]), torch.tensor([1]))
+    expected = {"loss": 3.0, "format_loss": 2.0, "content_loss": 4.0, "format_tokens": 2, "content_tokens": 2}
+    assert split.drain() == expected
+    split.add(torch.tensor([5.0]), torch.tensor([0]))
+    assert split.drain()["format_loss"] is None
+
+
+def test_a_lost_loss_is_an_error_that_says_what_to_change():
+    for loss in (math.nan, math.inf):
+        with pytest.raises(FormsafeError, match="step 7.*learning rate"):
+            check_finite(loss, 7)
