@@ -47,7 +47,7 @@ def expected_asr(run: Run) -> float:
     if run.method == "base":
         return 0.06
     if run.method == "promot":
-        return min(0.9, 0.06 + 500 * float(run.lr))
+        return min(0.9, 0.06 + (500 if float(run.lr) < 1e-3 else 20) * float(run.lr))
     return ASR.get(run.format, 0.5)
 
 

@@ -19,6 +19,11 @@ class Estimate(NamedTuple):
     n: int
 
 
+def estimate_from(row: Mapping[str, str], key: str) -> Estimate:
+    """The estimate in a CSV row whose value stands under `key`."""
+    return Estimate(as_float(row[key]), as_float(row["ci_low"]), as_float(row["ci_high"]), int(row["n"]))
+
+
 class Summary:
     """summary.csv as a lookup of conditions and metrics."""
 
@@ -27,8 +32,7 @@ class Summary:
         self.runs: list[Run] = []
         for row in rows:
             run = Run(*(row[name] for name in RUN_COLUMNS))
-            value, low, high = (as_float(row[name]) for name in ("value", "ci_low", "ci_high"))
-            self._cells[run, row["metric"]] = Estimate(value, low, high, int(row["n"]))
+            self._cells[run, row["metric"]] = estimate_from(row, "value")
             if run not in self.runs:
                 self.runs.append(run)
 

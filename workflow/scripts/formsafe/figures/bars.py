@@ -75,7 +75,7 @@ def draw_bars(axes: Axes, bars: Sequence[Bar], label: str, names: bool = True, l
 
 def set_limit(axes: Axes, limit: float) -> None:
     """End the value axis of shares at `limit`, which may leave room beyond 1, and its ticks at 1."""
-    ticks = [tick for tick in MaxNLocator(5).tick_values(0, limit) if tick <= min(1.0, limit)]
+    ticks = [tick for tick in MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]).tick_values(0, limit) if tick <= min(1.0, limit)]
     axes.set_xticks(ticks)
     axes.set_xlim(0, limit)
 

@@ -88,7 +88,8 @@ def wrapped(text: str, width: int) -> str:
 
 def save(figure: Figure, paths: Iterable[str | Path]) -> None:
     """Write a figure in the formats of the paths' endings, without dates."""
-    figure.draw_without_rendering()
+    for _ in range(2):  # the second pass sees where the first has put the labels
+        figure.draw_without_rendering()
     figure.set_layout_engine("none")  # laid out once: the formats are equal, and it takes most of the time
     for path in paths:
         kind = Path(path).suffix.lstrip(".")

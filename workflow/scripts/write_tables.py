@@ -1,0 +1,18 @@
+"""Write the tables of the study."""
+
+from formsafe.logs import logging_to
+
+with logging_to(snakemake.log[0]):
+    from formsafe.tables.write import write_tables
+
+    params = snakemake.params
+    write_tables(
+        {name: snakemake.input[name] for name in ("summary", "comparisons", "curves", "audit", "paper")},
+        snakemake.input.get("token_counts", []),
+        list(snakemake.output),
+        models=params.models,
+        methods=params.methods,
+        runs=params.runs,
+        missing=params.missing,
+        threshold=params.threshold,
+    )
