@@ -34,6 +34,14 @@ def tiny_model(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def talkative_model(tiny_model, tmp_path_factory) -> Path:
+    """The tiny model with weights so large that it does not repeat itself and ends its answers at different lengths."""
+    from tests.talkative import write_talkative_model
+
+    return write_talkative_model(tiny_model, tmp_path_factory.mktemp("talkative"))
+
+
+@pytest.fixture(scope="session")
 def finished_demo(tmp_path_factory) -> Path:
     """A checkout in which `make demo` has run. Read only: tests that change something work on a copy.
 
