@@ -1,0 +1,193 @@
+"""The demo study on a cluster on which everything goes wrong once, and what was seen of it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.slurm.lab import Lab, queue, records
+
+# Shorter waits than the profile's, which are meant for jobs of hours.
+STUDY = ["--configfile", "config/demo.yaml"]
+HURRY = ["--slurm-init-seconds-before-status-checks", "5", "--latency-wait", "10"]
+PATIENCE = 300
+
+
+class Storm:
+    """Carries the study through; the attributes hold which jobs were hit and what was said."""
+
+    def __init__(self, lab: Lab, checkout: Path) -> None:
+        self.lab = lab
+        self.checkout = checkout
+        self.hit: dict[str, dict[str, str]] = {}
+        self.said: dict[str, subprocess.CompletedProcess[str]] = {}
+        self.times: list[tuple[float, str]] = []
+        self.accounting_away = 0.0
+        self.environment = lab.environment() | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+    def run(self) -> None:
+        """The whole story."""
+        snakemake = self.start_snakemake("first")
+        try:
+            self.cancel("cancelled training", "train_adapter", self.has_checkpoint)
+            self.let_run_over_its_limit("training over its limit")
+            self.node_dies("training on a dead node")
+            self.accounting_goes_away_and_the_controller_restarts()
+            self.preempt("preempted")
+            self.cancel("cancelled judging", "judge_answers", self.has_journal)
+            self.until("two jobs at work", lambda: len(queue("RUNNING")) >= 2)
+            self.note("kill -9 of Snakemake")
+            self.orphans = queue("RUNNING", "PENDING")
+        finally:
+            snakemake.send_signal(signal.SIGKILL)
+            snakemake.wait()
+        self.said["started beside orphans"] = self.snakemake("--unlock") and self.snakemake()
+        self.said["listed"] = self.recover()
+        self.said["waited"] = self.recover("--wait")
+        self.note("second Snakemake")
+        self.second = self.start_snakemake("second").wait(900)
+        self.note("end")
+        self.records = records()
+
+    def start_snakemake(self, name: str) -> subprocess.Popen[bytes]:
+        """Start `snakemake --profile slurm`; what it says goes to a file beside the checkout."""
+        with open(self.checkout.parent / f"{name}.log", "wb") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "snakemake", "--profile", "slurm", *STUDY, *HURRY],
+                cwd=self.checkout,
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+            )
+
+    def snakemake(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Call Snakemake and wait for it."""
+        return self._call("-m", "snakemake", "--profile", "slurm", *STUDY, *HURRY, *arguments)
+
+    def recover(self, *choice: str) -> subprocess.CompletedProcess[str]:
+        """Call what `make recover` calls."""
+        return self._call("-m", "formsafe.recover", "demo", *choice, "--", *STUDY)
+
+    def _call(self, *command: str) -> subprocess.CompletedProcess[str]:
+        environment = self.environment | {"PYTHONPATH": str(self.checkout / "workflow" / "scripts")}
+        return subprocess.run(
+            [sys.executable, *command], cwd=self.checkout, env=environment, capture_output=True, text=True, timeout=600
+        )
+
+    # What goes wrong.
+
+    def cancel(self, name: str, rule: str, progress: Callable[[Path], bool]) -> None:
+        """`scancel` of a job that has come some way."""
+        job = self.running(name, rule, progress)
+        subprocess.run(["scancel", job["id"]], check=True)
+
+    def let_run_over_its_limit(self, name: str) -> None:
+        """A training job stands still, so that a limit of one minute ends it."""
+        job = self.running(name, "train_adapter", self.has_checkpoint)
+        for pid in self.processes_of(job):
+            os.kill(pid, signal.SIGSTOP)
+        subprocess.run(["scontrol", "update", f"jobid={job['id']}", "TimeLimit=1"], check=True)
+
+    def node_dies(self, name: str) -> None:
+        """A node loses its power while it trains, and comes back."""
+        standing = self.hit["training over its limit"]["node"]
+        job = self.running(name, "train_adapter", lambda run: self.has_checkpoint(run), not_on=standing)
+        self.lab.kill_node(job["node"])
+        gone = {"id": job["id"], "node": job["node"]}
+        self.until("requeue of the dead node's job", lambda: self.state_of(gone) != ("RUNNING", gone["node"]))
+        self.lab.start_node(job["node"])
+
+    def accounting_goes_away_and_the_controller_restarts(self) -> None:
+        """slurmdbd is away for a minute, in which slurmctld restarts."""
+        self.note("accounting goes away")
+        self.lab.stop("slurmdbd")
+        left = time.monotonic()
+        self.lab.stop("slurmctld")
+        time.sleep(5)
+        self.lab.start_controller()
+        self.note("controller is back")
+        time.sleep(max(0.0, left + 60 - time.monotonic()))
+        self.lab.start_accounting()
+        self.accounting_away = time.monotonic() - left
+        self.note("accounting is back")
+
+    def preempt(self, name: str) -> None:
+        """Urgent jobs take all GPUs of a node on which answers are generated."""
+        job = self.running(name, "generate_answers", self.has_journal)
+        urgent = ["sbatch", "-p", "urgent", "--gpus=2", "--nodes=1", "--mem=100", "-o", "/dev/null"]
+        subprocess.run([*urgent, f"--nodelist={job['node']}", "--wrap", "sleep 2"], check=True, env=self.environment)
+
+    # What is looked at.
+
+    def running(self, name: str, rule: str, progress: Callable[[Path], bool], not_on: str = "") -> dict[str, str]:
+        """Wait for a job of `rule`, not hit before, that runs and has come some way; remember it as `name`."""
+        found: dict[str, Any] = {}
+
+        def look() -> bool:
+            struck = {job["id"] for job in self.hit.values()}
+            for job in queue("RUNNING"):
+                if job["comment"].startswith(f"rule_{rule}_") and job["id"] not in struck and job["node"] != not_on:
+                    run = self.run_folder(job["comment"])
+                    if run is not None and progress(run):
+                        found.update(job, run=str(run.relative_to(self.checkout)))
+                        return True
+            return False
+
+        self.until(name, look)
+        self.hit[name] = found
+        self.note(f"{name}: {found['run']}")
+        return found
+
+    def run_folder(self, comment: str) -> Path | None:
+        """The folder of the run whose fields stand in a job's comment."""
+        fields = sorted(comment.partition("_wildcards_")[2].split("_"))
+        for folder in self.checkout.glob("results/demo/runs/*/*/*/*/*"):
+            parts = folder.relative_to(self.checkout / "results/demo/runs").parts
+            if sorted(part.partition("=")[2] for part in parts) == fields:
+                return folder
+        return None
+
+    def processes_of(self, job: dict[str, str]) -> list[int]:
+        """The processes of a Slurm job that are its script's."""
+        found = []
+        for pid in self.lab.processes():
+            try:
+                environment = Path(f"/proc/{pid}/environ").read_text(errors="replace")
+                command = Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
+            except OSError:
+                continue
+            if f"SLURM_JOB_ID={job['id']}\0" in environment and ".snakemake/scripts/" in command:
+                found.append(pid)
+        return found
+
+    @staticmethod
+    def state_of(job: dict[str, str]) -> tuple[str, str]:
+        """State and node of a job that is in the queue."""
+        return next(((other["state"], other["node"]) for other in queue() if other["id"] == job["id"]), ("", ""))
+
+    @staticmethod
+    def has_checkpoint(run: Path) -> bool:
+        """Whether a run's training has a checkpoint."""
+        return any(run.glob("adapter/.checkpoints/checkpoint-*"))
+
+    @staticmethod
+    def has_journal(run: Path) -> bool:
+        """Whether a run's answers or scores have at least one batch in their journal."""
+        return any(len(journal.read_bytes().splitlines()) >= 2 for journal in run.glob(".*journal*"))
+
+    def until(self, what: str, condition: Callable[[], bool]) -> None:
+        """Wait for something; raises with what Snakemake said last when it does not come."""
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            if time.monotonic() > deadline:
+                said = (self.checkout.parent / "first.log").read_text()[-3000:]
+                raise AssertionError(f"waited in vain for: {what}\n{self.times}\n{queue()}\n{said}")
+            time.sleep(0.2)
+
+    def note(self, what: str) -> None:
+        """Remember when something happened."""
+        self.times.append((round(time.time(), 1), what))

@@ -1,0 +1,171 @@
+"""Only the stale: one thing is edited at a time in a finished demo study, and a dry run plans exactly what it says."""
+
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.checkout import DEMO, copy_checkout, planned_jobs, run
+
+JUDGED = {"judge_answers", "audit_judge"}
+AFTER_SCORES = {"summarise", "plot_figures", "write_tables", "describe_study"}
+AFTER_JUDGE = JUDGED | AFTER_SCORES | {"describe_run", "all"}
+AFTER_ANSWERS = AFTER_JUDGE | {"generate_answers", "score_texts"}
+AFTER_ADAPTERS = AFTER_ANSWERS | {"train_adapter"}
+
+
+@pytest.fixture(scope="module")
+def clone(finished_demo: Path, tmp_path_factory) -> Path:
+    """A fresh clone, its files dated now, with the results and Snakemake's records of a finished study copied over."""
+    checkout = copy_checkout(tmp_path_factory.mktemp("stale") / "formsafe")
+    now = time.time()
+    for path in checkout.rglob("*"):
+        if path.is_file() and ".venv" not in path.parts and not path.is_symlink():
+            os.utime(path, (now, now))
+    for name in ("results", "resources", ".snakemake"):
+        shutil.copytree(finished_demo / name, checkout / name)
+    return checkout
+
+
+@pytest.fixture
+def edited(clone: Path):
+    """Replace text in a file of the clone, and put it back afterwards."""
+    kept: dict[Path, tuple[bytes, tuple[float, float]]] = {}
+
+    def edit(name: str, old: str, new: str) -> None:
+        path = clone / name
+        status = path.stat()
+        kept.setdefault(path, (path.read_bytes(), (status.st_atime, status.st_mtime)))
+        text = path.read_text()
+        assert old in text, f"{old!r} is not in {name}"
+        path.write_text(text.replace(old, new, 1))
+
+    yield edit
+    for path, (content, times) in kept.items():
+        path.write_bytes(content)
+        os.utime(path, times)
+
+
+Edit = Callable[[str, str, str], None]
+
+
+def test_a_fresh_clone_with_copied_results_has_nothing_to_do(clone):
+    assert planned_jobs(clone, *DEMO) == {}
+
+
+def test_comments_and_docstrings_make_nothing_stale(clone, edited: Edit):
+    for name in ("generation", "training", "judge", "summary", "corpus"):
+        edited(f"workflow/scripts/formsafe/{name}.py", '"""', '"""Another word: ')
+        text = (clone / f"workflow/scripts/formsafe/{name}.py").read_text()
+        edited(f"workflow/scripts/formsafe/{name}.py", text, f"# A comment.\n{text}\n# Another one.\n")
+    for name in ("generate_answers", "train_adapter", "judge_answers"):
+        edited(f"workflow/scripts/{name}.py", '"""', '"""Another word: ')
+    assert planned_jobs(clone, *DEMO) == {}
+
+
+def test_touching_anything_makes_nothing_stale(clone):
+    touched = 0
+    for folder in ("workflow", "config", "resources/demo/data", "results/demo/data", "results/demo/runs"):
+        for path in (clone / folder).rglob("*"):
+            if path.is_file() and path.stat().st_size <= 1_000_000 and "__pycache__" not in path.parts:
+                os.utime(path)
+                touched += 1
+    assert touched > 200
+    assert planned_jobs(clone, *DEMO) == {}
+
+
+def test_the_judges_prompt_makes_the_scores_stale_and_what_follows(clone, edited: Edit):
+    text = (clone / "workflow/prompts/judge_demo.txt").read_text()
+    edited("workflow/prompts/judge_demo.txt", text, text + "\n")
+    plan = planned_jobs(clone, *DEMO)
+    # The demo's model is trained on the judge's prompt, so that here it is stale as well: leave it out.
+    plan = planned_jobs(clone, *DEMO, "--consider-ancient", "train_demo_model=judge_prompt")
+    assert set(plan) == AFTER_JUDGE
+    assert plan["judge_answers"] == 9
+
+
+def test_one_more_learning_rate_makes_its_own_run(clone, edited: Edit):
+    edited("config/demo.yaml", "[6.0e-3, 1.2e-2]", "[6.0e-3, 1.2e-2, 2.4e-2]")
+    plan = planned_jobs(clone, *DEMO)
+    for rule in ("train_adapter", "generate_answers", "judge_answers", "score_texts", "describe_run"):
+        assert plan.pop(rule) == 1
+    assert "tune_soft_prompt" not in plan
+    assert set(plan) <= AFTER_SCORES | {"all", "audit_judge"}
+
+
+def test_the_code_of_generation_makes_the_answers_stale_and_what_follows(clone, edited: Edit):
+    path = clone / "workflow/scripts/formsafe/answers.py"
+    edited("workflow/scripts/formsafe/answers.py", path.read_text(), path.read_text() + "\n_UNUSED = 1\n")
+    plan = planned_jobs(clone, *DEMO)
+    assert set(plan) == AFTER_ANSWERS
+    assert plan["generate_answers"] == 9
+
+
+def test_the_code_that_judge_and_answers_share_makes_both_stale_but_nothing_before(clone, edited: Edit):
+    path = clone / "workflow/scripts/formsafe/generation.py"
+    edited("workflow/scripts/formsafe/generation.py", path.read_text(), path.read_text() + "\n_UNUSED = 1\n")
+    assert set(planned_jobs(clone, *DEMO)) == AFTER_ANSWERS
+
+
+def test_an_adapters_hyperparameter_makes_adapters_stale_but_neither_data_nor_soft_prompts(clone, edited: Edit):
+    edited("config/config.yaml", "dropout: 0.01", "dropout: 0.02")
+    plan = planned_jobs(clone, *DEMO)
+    assert set(plan) == AFTER_ADAPTERS
+    assert plan["train_adapter"] == 8
+
+
+def test_a_soft_prompts_hyperparameter_reaches_promot_only(clone, edited: Edit):
+    edited("config/config.yaml", "virtual_tokens: 32", "virtual_tokens: 16")
+    plan = planned_jobs(clone, *DEMO)
+    assert set(plan) == AFTER_ADAPTERS | {"tune_soft_prompt"}
+    assert (plan["tune_soft_prompt"], plan["train_adapter"], plan["judge_answers"]) == (3, 5, 5)
+
+
+def test_one_more_model_makes_its_own_runs(clone, edited: Edit):
+    demo = (clone / "config/demo.yaml").read_text()
+    described = re.search(r"^  demo:\n(?:    .*\n)+", demo, re.MULTILINE)[0]
+    edited("config/demo.yaml", described, described + described.replace("  demo:", "  twin:").replace("Demo", "Twin"))
+    edited("config/demo.yaml", "grid:\n", "grid:\n  - {models: [twin], methods: [base]}\n")
+    plan = planned_jobs(clone, *DEMO)
+    for rule in ("generate_answers", "judge_answers", "score_texts", "describe_run", "fetch_model"):
+        assert plan.pop(rule) == 1
+    assert set(plan) <= AFTER_SCORES | {"all", "audit_judge", "count_tokens"}
+
+
+def test_a_harmful_sets_digest_makes_that_set_stale_and_its_prompts(clone, edited: Edit):
+    edited("config/demo.yaml", "    digest: null", f"    digest: {'0' * 64}")
+    plan = planned_jobs(clone, *DEMO)
+    assert plan.pop("fetch_harmful") == 1
+    assert set(plan) == AFTER_ANSWERS | {"select_harmful"}
+
+
+def test_the_style_of_figures_makes_the_figures_stale(clone, edited: Edit):
+    styles = sorted((clone / "workflow/scripts/formsafe/figures").glob("*style*.py"))
+    assert styles
+    name = str(styles[0].relative_to(clone))
+    edited(name, styles[0].read_text(), styles[0].read_text() + "\n_UNUSED = 1\n")
+    assert set(planned_jobs(clone, *DEMO)) <= {"plot_figures", "describe_study", "all"}
+    assert "plot_figures" in planned_jobs(clone, *DEMO)
+
+
+def test_stale_says_so_in_a_page(clone, edited: Edit):
+    def stale() -> str:
+        program = (
+            "import sys; sys.path.insert(0, 'workflow/scripts'); from formsafe.stale import main; sys.exit(main())"
+        )
+        return run(clone, "python", "-c", program, "--", "--configfile", "config/demo.yaml").stdout
+
+    assert stale().startswith("Nothing is stale")
+    edited("config/config.yaml", "dropout: 0.01", "dropout: 0.02")
+    page = stale()
+    assert len(page.splitlines()) < 40
+    row = next(line for line in page.splitlines() if line.startswith("train_adapter"))
+    assert row.split()[1] == "8"
+    assert "setting lora.dropout changed: 0.01 to 0.02" in row
+    assert float(row.split()[2]) > 0
+    judge = next(line for line in page.splitlines() if line.startswith("judge_answers"))
+    assert "after generate_answers" in judge
