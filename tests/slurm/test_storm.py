@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.kills import leftovers
+
 GPU_RULES = {"tune_soft_prompt", "train_adapter", "generate_answers", "judge_answers", "audit_judge"}
 STARTED = re.compile(r"continuing from step (\d+)")
 CONTINUED = re.compile(r"Continuing: (\d+) replies are in the journal")
@@ -134,13 +136,3 @@ def test_the_lab_leaves_others_alone(lab):
 
     assert {path.name for path in ETC.iterdir() if path.is_file()} >= set(OURS)
     assert lab.processes()
-
-
-def leftovers(checkout: Path) -> list[str]:
-    """Files that only an unfinished job needs."""
-    found = [
-        path
-        for path in [*checkout.glob("results/**/*"), *checkout.glob("results/**/.*")]
-        if path.name.endswith((".tmp", ".partial")) or path.name == ".checkpoints" or "journal" in path.name
-    ]
-    return sorted(str(path.relative_to(checkout)) for path in found)

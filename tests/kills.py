@@ -1,0 +1,104 @@
+"""Killing random processes of a study and starting it again, as often as one likes."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+# One format of the demo: its runs are the same as in the whole demo, and so are their lines in summary.csv.
+ONE_FORMAT = """
+grid:
+  - {models: [demo], methods: [base, sft, promot], formats: [json], learning_rates: [3.0e-3], seeds: [0]}
+"""
+
+
+def kill_and_restart(checkout: Path, arguments: Sequence[str], kills: int, rng: random.Random) -> Counter[str]:
+    """Run a study, kill something `kills` times and start again each time, then let it end.
+
+    Returns:
+        What was killed: `snakemake` (with all its children) or a job's script by name.
+    """
+    killed: Counter[str] = Counter()
+    while killed.total() < kills:
+        snakemake = _start(checkout, arguments)
+        victim = _kill_something(checkout, snakemake, rng)
+        if victim is not None:
+            killed[victim] += 1
+        elif snakemake.returncode:
+            raise AssertionError(_said(checkout))
+        else:  # it ended before its time: make it compute a run again
+            shutil.rmtree(rng.choice(sorted(checkout.glob("results/*/runs/*/*/*/*/*"))))
+        _call(checkout, [*arguments, "--unlock"])
+    last = _start(checkout, arguments)
+    if last.wait():
+        raise AssertionError(_said(checkout))
+    return killed
+
+
+def _kill_something(checkout: Path, snakemake: subprocess.Popen[bytes], rng: random.Random) -> str | None:
+    """Kill a job or Snakemake with its children at some moment; None when Snakemake ended before."""
+    waits = time.monotonic() + rng.uniform(3.0, 14.0)
+    while time.monotonic() < waits:
+        if snakemake.poll() is not None:
+            return None
+        time.sleep(0.1)
+    jobs = scripts_in(checkout)
+    if jobs and rng.random() < 0.6:
+        pid, victim = rng.choice(jobs)
+        os.kill(pid, signal.SIGKILL)
+        snakemake.wait()
+        return victim
+    if snakemake.poll() is not None:
+        return None
+    os.killpg(snakemake.pid, signal.SIGKILL)
+    snakemake.wait()
+    for pid, _ in scripts_in(checkout):
+        os.kill(pid, signal.SIGKILL)
+    return "snakemake"
+
+
+def scripts_in(checkout: Path) -> list[tuple[int, str]]:
+    """The processes in a checkout that run a job's script."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if os.readlink(entry / "cwd") == str(checkout):
+                words = (entry / "cmdline").read_text(errors="replace").split("\0")
+                script = next((word for word in words[1:3] if ".snakemake/scripts/" in word), None)
+                if script is not None:
+                    found.append((int(entry.name), script.rpartition("/")[2].partition(".")[2]))
+        except OSError:
+            continue
+    return found
+
+
+def leftovers(checkout: Path) -> list[str]:
+    """Files that only an unfinished job needs."""
+    paths = [path for path in checkout.glob("results/**/*") if path.is_file() or path.name.startswith(".")]
+    return sorted(str(path.relative_to(checkout)) for path in paths if path.name.startswith("."))
+
+
+def _start(checkout: Path, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
+    with open(checkout.parent / "snakemake.log", "wb") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "snakemake", *arguments],
+            cwd=checkout,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        )
+
+
+def _call(checkout: Path, arguments: Sequence[str]) -> None:
+    subprocess.run([sys.executable, "-m", "snakemake", *arguments], cwd=checkout, check=True, capture_output=True)
+
+
+def _said(checkout: Path) -> str:
+    return (checkout.parent / "snakemake.log").read_text(errors="replace")[-4000:]
