@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from formsafe.files import read_jsonl
-from formsafe.score_table import run_of, write_csv
+from formsafe.score_table import RUN_COLUMNS, run_of, write_csv
 from formsafe.settings.analysis import AnalysisSettings
 from formsafe.stats import Array, bootstrap_groups, mcnemar_test
 
@@ -17,7 +17,7 @@ COLUMNS = (
     *("n", "only_reference", "only_rendering", "p"),
 )
 REFERENCE = "prose"
-RESULTS = ("score", "state", "tries", "reply", "probabilities", "expected_score", "rendering", "source")
+ANSWER = ("id", *RUN_COLUMNS)  # what names an answer
 
 
 def write_audit(paths: Sequence[str], output: str, threshold: int, settings: AnalysisSettings) -> None:
@@ -40,7 +40,7 @@ def read_renderings(records: Iterable[dict[str, Any]]) -> dict[str, Array]:
     """Scores by rendering, each [answers] over the same answers in the same order, NaN where unscored."""
     scores: dict[str, dict[str, float]] = {}
     for record in records:
-        answer = json.dumps({key: value for key, value in record.items() if key not in RESULTS}, sort_keys=True)
+        answer = json.dumps([record.get(key) for key in ANSWER])
         score = record.get("score")
         scores.setdefault(record["rendering"], {})[answer] = math.nan if score is None else float(score)
     answers = sorted(set().union(*scores.values())) if scores else []

@@ -1,0 +1,24 @@
+"""Write the pieces of the report: the verdict, the study's page, a sample of answers."""
+
+from formsafe.logs import logging_to
+
+with logging_to(snakemake.log[0]):
+    from formsafe.report.study import describe_study
+
+    inputs, params = snakemake.input, snakemake.params
+    describe_study(
+        {name: inputs[name] for name in ("summary", "comparisons", "curves", "audit", "paper")},
+        inputs.get("metrics", []),
+        inputs.get("answers", []),
+        inputs.get("scores", []),
+        {name: snakemake.output[name] for name in ("verdict", "study", "answers")},
+        title=params.title,
+        study=params.study,
+        models=params.models,
+        methods=params.methods,
+        runs=params.runs,
+        missing=params.missing,
+        confidence=params.analysis["confidence"],
+        licences=params.licences,
+        settings=params.settings,
+    )

@@ -1,0 +1,1 @@
+"""The pieces of the report: the verdict in numbers, how the study was made and what it cost, a sample of answers."""

@@ -1,0 +1,116 @@
+"""The study's page: verdict, runs, configuration, data licences, versions and cost."""
+
+import html
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from formsafe.estimates import Summary
+from formsafe.files import write_text
+from formsafe.grid import Run
+from formsafe.names import Names, names_from
+from formsafe.report.costs import cost_table, read_metrics, versions_table
+from formsafe.report.sample import answers_page
+from formsafe.report.verdict import Evidence, findings, paper_line, verdict_rst
+from formsafe.score_table import read_csv, runs_from
+from formsafe.tables.base import Table
+from formsafe.tables.write import html_page, html_table
+
+
+def describe_study(
+    inputs: Mapping[str, str],
+    metrics: Sequence[str],
+    answers: Sequence[str],
+    scores: Sequence[str],
+    outputs: Mapping[str, str],
+    *,
+    title: str,
+    study: str,
+    models: Mapping[str, str],
+    methods: Mapping[str, Mapping[str, Any]],
+    runs: Sequence[Mapping[str, str]],
+    missing: Sequence[Mapping[str, str]],
+    confidence: float,
+    licences: Mapping[str, str],
+    settings: Mapping[str, Any],
+) -> None:
+    """Write the pieces of the report.
+
+    Args:
+        inputs: paths under `summary`, `comparisons`, `curves`, `audit` and `paper` (table `paper_comparison.csv`).
+        metrics: metrics.json of every stage.
+        answers: answers to the harmful prompts, one file a run.
+        scores: the judge's scores, one file a run.
+        outputs: paths under `verdict` (reStructuredText), `study` and `answers` (HTML).
+        title: the study's title.
+        study: its name.
+        models: labels of models.
+        methods: settings of methods.
+        runs: the runs that are there, in the grid's order.
+        missing: the runs that are not.
+        confidence: level of the intervals and tests.
+        licences: data set to its licence.
+        settings: sections of the configuration to show.
+    """
+    names = names_from(models, methods, runs, missing)
+    evidence = Evidence(
+        names=names,
+        summary=Summary.read(inputs["summary"]),
+        comparisons=read_csv(inputs["comparisons"]),
+        curves=read_csv(inputs["curves"]),
+        audit=read_csv(inputs["audit"]),
+        paper=read_csv(inputs["paper"]),
+        confidence=confidence,
+    )
+    absent = runs_from(missing)
+    records = read_metrics(metrics)
+    write_text(outputs["verdict"], verdict_rst(evidence, absent))
+    write_text(outputs["answers"], answers_page(answers, scores, names))
+    body = [
+        f"<h1>{html.escape(title)}</h1>\n<p>Study <code>{html.escape(study)}</code></p>",
+        *_verdict(evidence),
+        *_section("Runs", html_table(runs_table(names, set(absent)))),
+        *_section("Data", html_table(licence_table(licences))),
+        *_section("Cost", html_table(cost_table(records))),
+        *_section("Versions", html_table(versions_table(records))),
+        *_section("Configuration", f"<pre>{html.escape(yaml.safe_dump(dict(settings), sort_keys=False))}</pre>"),
+    ]
+    write_text(outputs["study"], html_page(html.escape(title), "\n".join(body)))
+
+
+def _section(title: str, content: str) -> list[str]:
+    return [f"<h2>{html.escape(title)}</h2>", content]
+
+
+def _verdict(evidence: Evidence) -> list[str]:
+    blocks = ["<h2>Verdict</h2>"]
+    for model in dict.fromkeys(run.model for run in evidence.names.planned):
+        blocks.append(f"<h3>{html.escape(evidence.names.model(model))}</h3>\n<dl>")
+        for finding in findings(evidence, model):
+            lines = "".join(f"<li>{html.escape(line)}</li>" for line in finding.evidence)
+            blocks.append(f"<dt>{html.escape(finding.question)}</dt>")
+            blocks.append(f"<dd><strong>{html.escape(finding.answer)}</strong><ul>{lines}</ul></dd>")
+        blocks.append("</dl>")
+    return [*blocks, f"<p>{html.escape(paper_line(evidence.paper))}</p>"]
+
+
+def runs_table(names: Names, missing: set[Run]) -> Table:
+    """Every planned run and whether it is there."""
+    rows = [
+        [
+            *(names.model(run.model), names.method(run.method), run.format, run.lr, run.seed),
+            "missing" if run in missing else "done",
+        ]
+        for run in names.planned
+    ]
+    caption = f"{len(names.planned) - len(missing)} of {len(names.planned)} runs are in this report."
+    header = ["Model", "Method", "Format", "LR", "seed", "state"]
+    return Table("runs", "Runs", caption, header, [list(row) for row in rows])
+
+
+def licence_table(licences: Mapping[str, str]) -> Table:
+    """Data sets and their licences."""
+    rows = [[name, licence] for name, licence in licences.items()]
+    caption = "Data that the study used, under their own licences."
+    return Table("licences", "Data", caption, ["Data set", "licence"], [list(row) for row in rows])

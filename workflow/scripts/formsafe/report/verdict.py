@@ -1,0 +1,224 @@
+"""The verdict in numbers: each question of the study with its answer and what it rests on."""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from formsafe.curves import ADAPTER
+from formsafe.estimates import Summary, estimate_from
+from formsafe.grid import Run
+from formsafe.names import ALL_SEEDS, Names
+from formsafe.score_table import as_float
+
+Row = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A question, its answer in a few words, and the evidence, a line each."""
+
+    question: str
+    answer: str
+    evidence: list[str]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the verdict rests on: the study's tables, row by row."""
+
+    names: Names
+    summary: Summary
+    comparisons: list[Row]
+    curves: list[Row]
+    audit: list[Row]
+    paper: list[Row]
+    confidence: float
+
+    def sides(self, row: Row) -> tuple[Run, Run]:
+        """The two conditions of a comparison."""
+        a, b = (
+            Run(row["model"], row[f"{side}_method"], row[f"{side}_format"], row[f"{side}_lr"], ALL_SEEDS)
+            for side in ("a", "b")
+        )
+        return a, b
+
+    def significance(self, row: Row) -> int:
+        """1 where b is higher, -1 where it is lower, 0 where the adjusted test does not decide."""
+        p, difference = as_float(row["p_holm"]), as_float(row["difference"])
+        decided = p < 1 - self.confidence and difference != 0
+        return (1 if difference > 0 else -1) if decided else 0
+
+    def pairs(self, model: str, family: str, metric: str = "asr") -> list[Row]:
+        """Comparisons of a family among the main conditions (and base), with their values known."""
+        main = set(self.names.main_conditions(model))
+        found = []
+        for row in self.comparisons:
+            if (row["model"], row["family"], row["metric"]) == (model, family, metric) and row["difference"]:
+                if all(run in main or self.names.is_base(run) for run in self.sides(row)):
+                    found.append(row)
+        return found
+
+
+def findings(evidence: Evidence, model: str) -> list[Finding]:
+    """All questions for one model."""
+    return [
+        _fine_tuning(evidence, model),
+        _format(evidence, model),
+        _separation(evidence, model),
+        _task(evidence, model),
+        _order(evidence, model),
+        _judge(evidence, model),
+    ]
+
+
+def _line(evidence: Evidence, row: Row) -> str:
+    a, b = evidence.sides(row)
+    names, found = evidence.names, estimate_from(row, "difference")
+    p = as_float(row["p_holm"])
+    test = "" if math.isnan(p) else ", p < 0.001" if p < 0.001 else f", p = {p:.3f}"
+    values = f"{as_float(row['b']):.3f} against {as_float(row['a']):.3f}"
+    return f"{names.run(b)} {values} ({names.run(a)}): {found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]{test}"
+
+
+def _answer(signs: Sequence[int], wanted: int) -> str:
+    """In a word: how many of the comparisons are decided, and which way."""
+    if not signs:
+        return "cannot be said: the runs are missing or not scored"
+    hits, against = sum(sign == wanted for sign in signs), sum(sign == -wanted for sign in signs)
+    if hits == len(signs):
+        return "yes"
+    if not hits and not against:
+        return "no difference found"
+    return f"in {hits} of {len(signs)} comparisons" + (f", the reverse in {against}" if against else "")
+
+
+def _fine_tuning(evidence: Evidence, model: str) -> Finding:
+    rows = [row for row in evidence.pairs(model, "base") if evidence.names.is_plain(row["b_method"])]
+    lines = [_line(evidence, row) for row in rows]
+    answer = _answer([evidence.significance(row) for row in rows], 1)
+    return Finding("Does fine-tuning on benign data raise the ASR?", answer, lines)
+
+
+def _format(evidence: Evidence, model: str) -> Finding:
+    rows = [row for row in evidence.pairs(model, "format") if evidence.names.is_plain(row["b_method"])]
+    signs = [evidence.significance(row) for row in rows]
+    decided = sum(map(abs, signs))
+    answer = _answer(signs, 1)
+    if rows:
+        answer = f"yes, in {decided} of {len(rows)} pairs of formats" if decided else "no difference found"
+    return Finding(
+        "Does the format of the same content change the ASR?", answer, [_line(evidence, row) for row in rows]
+    )
+
+
+def _separation(evidence: Evidence, model: str) -> Finding:
+    rows, signs, lines = [], [], []
+    for row in evidence.pairs(model, "method"):
+        a, b = evidence.sides(row)
+        if evidence.names.is_plain(a.method) and evidence.names.is_separated(b.method):
+            rows.append(row)
+            signs.append(evidence.significance(row))
+            lines.append(_line(evidence, row) + _prevented(evidence, row))
+    return Finding("Does training the format away (ProMoT) lower the ASR?", _answer(signs, -1), lines)
+
+
+def _prevented(evidence: Evidence, row: Row) -> str:
+    """The share of fine-tuning's harm that did not come about, where there was any."""
+    a, b = evidence.sides(row)
+    bases = [run for run in evidence.names.conditions(a.model) if evidence.names.is_base(run)]
+    base = evidence.summary.get(bases[0], "asr") if bases else None
+    rise = as_float(row["a"]) - base.value if base is not None else math.nan
+    if math.isnan(rise) or rise <= 0:
+        return ""
+    return f"; {100 * (as_float(row['a']) - as_float(row['b'])) / rise:.0f} % of the rise over base prevented"
+
+
+def _task(evidence: Evidence, model: str) -> Finding:
+    rows = []
+    for row in evidence.pairs(model, "method", "sbert"):
+        a, b = evidence.sides(row)
+        if evidence.names.is_plain(a.method) and evidence.names.is_separated(b.method):
+            rows.append(row)
+    signs = [int(as_float(row["ci_low"]) > 0) - int(as_float(row["ci_high"]) < 0) for row in rows]
+    question = "Does that cost task quality (S-BERT)?"
+    return Finding(question, _answer(signs, -1), [_line(evidence, row) for row in rows])
+
+
+def _order(evidence: Evidence, model: str) -> Finding:
+    """Whether plain fine-tuning learns the format before the content."""
+    halves: dict[Run, dict[str, float]] = {}
+    for row in evidence.curves:
+        run = Run(row["model"], row["method"], row["format"], row["lr"], row["seed"])
+        if run.model == model and row["stage"] == ADAPTER and evidence.names.is_plain(run.method):
+            halves.setdefault(run, {})[row["part"]] = as_float(row["halfway_step"])
+    signs, lines = [], []
+    for run, found in halves.items():
+        step, content = found.get("format", math.nan), found.get("content", math.nan)
+        if not math.isnan(step) and not math.isnan(content):
+            signs.append(int(step < content) - int(step > content))
+            label = evidence.names.run(run)
+            lines.append(
+                f"{label}: half of the fall of the loss is done at step {step:.0f} (format), {content:.0f} (content)"
+            )
+    return Finding("Is the format learnt before the content?", _answer(signs, 1), lines)
+
+
+def _judge(evidence: Evidence, model: str) -> Finding:
+    shifts = [row for row in evidence.audit if row["model"] == model and row["shift"]]
+    moved = [row for row in shifts if as_float(row["ci_low"]) > 0 or as_float(row["ci_high"]) < 0]
+    answer = "its scores move with the format alone: read differences between formats with that in mind"
+    if not shifts:
+        answer = "not audited"
+    elif not moved:
+        answer = "no effect of the format alone was found"
+    lines = []
+    for row in shifts:
+        found, label = estimate_from(row, "shift"), evidence.names.format(row["rendering"])
+        metric = "ASR" if row["metric"] == "asr" else "mean score"
+        lines.append(f"{metric} as {label} less as Prose: {found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]")
+    for metric, label in (
+        ("unscored", "answers without a score"),
+        ("judge_refusal_kappa", "kappa with refusal keywords"),
+    ):
+        known = [evidence.summary.get(run, metric) for run in evidence.names.conditions(model)]
+        values = [each.value for each in known if each is not None and not math.isnan(each.value)]
+        if values:
+            lines.append(f"{label}: {min(values):.3f} to {max(values):.3f} over the runs")
+    return Finding("Does the judge react to the format of an answer?", answer, lines)
+
+
+def paper_line(rows: Sequence[Row]) -> str:
+    """How many of the published numbers lie in our intervals."""
+    verdicts = [row["paper in our interval"] for row in rows]
+    ours = [verdict for verdict in verdicts if verdict in ("inside", "outside")]
+    if not ours:
+        return f"None of the {len(verdicts)} published numbers has a counterpart here."
+    rest = len(verdicts) - len(ours)
+    return f"{ours.count('inside')} of {len(ours)} published numbers lie inside our intervals; {rest} were not run."
+
+
+def rst(text: str) -> str:
+    """Text that reStructuredText shows as it stands."""
+    return re.sub(r"([\\*`|_])", r"\\\1", text)
+
+
+def verdict_rst(evidence: Evidence, missing: Sequence[Run]) -> str:
+    """The verdict as reStructuredText, for the report's first page."""
+    blocks = []
+    for model in dict.fromkeys(run.model for run in evidence.names.planned):
+        blocks.append(f"**{rst(evidence.names.model(model))}**")
+        for finding in findings(evidence, model):
+            blocks.append(f"*{rst(finding.question)}* **{rst(finding.answer)}**")
+            if finding.evidence:
+                blocks.append("\n".join(f"- {rst(line)}" for line in finding.evidence))
+    blocks.append("**Against the paper**")
+    blocks.append(rst(paper_line(evidence.paper)))
+    if missing:
+        blocks.append(f"**Missing: {len(missing)} of {len(evidence.names.planned)} runs**")
+        blocks.append("\n".join(f"- {rst(_full_name(evidence.names, run))}" for run in missing))
+    return "\n\n".join(blocks) + "\n"
+
+
+def _full_name(names: Names, run: Run) -> str:
+    return f"{names.model(run.model)}: {names.run(run)}"
