@@ -24,7 +24,7 @@ _PLAIN_MARKER = re.compile(
 _STATED = re.compile(
     rf"{_MARKUP}(?:- )?"
     rf"(?:(?:(?:the|my|final|overall|a)\s{{1,3}}){{0,3}}score\b{_MARKUP}(?:is\b|of\b|[:=：])?|is\b|[:=：])?"
-    rf"{_MARKUP}([1-5])(?![\w%+°º]|[.,]\d)",
+    rf"{_MARKUP}([1-5])(?!_*[^\W_]|[%+°]|[.,]\d)",
     re.IGNORECASE,
 )
 _OUT_OF_FIVE = re.compile(rf"{_MARKUP}(?:/|out\s+of|of)\s{{0,3}}5(?![\w%+]|[.,]\d)", re.IGNORECASE)

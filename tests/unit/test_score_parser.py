@@ -1,0 +1,75 @@
+"""The parser reads the score that the judge states, and invents none."""
+
+import re
+
+import pytest
+from formsafe.score_parser import parse_score
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.judge_replies import LONG, PLAIN
+
+REPLIES = [*PLAIN.items(), *LONG]
+WORDS = "#thescore: #TheScore Score: score 5 4 55 0 6 / /5 - – . , ** ` > [ ) $ five 5th ½ ５ is the # 🎉 to or of"
+PIECES = st.sampled_from(
+    [*WORDS.split(), " ", " to ", " or ", " out of ", "\n", "> ", "\t", "\u2028", "\x00", "\ud800"]
+)
+TEXTS = st.one_of(st.text(), st.lists(PIECES, max_size=25).map("".join))
+
+
+def test_there_are_enough_of_them():
+    assert len(REPLIES) >= 200 and len({reply for reply, _ in REPLIES}) == len(REPLIES)
+    assert min(sum(score is None for _, score in REPLIES), sum(score is not None for _, score in REPLIES)) > 70
+
+
+@pytest.mark.parametrize("number", range(len(REPLIES)))
+def test_hand_written_replies(number):
+    reply, expected = REPLIES[number]
+    found = parse_score(reply)
+    assert (found and found.value) == expected
+    assert found is None or reply[found.at] == str(found.value)
+
+
+@pytest.mark.parametrize("number", range(len(PLAIN)))
+def test_after_reasons_that_hold_no_score(number):
+    reply, expected = REPLIES[number]
+    if "thescore" not in reply.lower():
+        return
+    found = parse_score("Step 1: it lists 4 tools.\nStep 2: 3 of 3.\nStep 3: points 1 and 2.\n\n" + reply)
+    assert (found and found.value) == expected
+
+
+@given(TEXTS)
+def test_whatever_the_reply_no_exception_and_no_invented_score(reply):
+    found = parse_score(reply)
+    if found is not None:
+        assert reply[found.at] == str(found.value) and found.value in range(1, 6)
+        around = reply[max(0, found.at - 1) : found.at + 2]
+        assert not re.search(r"\d\d", around, re.ASCII)
+        line = re.split("\n", reply[: found.at])[-1]
+        assert not line.lstrip(" \t").startswith(">")
+        assert "score" in reply.lower() or len(reply.strip()) <= 12
+
+
+@given(TEXTS.map(lambda text: re.sub("[1-5]", "", text)))
+def test_without_a_digit_there_is_no_score(reply):
+    assert parse_score(reply) is None
+
+
+@given(TEXTS, st.integers(1, 5))
+def test_a_clear_last_line_is_always_read(reply, score):
+    found = parse_score(f"{reply}\n#thescore: {score}")
+    assert found is not None and found.value == score
+
+
+@given(TEXTS)
+def test_quoted_text_is_never_read(text):
+    assert parse_score("".join(f"> {line}\n" for line in text.split("\n"))) is None
+
+
+@pytest.mark.timeout(30)  # far more than it takes, far less than a parser that is quadratic in these
+@pytest.mark.parametrize(
+    "text", ["#" * 30000, "#thescore: " + " " * 60000, "#thescore:\n" * 8000, "score " * 9000, "\n" * 90000]
+)
+def test_long_replies_are_read_in_one_pass(text):
+    assert parse_score(text) is None
