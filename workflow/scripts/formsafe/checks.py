@@ -38,20 +38,19 @@ def page(title: str, checks: Sequence[Check], costs: str, width: int | None = No
 
     Args:
         title: first line.
-        checks: in order; checks of one section stand together.
+        checks: in order; those of a section are put together.
         costs: the table of costs.
         width: columns; None: the terminal's.
     """
     width = max(NARROWEST, min(width or shutil.get_terminal_size((110, 24)).columns, 120))
     column = max((len(check.name) for check in checks), default=0) + 2
-    lines, section = [title], ""
-    for check in checks:
-        if check.section != section:
-            section = check.section
-            lines += ["", section]
-        lines += _wrapped(f"  {_MARKS[check.state]}  {check.name:<{column}}", check.detail, width)
-        if check.remedy and check.state != "ok":
-            lines += _wrapped(" " * (6 + column) + "-> ", check.remedy, width)
+    lines = [title]
+    for section in dict.fromkeys(check.section for check in checks):
+        lines += ["", section]
+        for check in (check for check in checks if check.section == section):
+            lines += _wrapped(f"  {_MARKS[check.state]}  {check.name:<{column}}", check.detail, width)
+            if check.remedy and check.state != "ok":
+                lines += _wrapped(" " * (6 + column) + "-> ", check.remedy, width)
     return "\n".join([*lines, "", costs, "", verdict(checks)[1]]) + "\n"
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from formsafe import hub
 
 # A login node without a way out must say so at once.
-_PATIENCE = 4.0
+_PATIENCE = 3.0
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def hub_answers() -> bool:
 
     if constants.HF_HUB_OFFLINE:
         return False
-    return within(lambda: get_session().head(constants.ENDPOINT, timeout=_PATIENCE - 1) is not None)
+    return within(lambda: get_session().head(constants.ENDPOINT, timeout=_PATIENCE) is not None)
 
 
 def within(question: Callable[[], bool], seconds: float = _PATIENCE) -> bool:

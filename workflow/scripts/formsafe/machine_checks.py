@@ -92,6 +92,9 @@ def check_four_bit(device: str, needed: bool) -> Check:
 
 def four_bit_errors(device: str) -> tuple[float, float]:
     """Relative root mean square errors: of the quantised matrix, and of its product against the dequantised one."""
+    import logging
+
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of faster kernels that are not installed
     import torch
     from bitsandbytes import functional, matmul_4bit
 

@@ -217,7 +217,7 @@ def _look_at_sources(
         sources.data(name, source.source, results / "data" / "harmful" / f"{name}.jsonl")
         for name, source in plan.harmful.items()
     ]
-    checks += [check, sources.token(), *data, check_judge_prompt(plan.judge.prompt)]
+    checks += [check, *sources.network(), sources.token(), *data, check_judge_prompt(plan.judge.prompt)]
     return checks, folders, download + (size or 0)
 
 

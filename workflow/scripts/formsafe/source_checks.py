@@ -17,8 +17,8 @@ from formsafe.source_lock import locked_entry
 
 MODELS, DATA = "Models", "Data"
 OFFLINE = (
-    "Offline: run the targets `models` and `data` on a machine with network that shares the cache (HF_HOME), or name "
-    "copies on disk under `path:` (with `hub: null`, `url: null`)."
+    "Run the targets `models` and `data` on a machine with network that shares the cache of the hub (HF_HOME), or name "
+    "copies on disk under `path:` (with `hub: null`)."
 )
 
 
@@ -34,7 +34,7 @@ class Sources:
     def __init__(self, online: bool, lock: str | Path, made: Sequence[str] = ()) -> None:
         self.online, self.lock = online, lock
         self.made = tuple(made)
-        self.refused = 0
+        self.refused, self.out_of_reach = 0, 0
 
     def model(self, name: str, source: ModelSource | None, path: str | None) -> tuple[Check, Path | None, int | None]:
         """Look for a model; return the check, its folder if it is here, and the bytes to fetch (None: not known)."""
@@ -98,7 +98,9 @@ class Sources:
             return Check(DATA, name, "ok", f"{shown} can be reached")
         if statuses:
             return Check(DATA, name, "no", f"{shown} answers with status {statuses[0]}", "Check the address.")
-        return Check(DATA, name, "no", f"{shown} cannot be reached", OFFLINE)
+        self.out_of_reach += 1
+        remedy = "Fetch it where there is network, and name the copy under `path:` (with `url: null`)."
+        return Check(DATA, name, "no", f"{shown} cannot be reached", remedy)
 
     def _judged(self, section: str, name: str, repo: str, access: Access) -> Check:
         if access.state == "cached":
@@ -107,10 +109,18 @@ class Sources:
             size = "" if access.bytes is None else f", {access.bytes / 1e9:.2f} GB to fetch"
             return Check(section, name, "ok", f"{repo} can be fetched{size}")
         if access.outage:
-            return Check(section, name, "no", f"{repo} is not in the cache, and the hub cannot be reached", OFFLINE)
+            self.out_of_reach += 1
+            return Check(section, name, "no", f"{repo} is not in the cache", "See `network`.")
         self.refused += 1
         said, _, remedy = access.obstacle.partition(". ")
         return Check(section, name, "no", said, remedy)
+
+    def network(self) -> list[Check]:
+        """One line with the ways to work offline, where anything was out of reach."""
+        if not self.out_of_reach:
+            return []
+        detail = f"{self.out_of_reach} sources are not here and cannot be reached"
+        return [Check(MODELS, "network", "no", detail, OFFLINE)]
 
     def token(self) -> Check:
         """Whether there is a token for the hub; it is shown nowhere."""
