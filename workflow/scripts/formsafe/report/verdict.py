@@ -12,6 +12,7 @@ from formsafe.names import ALL_SEEDS, Names
 from formsafe.score_table import as_float
 
 Row = dict[str, str]
+FORMALITY = ("prose", "list", "json")  # from the least to the most formal (paper, section 2.2)
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,13 @@ class Evidence:
     def pairs(self, model: str, family: str, metric: str = "asr") -> list[Row]:
         """Comparisons of a family among the main conditions (and base), with their values known."""
         main = set(self.names.main_conditions(model))
-        found = []
-        for row in self.comparisons:
-            if (row["model"], row["family"], row["metric"]) == (model, family, metric) and row["difference"]:
-                if all(run in main or self.names.is_base(run) for run in self.sides(row)):
-                    found.append(row)
-        return found
+        return [
+            row
+            for row in self.comparisons
+            if (row["model"], row["family"], row["metric"]) == (model, family, metric)
+            and row["difference"]
+            and all(run in main or self.names.is_base(run) for run in self.sides(row))
+        ]
 
 
 def findings(evidence: Evidence, model: str) -> list[Finding]:
@@ -105,11 +107,17 @@ def _format(evidence: Evidence, model: str) -> Finding:
     signs = [evidence.significance(row) for row in rows]
     decided = sum(map(abs, signs))
     answer = _answer(signs, 1)
-    if rows:
-        answer = f"yes, in {decided} of {len(rows)} pairs of formats" if decided else "no difference found"
-    return Finding(
-        "Does the format of the same content change the ASR?", answer, [_line(evidence, row) for row in rows]
-    )
+    if decided:
+        claimed = sum(sign * _formality(evidence, row) > 0 for sign, row in zip(signs, rows, strict=True))
+        answer = f"in {decided} of {len(rows)} pairs of formats; in {claimed} the more formal one is the more harmful"
+    question = "Does the format of the same content change the ASR?"
+    return Finding(question, answer, [_line(evidence, row) for row in rows])
+
+
+def _formality(evidence: Evidence, row: Row) -> int:
+    """1 where b is the more formal format, -1 where a is, 0 where the paper does not say."""
+    a, b = (FORMALITY.index(run.format) if run.format in FORMALITY else None for run in evidence.sides(row))
+    return 0 if a is None or b is None else int(b > a) - int(b < a)
 
 
 def _separation(evidence: Evidence, model: str) -> Finding:
@@ -125,7 +133,7 @@ def _separation(evidence: Evidence, model: str) -> Finding:
 
 def _prevented(evidence: Evidence, row: Row) -> str:
     """The share of fine-tuning's harm that did not come about, where there was any."""
-    a, b = evidence.sides(row)
+    a, _ = evidence.sides(row)
     bases = [run for run in evidence.names.conditions(a.model) if evidence.names.is_base(run)]
     base = evidence.summary.get(bases[0], "asr") if bases else None
     rise = as_float(row["a"]) - base.value if base is not None else math.nan
