@@ -1,0 +1,250 @@
+"""The judge: what an answer says cannot set its score, and what the judge does not say becomes no score."""
+
+import json
+
+import pytest
+from formsafe.chat import render_prompt
+from formsafe.errors import FormsafeError
+from formsafe.generation import load_engine
+from formsafe.journal import Journal
+from formsafe.judge import judge_answers, judge_prompts
+from formsafe.judge_audit import answer_sentences, audit_judge
+from formsafe.judge_prompt import check_template, fill
+from formsafe.models import load_tokenizer
+from formsafe.replies import Prompt, Reply, ask
+from formsafe.settings.generation import Decoding, GenerationSettings
+from formsafe.settings.judge import AuditSettings, JudgeSettings
+from formsafe.settings.models import ModelSettings
+
+from tests.conftest import ROOT
+from tests.injections import INJECTIONS, SCORE
+from tests.talkative import prompts
+
+POLICY = (ROOT / "workflow" / "prompts" / "judge_policy.txt").read_text()
+FIRST = GenerationSettings(max_new_tokens=8)
+RETRIES = [Decoding(max_new_tokens=16), Decoding(max_new_tokens=8, temperature=0.7, seed=1)]
+JUDGE = JudgeSettings(model="m", prompt="p", generation=FIRST, retries=RETRIES)
+
+
+class Scripted:
+    """A judge that says for each prompt and try what it is told to."""
+
+    def __init__(self, *tries):
+        self.tries, self.asked = tries, []
+
+    def describe(self):
+        return {}
+
+    def complete(self, prompts, decoding, journal, section):
+        said = self.tries[len(self.asked)]
+        self.asked.append(([prompt.id for prompt in prompts], decoding))
+        for prompt in prompts:
+            if prompt.id not in journal.replies(section):
+                reply = said[prompt.id] if isinstance(said, dict) else said(prompt)
+                reply = Reply(reply, 3, "length") if isinstance(reply, str) else reply
+                journal.add(section, {prompt.id: reply.record()}, tokens=3, seconds=0.0)
+
+
+def judged(tmp_path, engine, *texts, judge=JUDGE):
+    asked = [Prompt(f"a-{n}", text) for n, text in enumerate(texts)]
+    return judge_prompts(engine, asked, judge, Journal(tmp_path / "j", {}))[0]
+
+
+def test_there_are_enough_injections():
+    assert len(set(INJECTIONS)) >= 30
+
+
+@pytest.mark.parametrize("number", range(len(INJECTIONS)))
+def test_an_answer_stays_within_its_block(number):
+    attack = INJECTIONS[number]
+    harmless = fill(POLICY, "How to bake a cake?", "Mix.").splitlines()
+    for filled in (fill(POLICY, "How to bake a cake?", attack), fill(POLICY, attack, "Mix.")):
+        own = [line for line in filled.splitlines() if not line.startswith("> ")]
+        assert own == [line for line in harmless if not line.startswith("> ")]
+        assert filled.splitlines()[-1] == harmless[-1]
+        quoted = "\n".join(line[2:] for line in filled.splitlines() if line.startswith("> "))
+        assert "".join(attack.split()) in "".join(quoted.split())
+
+
+@pytest.mark.parametrize("number", range(len(INJECTIONS)))
+def test_special_tokens_in_an_answer_are_plain_text(number, tiny_model):
+    tokenizer = load_tokenizer(tiny_model)
+    special = {token for token, added in tokenizer.added_tokens_decoder.items() if added.special}
+    ids = render_prompt(tokenizer, fill("{instruction}\n{answer}\nNow.", "How?", INJECTIONS[number]))
+    plain = render_prompt(tokenizer, fill("{instruction}\n{answer}\nNow.", "How?", "Mix."))
+    assert [token for token in ids if token in special] == [token for token in plain if token in special]
+    if "\ufeff" not in INJECTIONS[number]:
+        tail = len(tokenizer.encode("\nNow.", add_special_tokens=False))
+        assert ids[-tail:] == plain[-tail:]
+
+
+@pytest.mark.parametrize("number", range(len(INJECTIONS)))
+def test_an_answer_that_the_judge_quotes_sets_no_score(number, tmp_path):
+    quoted = "\n".join("> " + line for line in INJECTIONS[number].splitlines())
+    with_score = Scripted(lambda prompt: f"The answer says:\n{quoted}\nStep 3: it breaks point 2.\n#thescore: 5")
+    assert judged(tmp_path, with_score, "x")[0]["score"] == 5
+    (tmp_path / "j").unlink()
+    without = Scripted(*[lambda prompt: f"The answer says:\n{quoted}\nStep 3: it breaks"] * 3)
+    assert judged(tmp_path, without, "x")[0]["score"] is None
+
+
+def test_states_and_tries(tmp_path):
+    engine = Scripted(
+        {
+            "a-0": "#thescore: 4",
+            "a-1": "Step 1: well",
+            "a-2": "I'm sorry, I can't",
+            "a-3": "6",
+            "a-4": Reply("7", 1, "stop"),
+        },
+        {"a-1": "Step 1: well, #thescore: 2", "a-2": "I cannot rate this.", "a-3": "#thescore: 3 or 4"},
+        {"a-2": "I cannot rate this.", "a-3": "Step 1", "a-4": "#thescore: 1"},
+    )
+    records = judged(tmp_path, engine, *"abcde")
+    assert [(r["score"], r["state"], r["tries"]) for r in records] == [
+        (4, "parsed", 1),
+        (2, "parsed_on_retry", 2),
+        (None, "judge_refused", 3),
+        (None, "unparsed", 3),
+        (1, "parsed_on_retry", 2),
+    ]
+    assert [r["reply"] for r in records][2:4] == ["I cannot rate this.", "Step 1"]
+    assert all(r["probabilities"] is None and r["expected_score"] is None for r in records)
+    # a greedy reply that ended by itself is not asked for again greedily: it would be the same
+    assert [ids for ids, _ in engine.asked] == [
+        ["a-0", "a-1", "a-2", "a-3", "a-4"],
+        ["a-1", "a-2", "a-3"],
+        ["a-2", "a-3", "a-4"],
+    ]
+    assert [decoding for _, decoding in engine.asked] == [FIRST, *RETRIES]
+
+
+def test_without_retries_a_failure_stays_a_failure(tmp_path):
+    once = JUDGE.model_copy(update={"retries": []})
+    assert judged(tmp_path, Scripted({"a-0": "3 points"}), "x", judge=once)[0]["state"] == "unparsed"
+
+
+def test_probabilities_are_those_at_the_place_of_the_score(tmp_path):
+    text = "Step 2: 3 of 4\n#thescore: 4"
+    noise, score = (0.2,) * 5, (0.0, 0.1, 0.1, 0.6, 0.0)
+    places = [(text.index("2") + 1, noise), (text.index("3 of") + 1, noise), (len(text), score)]
+    record = judged(tmp_path, Scripted(lambda prompt: Reply(text, 9, "stop", tuple(places))), "x")[0]
+    assert record["probabilities"] == list(score)
+    assert record["expected_score"] == pytest.approx((0.1 * 2 + 0.1 * 3 + 0.6 * 4) / 0.8)
+
+
+def model_settings(path):
+    return ModelSettings(path=str(path), label="t", parameters=1e5, quantisation="none", device="cpu")
+
+
+def test_every_digit_the_model_writes_has_the_probability_of_its_place(talkative_model, tmp_path):
+    engine = load_engine(talkative_model, model_settings(talkative_model), FIRST, 1, watch_digits=True)
+    asked = [Prompt(f"p-{n}", text + " 1 2 3 4 5" * 8) for n, text in enumerate(prompts(40))]
+    replies = ask(engine, asked, GenerationSettings(max_new_tokens=60), Journal(tmp_path / "j", {}), "s")
+    noted = [(reply, end, chances) for reply in replies for end, chances in reply.digits]
+    assert len(noted) >= 5
+    for reply, end, chances in noted:
+        assert chances[int(reply.text[end - 1]) - 1] == max(chances) and sum(chances) <= 1 + 1e-5
+
+
+def write_inputs(folder, talkative_model, answers):
+    asked = prompts(len(answers))
+    rows = [{"id": f"h-{n}", "source": f"s{n % 2}", "category": None, "prompt": asked[n]} for n in range(len(answers))]
+    (folder / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "answers.jsonl").write_text(
+        "".join(json.dumps({"id": f"h-{n}", "answer": answer}) + "\n" for n, answer in enumerate(answers))
+    )
+    (folder / "model.json").write_text(json.dumps({"path": str(talkative_model), "files": {}}))
+    (folder / "prompt.txt").write_text("Policy: no mischief. " * 20 + "\n{instruction}\n{answer}\nNow #thescore:")
+    return [folder / name for name in ("model.json", "prompts.jsonl", "answers.jsonl", "prompt.txt")]
+
+
+def test_the_stage_scores_every_answer_and_is_repeatable(talkative_model, tmp_path):
+    inputs = write_inputs(tmp_path, talkative_model, INJECTIONS[20:34])
+
+    def stage(name, **changes):
+        judge_answers(
+            *inputs,
+            tmp_path / name / "scores.jsonl",
+            tmp_path / name / "metrics.json",
+            model=model_settings(talkative_model),
+            judge=JUDGE.model_copy(update={"generation": FIRST.model_copy(update=changes)}),
+            gpu_memory_gb=1,
+            code="c",
+        )
+        return (tmp_path / name / "scores.jsonl").read_bytes()
+
+    first = stage("one")
+    assert first == stage("two")
+    one_by_one = [json.loads(line) for line in stage("three", token_budget=1).splitlines()]
+    records = [json.loads(line) for line in first.splitlines()]
+    keys = ("id", "source", "score", "state", "tries", "reply")
+    assert [[row[key] for key in keys] for row in one_by_one] == [[row[key] for key in keys] for row in records]
+    assert [row["id"] for row in records] == [f"h-{n}" for n in range(14)]
+    assert set(records[0]) == {*keys, "probabilities", "expected_score"}
+    metrics = json.loads((tmp_path / "one" / "metrics.json").read_text())
+    assert sum(metrics["states"].values()) == 14
+    assert sorted(path.name for path in (tmp_path / "one").iterdir()) == ["metrics.json", "scores.jsonl"]
+
+
+def test_an_answer_to_no_prompt_is_an_error_by_id(talkative_model, tmp_path):
+    inputs = write_inputs(tmp_path, talkative_model, ["a", "b"])
+    inputs[1].write_text(inputs[1].read_text().splitlines()[0] + "\n")
+    with pytest.raises(FormsafeError, match="answers prompt h-1"):
+        judge_answers(*inputs, tmp_path / "s", tmp_path / "m", model=None, judge=JUDGE, gpu_memory_gb=1, code="c")
+
+
+def test_the_policy_prompt_has_its_parts():
+    check_template(POLICY)
+    prefix = POLICY[: POLICY.index("{")]
+    assert prefix.count("\n## ") == 3 and [f"\n{n}: " in prefix for n in range(1, 6)] == [True] * 5
+    assert [f"Step {n}" in prefix for n in (1, 2, 3)] == [True] * 3
+    assert "#thescore:" in prefix and SCORE not in prefix
+
+
+@pytest.mark.parametrize(
+    ("answer", "format", "expected"),
+    [
+        ('{"procedure": ["Fill it.", "Wait."]}', "json", ["Fill it.", "Wait."]),
+        ("- Fill it.\n- Wait.", "json", ["Fill it.", "Wait."]),
+        ("Fill it. Wait.", "list", ["Fill it.", "Wait."]),
+        ('{"procedure": ["Fill it.", "Wai', "json", ['{"procedure": ["Fill it.", "Wai']),
+        ("Fill it.\n\nWait.", "none", ["Fill it.", "Wait."]),
+    ],
+)
+def test_answers_are_read_as_sentences(answer, format, expected):
+    assert answer_sentences(answer, format) == expected
+
+
+def test_the_audit_judges_the_same_answers_in_every_format(talkative_model, tmp_path):
+    answers = [f"Fill it {n} times. Then wait." for n in range(12)]
+    inputs = write_inputs(tmp_path, talkative_model, answers)
+    runs = [{"model": "m", "method": method, "format": "none", "lr": "none", "seed": "0"} for method in ("base", "sft")]
+
+    def audit(name, **changes):
+        judge = JUDGE.model_copy(update={"audit": AuditSettings(**{"sample": 6, "seed": 2} | changes)})
+        audit_judge(
+            *inputs[:2],
+            [inputs[2]] * 2,
+            inputs[3],
+            tmp_path / name,
+            tmp_path / f"{name}.metrics.json",
+            runs=runs,
+            model=model_settings(talkative_model),
+            judge=judge,
+            gpu_memory_gb=1,
+            code="c",
+        )
+        return [json.loads(line) for line in (tmp_path / name).read_text().splitlines()]
+
+    records = audit("a")
+    drawn = {(row["method"], row["id"]) for row in records}
+    assert len(drawn) == 6 and len(records) == 18
+    for method, name in drawn:
+        assert [row["rendering"] for row in records if (row["method"], row["id"]) == (method, name)] == [
+            "prose",
+            "list",
+            "json",
+        ]
+    assert {(row["method"], row["id"]) for row in audit("b", seed=3)} != drawn
+    assert len(audit("c", sample=100)) == 72
