@@ -8,7 +8,8 @@ from typing import Any
 from formsafe.settings.models import ModelSettings
 from formsafe.settings.training import AdapterSettings, LoraSettings, SoftPromptSettings, TrainingSettings
 
-WORDS = "fill the bowl with water wait for ten minutes wipe lamp from top to bottom sand fence brush on varnish".split()
+TEXT = "fill the bowl with water wait for ten minutes wipe lamp from top to bottom sand fence brush on varnish"
+WORDS = TEXT.split()
 
 
 def record(name: str, user: str, sentences: list[str], shape: str = "list") -> dict[str, Any]:
@@ -34,7 +35,12 @@ def write_rows(path: Path, count: int, seed: int = 0, shape: str = "list", words
         return " ".join(draw.choices(WORDS, k=draw.randint(*words))).capitalize() + "."
 
     rows = [
-        record(f"row-{n}", f"How to {' '.join(draw.choices(WORDS, k=4))}?", [sentence() for _ in range(draw.randint(1, 4))], shape)
+        record(
+            f"row-{n}",
+            f"How to {' '.join(draw.choices(WORDS, k=4))}?",
+            [sentence() for _ in range(draw.randint(1, 4))],
+            shape,
+        )
         for n in range(count)
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

@@ -44,14 +44,14 @@ def test_auto_is_bf16_on_a_gpu(tmp_path, monkeypatch):
 
 def test_a_gpu_that_is_not_there_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(FormsafeError, match="finds no GPU here.*device to auto or cpu"):
+    with pytest.raises(FormsafeError, match=r"finds no GPU here.*device to auto or cpu"):
         resolve(model_settings(tmp_path, device="cuda"), "training", 24)
 
 
 def test_a_model_without_chat_template_is_refused(tiny_model, tmp_path):
     bare = shutil.copytree(tiny_model, tmp_path / "bare")
     (bare / "chat_template.jinja").unlink()
-    with pytest.raises(FormsafeError, match="has no chat template.*instruction-tuned"):
+    with pytest.raises(FormsafeError, match=r"has no chat template.*instruction-tuned"):
         load_tokenizer(bare)
 
 

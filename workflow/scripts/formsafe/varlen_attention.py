@@ -36,6 +36,7 @@ def varlen_attention_forward(
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
     lengths: tuple[int, ...] | None = None,
+    cu_seq_lens_q: torch.Tensor | None = None,
     dropout: float = 0.0,
     scaling: float | None = None,
     **kwargs: Any,
@@ -49,6 +50,7 @@ def varlen_attention_forward(
         value: see `query`.
         attention_mask: unused; there is nothing to mask.
         lengths: tokens of each example; their sum is `tokens`. None: one example.
+        cu_seq_lens_q: `[examples + 1]`, int32: where the examples begin and end, for the kernel of GPUs.
         dropout: attention dropout.
         scaling: scale of the scores.
         **kwargs: whatever else the architecture passes on.
@@ -57,8 +59,32 @@ def varlen_attention_forward(
         `[1, tokens, heads, width]` and None in the place of attention weights.
     """
     lengths = lengths or (query.shape[2],)
+    if cu_seq_lens_q is not None and not dropout and _has_kernel(query):
+        from torch.nn.attention.varlen import varlen_attn
+
+        longest = max(lengths)
+        attended = varlen_attn(
+            query[0].transpose(0, 1),
+            key[0].transpose(0, 1),
+            value[0].transpose(0, 1),
+            cu_seq_lens_q,
+            cu_seq_lens_q,
+            longest,
+            longest,
+            scale=scaling,
+            window_size=(-1, 0),  # causal
+            enable_gqa=True,
+        )
+        assert isinstance(attended, torch.Tensor)
+        return attended.unsqueeze(0), None
     parts = [
         scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True, scale=scaling, enable_gqa=True)
         for q, k, v in zip(*(tensor.split(lengths, dim=2) for tensor in (query, key, value)), strict=True)
     ]
     return torch.cat(parts, dim=2).transpose(1, 2).contiguous(), None
+
+
+def _has_kernel(query: torch.Tensor) -> bool:
+    """PyTorch's own flash attention for examples of different lengths: 16 bits, compute capability 8.0 and up."""
+    half = query.dtype in (torch.bfloat16, torch.float16)
+    return query.is_cuda and half and torch.cuda.get_device_capability(query.device) >= (8, 0)
