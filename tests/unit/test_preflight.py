@@ -27,6 +27,13 @@ WEIGHTS = {"config.json": b"{}", "model.safetensors": b"weights", "pytorch_model
 REPO = ModelSource(repo="owner/name")
 
 
+class FrontPage(FakeHub):
+    """A hub that also answers at its root, and an OpenAI-compatible server below /v1."""
+
+    def answer(self, path):
+        return (200, {}, b"") if path in ("/", "/v1/models") else super().answer(path)
+
+
 @pytest.fixture
 def environment(tmp_path, monkeypatch):
     """An empty cache and no token."""
@@ -46,7 +53,7 @@ def environment(tmp_path, monkeypatch):
 @pytest.fixture
 def hub(environment, monkeypatch):
     """A hub on loopback."""
-    hub = FakeHub()
+    hub = FrontPage()
     with serving(hub) as address:
         template = environment.HUGGINGFACE_CO_URL_TEMPLATE.replace(environment.ENDPOINT, address)
         monkeypatch.setattr(environment, "HUGGINGFACE_CO_URL_TEMPLATE", template)
