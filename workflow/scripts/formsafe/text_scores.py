@@ -136,13 +136,13 @@ def without_format(answer: str) -> str:
 
 def cosine_similarities(pairs: Sequence[tuple[str, str]], encoder: str | Path, tasks: TaskSettings) -> list[float]:
     """Cosine of the embeddings of each pair of texts, each distinct text encoded once, in batches."""
+    texts = sorted(set(_flat(pairs)))
+    if not texts:
+        return []
     import torch
     from sentence_transformers import SentenceTransformer
 
     torch.set_num_threads(tasks.threads)
-    texts = sorted(set(_flat(pairs)))
-    if not texts:
-        return []
     model = SentenceTransformer(str(encoder))
     vectors = model.encode(texts, batch_size=tasks.batch_size, normalize_embeddings=True, show_progress_bar=False)
     place = {text: number for number, text in enumerate(texts)}

@@ -1,0 +1,202 @@
+"""The server engine against a server on loopback that fails in every way we could think of."""
+
+import json
+import socket
+
+import pytest
+from formsafe.engines import make_engine
+from formsafe.errors import FormsafeError
+from formsafe.journal import Journal
+from formsafe.replies import Prompt, Reply, ask
+from formsafe.server import ServerEngine, disarm
+from formsafe.settings.generation import Decoding, GenerationSettings, ServerSettings
+from formsafe.settings.models import ModelSettings
+
+from tests.faulty_server import FaultyServer, completion, serving
+from tests.injections import INJECTIONS
+from tests.talkative import prompts
+
+PROMPTS = [Prompt(f"p-{n}", text) for n, text in enumerate(prompts(24))]
+GREEDY = Decoding(max_new_tokens=32)
+EXPECTED = [Reply(f"You asked: {prompt.text}", 7, "stop") for prompt in PROMPTS]
+
+
+def engine(server, **changes):
+    url = server if isinstance(server, str) else server.url
+    plain = {"base_url": url, "model": "m", "concurrency": 4, "timeout_seconds": 0.4, "attempts": 4}
+    return ServerEngine(ServerSettings(**{**plain, **changes}), backoff_seconds=0.005)
+
+
+def answers(made, tmp_path, asked=PROMPTS, decoding=GREEDY):
+    journal = Journal(tmp_path / "journal", made.describe())
+    try:
+        return ask(made, asked, decoding, journal, "s")
+    finally:
+        journal.close()
+
+
+def test_replies_come_in_order_with_bounded_concurrency(tmp_path):
+    with serving(FaultyServer(lambda number, body: ("wait", 0.02 * (number % 3)))) as server:
+        assert answers(engine(server), tmp_path) == EXPECTED
+    assert 1 < server.most_under_way <= 4 and len(server.bodies) == len(PROMPTS)
+
+
+BODIES = [
+    "not json",
+    "[]",
+    '{"choices": []}',
+    '{"choices": [{"message": null}]}',
+    '{"choices": [{"message": {"content": [1]}}]}',
+]
+
+
+@pytest.mark.parametrize(
+    "fault", [500, 502, 503, 504, 429, 408, "drop", ("wait", 1.0), *(("text", body) for body in BODIES)]
+)
+def test_every_fault_that_passes_is_outlived(tmp_path, fault):
+    some = PROMPTS[:6]
+    with serving(FaultyServer(lambda number, body: fault if number in (1, 2, 5) else None)) as server:
+        assert answers(engine(server), tmp_path, some) == EXPECTED[:6]
+    assert len(server.bodies) == len(some) + 3
+
+
+@pytest.mark.parametrize("fault", [500, "drop"])
+def test_a_fault_that_stays_is_an_error_and_nothing_is_lost(tmp_path, fault, capfd):
+    cursed = PROMPTS[5].text
+    with serving(
+        FaultyServer(lambda number, body: fault if body["messages"][-1]["content"] == cursed else None)
+    ) as server:
+        with pytest.raises(FormsafeError, match=r"failed prompt p-5 4 times.*replies so far are kept"):
+            answers(engine(server), tmp_path)
+        assert sum(body["messages"][-1]["content"] == cursed for body in server.bodies) == 4
+        server.fault = lambda number, body: None
+        finished = len(Journal(tmp_path / "journal", engine(server).describe()).replies("s"))
+        asked_before = len(server.bodies)
+        assert answers(engine(server), tmp_path) == EXPECTED
+    assert len(server.bodies) - asked_before == len(PROMPTS) - finished < len(PROMPTS)
+    seen = capfd.readouterr()
+    assert "p-5" in seen.out and cursed not in seen.out + seen.err
+
+
+def test_a_server_that_dies_half_way_is_continued_by_the_next(tmp_path):
+    with serving(FaultyServer(lambda number, body: "die" if number == 12 else None)) as server:
+        with pytest.raises(FormsafeError, match="connection failed"):
+            answers(engine(server), tmp_path)
+        described = engine(server).describe()
+    kept = Journal(tmp_path / "journal", described).replies("s")
+    assert 8 <= len(kept) < len(PROMPTS)
+    with serving(FaultyServer()) as second:
+        made = engine(second)
+        made.describe = lambda: described  # the same address after a restart
+        assert answers(made, tmp_path) == EXPECTED
+    assert len(second.bodies) == len(PROMPTS) - len(kept)
+
+
+def test_no_server_at_all(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
+    with pytest.raises(FormsafeError, match=rf"{address}.*See whether it runs"):
+        answers(engine(address), tmp_path)
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
+def test_a_refused_request_is_not_repeated(tmp_path, status):
+    with (
+        serving(FaultyServer(lambda number, body: status)) as server,
+        pytest.raises(FormsafeError, match=f"status {status}"),
+    ):
+        answers(engine(server, concurrency=1), tmp_path)
+    assert len(server.bodies) == 1
+
+
+def test_the_key_is_sent_and_told_to_nobody(tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv("FORMSAFE_TEST_KEY", "sk-very-secret")
+    faults = {1: 500, 3: 429, 6: 401}
+    with (
+        serving(FaultyServer(lambda number, body: faults.get(number))) as server,
+        pytest.raises(FormsafeError) as error,
+    ):
+        answers(engine(server, key_variable="FORMSAFE_TEST_KEY", concurrency=1), tmp_path)
+    assert all(headers["authorization"] == "Bearer sk-very-secret" for headers in map(lower, server.headers))
+    seen = capfd.readouterr()
+    assert "secret" not in seen.out + seen.err + repr(error.value) + (tmp_path / "journal").read_text()
+
+
+def lower(headers):
+    return {name.lower(): value for name, value in headers.items()}
+
+
+def test_without_a_key_none_is_sent_and_a_missing_one_is_named(tmp_path):
+    with serving(FaultyServer()) as server:
+        answers(engine(server), tmp_path, PROMPTS[:1])
+        assert "authorization" not in lower(server.headers[0])
+        with pytest.raises(FormsafeError, match="FORMSAFE_NO_SUCH_KEY"):
+            engine(server, key_variable="FORMSAFE_NO_SUCH_KEY")
+
+
+def test_what_is_asked_for(tmp_path):
+    with serving(FaultyServer()) as server:
+        asked = [Prompt("a", "How?", "Be kind.")]
+        answers(engine(server, concurrency=1), tmp_path, asked)
+        warm = Decoding(max_new_tokens=9, temperature=0.7, top_p=0.9, seed=5)
+        ask(engine(server), asked, warm, Journal(tmp_path / "warm", {}), "s")
+    messages = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "How?"}]
+    assert server.bodies == [
+        {"model": "m", "messages": messages, "max_tokens": 32, "temperature": 0.0},
+        {"model": "m", "messages": messages, "max_tokens": 9, "temperature": 0.7, "top_p": 0.9, "seed": 5},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (completion("cut", finish_reason="length"), Reply("cut", 7, "length")),
+        (completion(None, finish_reason="content_filter"), Reply("", 7, "stop")),
+        (json.dumps({"choices": [{"message": {"content": "no usage"}}]}), Reply("no usage", None, "stop")),
+        (completion("a lone \ud800 surrogate"), Reply("a lone ? surrogate", 7, "stop")),
+    ],
+)
+def test_what_is_read(tmp_path, body, expected):
+    with serving(FaultyServer(lambda number, _: ("text", body))) as server:
+        assert answers(engine(server), tmp_path, PROMPTS[:1]) == [expected]
+
+
+@pytest.mark.parametrize("number", range(len(INJECTIONS)))
+def test_text_of_special_tokens_is_broken_up(number):
+    text = disarm(INJECTIONS[number])
+    assert text.replace("\u200b", "") == INJECTIONS[number].replace("\u200b", "")
+    for special in (
+        "<|eot_id|>",
+        "<|im_start|>",
+        "<|begin_of_text|>",
+        "</s>",
+        "<s>",
+        "[INST]",
+        "[/INST]",
+        "<<SYS>>",
+        "<end_of_turn>",
+    ):
+        assert special not in text
+
+
+def test_ordinary_text_is_left_alone():
+    for text in (
+        "a < b | c > d",
+        "<p>One</p> <b>two</b>",
+        "x <- y |> z",
+        "[1] see (2)",
+        '{"procedure": ["Wait."]}',
+        "<|",
+        "|>",
+    ):
+        assert disarm(text) == text
+
+
+def test_a_server_does_not_answer_for_a_run_with_an_adapter(tmp_path):
+    settings = GenerationSettings(server=ServerSettings(base_url="http://127.0.0.1:1/v1", model="m"))
+    model = ModelSettings(path="p", label="l", parameters=1.0)
+    assert isinstance(make_engine({"path": "p"}, model, settings, 1), ServerEngine)
+    for folder in ({"adapter": tmp_path}, {"soft_prompt": tmp_path}):
+        with pytest.raises(FormsafeError, match="adapter or a soft prompt"):
+            make_engine({"path": "p"}, model, settings, 1, **folder)
