@@ -13,7 +13,7 @@ RESULTS := results/$(STUDY)
 demo: .venv/installed ## the whole study in miniature, on a small model of its own
 	$(SNAKEMAKE) --configfile config/demo.yaml
 	@$(MAKE) --no-print-directory report STUDY=demo
-	@cat results/demo/tables/asr.md
+	@cat results/demo/tables/safety.md
 	@echo
 	@echo "Report:  results/demo/report.html"
 	@echo "Figures: results/demo/figures/"
@@ -22,6 +22,12 @@ report: $(RESULTS)/report.html ## the report of a study: make report STUDY=...
 
 $(RESULTS)/report.html: $(RESULTS)/summary.csv $(RESULTS)/report/description.rst .venv/installed
 	$(SNAKEMAKE) --configfile $(CONFIG) --report $@
+
+stale: .venv/installed ## what would run again, and why
+	PYTHONPATH=workflow/scripts $(BIN)/python -m formsafe.stale -- --configfile $(CONFIG)
+
+recover: .venv/installed ## after Snakemake itself was killed (ORPHANS=wait or ORPHANS=cancel)
+	PYTHONPATH=workflow/scripts $(BIN)/python -m formsafe.recover $(STUDY) $(if $(ORPHANS),--$(ORPHANS)) -- --configfile $(CONFIG)
 
 test: lint ## everything that can run on this machine
 	$(BIN)/python -m pytest

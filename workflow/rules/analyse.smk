@@ -6,9 +6,7 @@ rule describe_run:
     input:
         adapter=lambda wildcards: adapter_metrics(run_of(wildcards)),
         soft_prompt=lambda wildcards: (
-            [soft_prompt_metrics(run_of(wildcards))]
-            if method_of(wildcards).soft_prompt
-            else []
+            [soft_prompt_metrics(run_of(wildcards))] if method_of(wildcards).soft_prompt else []
         ),
         answers=f"{RUN}/answers.metrics.json",
         judge=f"{RUN}/judge.metrics.json",
@@ -64,6 +62,7 @@ TABLES = {
     "curves": "Training",
     "tokens": "Data",
     "judge": "Judge",
+    "audit": "Judge",
 }
 PAPER = "workflow/data/paper_numbers.csv"
 MODEL_LABELS = {name: STUDY.models[name].label for name in MODELS}
@@ -89,18 +88,14 @@ rule figures:
 rule tables:
     """All tables of the study, as CSV, Markdown and LaTeX."""
     input:
-        expand(
-            R + "/tables/{table}.{suffix}", table=TABLES, suffix=["csv", "md", "tex"]
-        ),
+        expand(R + "/tables/{table}.{suffix}", table=TABLES, suffix=["csv", "md", "tex"]),
 
 
 rule summarise:
     input:
         scores=[f"{R}/runs/{run.path}/prompts=harmful/scores.jsonl" for run in RUNS],
         task=[f"{R}/runs/{run.path}/prompts=task/text_scores.jsonl" for run in RUNS],
-        harmful=[
-            f"{R}/runs/{run.path}/prompts=harmful/text_scores.jsonl" for run in RUNS
-        ],
+        harmful=[f"{R}/runs/{run.path}/prompts=harmful/text_scores.jsonl" for run in RUNS],
         losses=losses(),
         audit=audits(),
     output:
@@ -145,11 +140,7 @@ rule plot_figures:
             )
             for figure, category in FIGURES.items()
         ],
-        [
-            f"{R}/figures/{figure}_{{model}}.{suffix}"
-            for figure in FIGURES
-            for suffix in ("png", "pdf")
-        ],
+        [f"{R}/figures/{figure}_{{model}}.{suffix}" for figure in FIGURES for suffix in ("png", "pdf")],
     log:
         LOGS + "/plot_figures/model={model}.log",
     benchmark:
@@ -191,11 +182,7 @@ rule write_tables:
             )
             for table, category in TABLES.items()
         ],
-        [
-            f"{R}/tables/{table}.{suffix}"
-            for table in TABLES
-            for suffix in ("csv", "md", "tex")
-        ],
+        [f"{R}/tables/{table}.{suffix}" for table in TABLES for suffix in ("csv", "md", "tex")],
     log:
         f"{LOGS}/write_tables.log",
     benchmark:

@@ -16,11 +16,20 @@ from formsafe.config import load_study, runs_of
 from formsafe.errors import FormsafeError
 from formsafe.grid import RUN_PATH, SOFT_PROMPT_PATH, Run, adapter_run, learning_rate_id
 from formsafe import job_resources
+from formsafe.orphans import refuse_orphans
 
 try:
     STUDY = load_study(config)
 except FormsafeError as error:
     raise WorkflowError(str(error)) from None
+
+
+onstart:
+    try:
+        refuse_orphans(STUDY.study)
+    except FormsafeError as error:
+        raise WorkflowError(str(error)) from None
+
 
 R = f"results/{STUDY.study}"
 LOGS = f"logs/{STUDY.study}"
@@ -64,12 +73,9 @@ def run_scores(run):
 # With `partial`, the study is what is finished; the rest is listed as missing.
 RUNS = [run for run in PLANNED_RUNS if not STUDY.partial or finished(run)]
 MISSING = [run.fields for run in PLANNED_RUNS if run not in RUNS]
-MODELS = sorted(
-    {run.model for run in RUNS}, key=[run.model for run in PLANNED_RUNS].index
-)
+MODELS = sorted({run.model for run in RUNS}, key=[run.model for run in PLANNED_RUNS].index)
 FORMATS_USED = sorted(
-    {run.format for run in PLANNED_RUNS if run.format != "none"}
-    | {STUDY.tasks.base_reference_format}
+    {run.format for run in PLANNED_RUNS if run.format != "none"} | {STUDY.tasks.base_reference_format}
 )
 
 
@@ -138,11 +144,7 @@ def manifests():
 
 def reference_format(wildcards):
     """The format of the task's reference texts: the one a run was trained on, or the base model's."""
-    return (
-        STUDY.tasks.base_reference_format
-        if wildcards.format == "none"
-        else wildcards.format
-    )
+    return STUDY.tasks.base_reference_format if wildcards.format == "none" else wildcards.format
 
 
 def training_resources(model, stage, attempt):
@@ -161,9 +163,7 @@ def training_resources(model, stage, attempt):
 def answering_resources(model, prompts, new_tokens, attempt):
     """Memory and minutes of one job that generates, growing with the attempt."""
     parameters = STUDY.models[model].parameters
-    minutes = job_resources.answering_minutes(
-        parameters, prompts, new_tokens, attempt=attempt
-    )
+    minutes = job_resources.answering_minutes(parameters, prompts, new_tokens, attempt=attempt)
     return {"mem_mb": job_resources.memory_mb(parameters, attempt), "runtime": minutes}
 
 
@@ -174,11 +174,7 @@ JUDGE_TOKENS = STUDY.judge.generation.max_new_tokens + 256
 
 def audited_runs(model):
     """The runs whose answers the judge format audit draws from."""
-    return [
-        run
-        for run in RUNS
-        if run.model == model and run.method in STUDY.judge.audit.methods
-    ]
+    return [run for run in RUNS if run.model == model and run.method in STUDY.judge.audit.methods]
 
 
 def prompted_runs(runs):
@@ -190,35 +186,18 @@ def losses(model=None):
     """The loss logs of all trainings, or of one model's."""
     runs = [run for run in RUNS if model in (None, run.model)]
     adapters = [f"{R}/runs/{run.path}/adapter/loss.csv" for run in trained_runs(runs)]
-    soft_prompts = {
-        f"{R}/soft_prompts/{run.soft_prompt_path}/loss.csv"
-        for run in prompted_runs(runs)
-    }
+    soft_prompts = {f"{R}/soft_prompts/{run.soft_prompt_path}/loss.csv" for run in prompted_runs(runs)}
     return adapters + sorted(soft_prompts)
 
 
 def audits():
     """The judge format audits, where the configuration asks for them."""
-    models = (
-        [model for model in MODELS if audited_runs(model)]
-        if STUDY.judge.audit.sample
-        else []
-    )
+    models = [model for model in MODELS if audited_runs(model)] if STUDY.judge.audit.sample else []
     return [f"{R}/audit/model={model}/scores.jsonl" for model in models]
 
 
 def stage_metrics():
     """The metrics of every stage of every run: what the study cost."""
-    stages = [
-        f"{R}/runs/{run.path}/{stage}.metrics.json"
-        for run in RUNS
-        for stage in ("answers", "judge", "text")
-    ]
-    adapters = [
-        f"{R}/runs/{run.path}/adapter/metrics.json" for run in trained_runs(RUNS)
-    ]
-    return (
-        stages
-        + adapters
-        + sorted({soft_prompt_metrics(run) for run in prompted_runs(RUNS)})
-    )
+    stages = [f"{R}/runs/{run.path}/{stage}.metrics.json" for run in RUNS for stage in ("answers", "judge", "text")]
+    adapters = [f"{R}/runs/{run.path}/adapter/metrics.json" for run in trained_runs(RUNS)]
+    return stages + adapters + sorted({soft_prompt_metrics(run) for run in prompted_runs(RUNS)})

@@ -54,9 +54,7 @@ rule fetch_harmful:
         runtime=30,
     params:
         name="{source}",
-        harmful=lambda wildcards: STUDY.harmful[wildcards.source].model_dump(
-            exclude={"count", "select", "seed"}
-        ),
+        harmful=lambda wildcards: STUDY.harmful[wildcards.source].model_dump(exclude={"count", "select", "seed"}),
         lock=LOCK,
         code=code("fetch_harmful"),
     script:
@@ -81,10 +79,7 @@ rule select_harmful:
         mem_mb=1000,
         runtime=10,
     params:
-        harmful={
-            name: source.model_dump(include={"count", "select", "seed"})
-            for name, source in STUDY.harmful.items()
-        },
+        harmful={name: source.model_dump(include={"count", "select", "seed"}) for name, source in STUDY.harmful.items()},
         code=code("select_harmful"),
     script:
         "../scripts/select_harmful.py"
@@ -145,9 +140,7 @@ rule render_format:
 
 rule certify_formats:
     input:
-        certificates=expand(
-            R + "/data/format={format}/certificate.json", format=FORMATS_USED
-        ),
+        certificates=expand(R + "/data/format={format}/certificate.json", format=FORMATS_USED),
     output:
         certificate=report(
             f"{R}/data/certificate.json",

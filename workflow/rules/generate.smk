@@ -14,9 +14,7 @@ rule generate_answers:
         task=f"{R}/data/prompts/task.jsonl",
         adapter=lambda wildcards: adapter_metrics(run_of(wildcards)),
         soft_prompt=lambda wildcards: (
-            [soft_prompt_metrics(run_of(wildcards))]
-            if method_of(wildcards).soft_prompt_at_inference
-            else []
+            [soft_prompt_metrics(run_of(wildcards))] if method_of(wildcards).soft_prompt_at_inference else []
         ),
     output:
         harmful=f"{RUN}/prompts=harmful/answers.jsonl",

@@ -25,9 +25,9 @@ rule judge_answers:
     threads: STUDY.judge.generation.threads
     resources:
         gpu=1,
-        mem_mb=lambda wildcards, attempt: answering_resources(
-            STUDY.judge.model, HARMFUL_COUNT, JUDGE_TOKENS, attempt
-        )["mem_mb"],
+        mem_mb=lambda wildcards, attempt: answering_resources(STUDY.judge.model, HARMFUL_COUNT, JUDGE_TOKENS, attempt)[
+            "mem_mb"
+        ],
         runtime=lambda wildcards, attempt: answering_resources(
             STUDY.judge.model, HARMFUL_COUNT, JUDGE_TOKENS, attempt
         )["runtime"],
@@ -45,8 +45,7 @@ rule audit_judge:
         model=f"{R}/models/{STUDY.judge.model}.json",
         prompts=f"{R}/data/prompts/harmful.jsonl",
         answers=lambda wildcards: [
-            f"{R}/runs/{run.path}/prompts=harmful/answers.jsonl"
-            for run in audited_runs(wildcards.model)
+            f"{R}/runs/{run.path}/prompts=harmful/answers.jsonl" for run in audited_runs(wildcards.model)
         ],
         prompt=STUDY.judge.prompt,
     output:

@@ -13,17 +13,15 @@ rule models:
 
 rule fetch_model:
     input:
-        config=lambda wildcards: [
-            f"{path}/config.json"
-            for path in [STUDY.models[wildcards.model].path]
-            if path
-        ],
+        config=lambda wildcards: [f"{path}/config.json" for path in [STUDY.models[wildcards.model].path] if path],
     output:
         manifest=R + "/models/{model}.json",
     log:
         LOGS + "/fetch_model/{model}.log",
     benchmark:
         BENCHMARKS + "/fetch_model/{model}.tsv"
+    wildcard_constraints:
+        model="(?!encoder$)[^/]+",
     localrule: True
     conda:
         "../../envs/analyse.yaml"
@@ -33,9 +31,7 @@ rule fetch_model:
         runtime=240,
     params:
         name="{model}",
-        model=lambda wildcards: STUDY.models[wildcards.model].model_dump(
-            include={"hub", "path", "label", "parameters"}
-        ),
+        model=lambda wildcards: STUDY.models[wildcards.model].model_dump(include={"hub", "path", "label", "parameters"}),
         lock=LOCK,
         code=code("fetch_model"),
     script:

@@ -36,16 +36,9 @@ rule preflight:
                     if STUDY.methods[run.method].soft_prompt
                 }
             ),
-            "adapters": [
-                f"{R}/runs/{run.path}/adapter/metrics.json"
-                for run in trained_runs(PLANNED_RUNS)
-            ],
-            "answers": [
-                f"{R}/runs/{run.path}/answers.metrics.json" for run in PLANNED_RUNS
-            ],
-            "judge": [
-                f"{R}/runs/{run.path}/judge.metrics.json" for run in PLANNED_RUNS
-            ],
+            "adapters": [f"{R}/runs/{run.path}/adapter/metrics.json" for run in trained_runs(PLANNED_RUNS)],
+            "answers": [f"{R}/runs/{run.path}/answers.metrics.json" for run in PLANNED_RUNS],
+            "judge": [f"{R}/runs/{run.path}/judge.metrics.json" for run in PLANNED_RUNS],
         },
         results=R,
         lock=LOCK,

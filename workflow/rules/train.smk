@@ -25,12 +25,8 @@ rule tune_soft_prompt:
     threads: STUDY.training.threads
     resources:
         gpu=1,
-        mem_mb=lambda wildcards, attempt: training_resources(
-            wildcards.model, STUDY.soft_prompt, attempt
-        )["mem_mb"],
-        runtime=lambda wildcards, attempt: training_resources(
-            wildcards.model, STUDY.soft_prompt, attempt
-        )["runtime"],
+        mem_mb=lambda wildcards, attempt: training_resources(wildcards.model, STUDY.soft_prompt, attempt)["mem_mb"],
+        runtime=lambda wildcards, attempt: training_resources(wildcards.model, STUDY.soft_prompt, attempt)["runtime"],
     params:
         model=lambda wildcards: model_settings(wildcards.model),
         soft_prompt=section("soft_prompt"),
@@ -50,9 +46,7 @@ rule train_adapter:
         validation=formatted("validation"),
         certificate=R + "/data/format={format}/certificate.json",
         soft_prompt=lambda wildcards: (
-            [soft_prompt_metrics(run_of(wildcards))]
-            if method_of(wildcards).soft_prompt
-            else []
+            [soft_prompt_metrics(run_of(wildcards))] if method_of(wildcards).soft_prompt else []
         ),
     output:
         **{name: f"{RUN}/adapter/{file}" for name, file in ADAPTER_FILES.items()},
@@ -65,12 +59,8 @@ rule train_adapter:
     threads: STUDY.training.threads
     resources:
         gpu=1,
-        mem_mb=lambda wildcards, attempt: training_resources(
-            wildcards.model, STUDY.adapter, attempt
-        )["mem_mb"],
-        runtime=lambda wildcards, attempt: training_resources(
-            wildcards.model, STUDY.adapter, attempt
-        )["runtime"],
+        mem_mb=lambda wildcards, attempt: training_resources(wildcards.model, STUDY.adapter, attempt)["mem_mb"],
+        runtime=lambda wildcards, attempt: training_resources(wildcards.model, STUDY.adapter, attempt)["runtime"],
     params:
         model=lambda wildcards: model_settings(wildcards.model),
         adapter=section("adapter"),
