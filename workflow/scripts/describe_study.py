@@ -4,6 +4,7 @@ from formsafe.logs import logging_to
 
 with logging_to(snakemake.log[0]):
     from formsafe.report.study import describe_study
+    from formsafe.settings.analysis import AnalysisSettings
 
     inputs, params = snakemake.input, snakemake.params
     describe_study(
@@ -18,7 +19,7 @@ with logging_to(snakemake.log[0]):
         methods=params.methods,
         runs=params.runs,
         missing=params.missing,
-        confidence=params.analysis["confidence"],
+        confidence=AnalysisSettings(**params.analysis).confidence,
         licences=params.licences,
         settings=params.settings,
     )

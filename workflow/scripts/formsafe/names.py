@@ -36,7 +36,7 @@ class Names:
     Args:
         models: model name to label.
         methods: method name to its settings (`MethodSettings` as builtins), in the configuration's order.
-        planned: every run of the study, missing ones included, in the grid's order.
+        planned: every run of the study, missing ones included, in the order of figures and tables.
     """
 
     models: Mapping[str, str]
@@ -74,7 +74,7 @@ class Names:
         return settings.get("soft_prompt") is not None and not settings.get("soft_prompt_at_inference", False)
 
     def conditions(self, model: str) -> list[Run]:
-        """All planned conditions of a model, in the grid's order."""
+        """All planned conditions of a model, in order."""
         return list(conditions_of(run for run in self.planned if run.model == model))
 
     def run(self, run: Run) -> str:
@@ -116,5 +116,13 @@ def names_from(
     runs: Iterable[Mapping[str, str]],
     missing: Iterable[Mapping[str, str]] = (),
 ) -> Names:
-    """Build the names from rule parameters; missing runs follow the runs that are there."""
-    return Names(models, methods, [Run(**fields) for fields in (*runs, *missing)])
+    """Build the names from rule parameters; all runs stand in one order, whichever of them are missing."""
+    planned = [Run(**fields) for fields in (*runs, *missing)]
+    orders = [list(dict.fromkeys(run.model for run in planned)), list(methods), [NONE, *FORMAT_LABELS]]
+
+    def place(run: Run) -> tuple[float, ...]:
+        known = zip((run.model, run.method, run.format), orders, strict=True)
+        ranks = (order.index(name) if name in order else len(order) for name, order in known)
+        return (*ranks, *(-1.0 if text == NONE else float(text) for text in (run.lr, run.seed)))
+
+    return Names(models, methods, sorted(planned, key=place))

@@ -8,7 +8,7 @@ import yaml
 
 from formsafe.estimates import Summary
 from formsafe.files import write_text
-from formsafe.grid import Run
+from formsafe.grid import NONE, Run
 from formsafe.names import Names, names_from
 from formsafe.report.costs import cost_table, read_metrics, versions_table
 from formsafe.report.sample import answers_page
@@ -99,7 +99,8 @@ def runs_table(names: Names, missing: set[Run]) -> Table:
     """Every planned run and whether it is there."""
     rows = [
         [
-            *(names.model(run.model), names.method(run.method), run.format, run.lr, run.seed),
+            *(names.model(run.model), names.method(run.method)),
+            *(None if text == NONE else text for text in (run.format, run.lr, run.seed)),
             "missing" if run in missing else "done",
         ]
         for run in names.planned

@@ -1,0 +1,129 @@
+# A study of synthetic scores: the real scripts, captions and report, without any model. The working directory holds
+# results/mini/runs/... and study.json (inputs and parameters), as tests/browser/conftest.py writes them.
+
+import json
+from pathlib import Path
+
+ROOT = Path(workflow.basedir).parents[1]
+SCRIPTS = ROOT / "workflow" / "scripts"
+CAPTIONS = ROOT / "workflow" / "report"
+STUDY = json.loads(Path("study.json").read_text())
+R = "results/mini"
+FIGURES = "asr asr_by_source loss loss_split tradeoff leakage paper".split()
+TABLES = (
+    "safety safety_by_source task learning_rates leakage judge audit comparisons curves tokens paper_comparison".split()
+)
+SHARED = {key: STUDY[key] for key in ("models", "methods", "runs", "missing", "threshold")}
+
+
+configfile: "config.json"
+
+
+report: str(CAPTIONS / "description.rst")
+
+
+rule all:
+    default_target: True
+    input:
+        f"{R}/report/verdict.rst",
+        expand(f"{R}/figures/{{figure}}_demo.svg", figure=FIGURES),
+
+
+rule summarise:
+    input:
+        **{name: STUDY["files"][name] for name in ("scores", "task", "harmful", "losses", "audit")},
+    output:
+        **{name: f"{R}/{name}.csv" for name in ("scores", "summary", "comparisons", "curves", "audit")},
+    params:
+        analysis=STUDY["analysis"],
+        **SHARED,
+    log:
+        "logs/summarise.log",
+    script:
+        str(SCRIPTS / "summarise.py")
+
+
+rule plot_figures:
+    input:
+        summary=f"{R}/summary.csv",
+        losses=STUDY["files"]["losses"],
+        paper=str(ROOT / "workflow/data/paper_numbers.csv"),
+    output:
+        [
+            report(
+                f"{R}/figures/{figure}_demo.svg",
+                caption=str(CAPTIONS / f"{figure}.rst"),
+                category="Safety",
+                labels={"what": figure.replace("_", " "), "model": "Demo"},
+            )
+            for figure in FIGURES
+        ],
+    params:
+        model="demo",
+        analysis=STUDY["analysis"],
+        **SHARED,
+    log:
+        "logs/plot_figures.log",
+    script:
+        str(SCRIPTS / "plot_figures.py")
+
+
+rule write_tables:
+    input:
+        summary=f"{R}/summary.csv",
+        comparisons=f"{R}/comparisons.csv",
+        curves=f"{R}/curves.csv",
+        audit=f"{R}/audit.csv",
+        paper=str(ROOT / "workflow/data/paper_numbers.csv"),
+    output:
+        [
+            report(
+                f"{R}/tables/{table}.html",
+                caption=str(CAPTIONS / f"{table}.rst"),
+                category="Task",
+                labels={"what": table.replace("_", " "), "model": "all"},
+            )
+            for table in TABLES
+        ],
+        f"{R}/tables/paper_comparison.csv",
+    params:
+        **SHARED,
+    log:
+        "logs/write_tables.log",
+    script:
+        str(SCRIPTS / "write_tables.py")
+
+
+rule describe_study:
+    input:
+        summary=f"{R}/summary.csv",
+        comparisons=f"{R}/comparisons.csv",
+        curves=f"{R}/curves.csv",
+        audit=f"{R}/audit.csv",
+        paper=f"{R}/tables/paper_comparison.csv",
+        **{name: STUDY["files"][name] for name in ("metrics", "answers", "scores")},
+    output:
+        verdict=f"{R}/report/verdict.rst",
+        study=report(
+            f"{R}/report/study.html",
+            caption=str(CAPTIONS / "study.rst"),
+            category="Study",
+            labels={"what": "verdict, configuration, cost", "model": "all"},
+        ),
+        answers=report(
+            f"{R}/report/answers_sample.html",
+            caption=str(CAPTIONS / "answers_sample.rst"),
+            category="Judge",
+            labels={"what": "sample of answers (content warning)", "model": "all"},
+        ),
+    params:
+        title="A study in <miniature>",
+        study="mini",
+        analysis=STUDY["analysis"],
+        licences={"WikiSum": "CC BY-NC-SA 3.0"},
+        settings={"training": {"max_length": 256}},
+        **SHARED,
+    log:
+        "logs/describe_study.log",
+    script:
+        str(SCRIPTS / "describe_study.py")
