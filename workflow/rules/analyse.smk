@@ -78,7 +78,7 @@ rule figures:
     """All figures of the study, as SVG, PNG and PDF."""
     input:
         expand(
-            R + "/figures/{figure}_{model}.{suffix}",
+            f"{R}/figures/{{figure}}_{{model}}.{{suffix}}",
             figure=FIGURES,
             model=MODELS,
             suffix=["svg", "png", "pdf"],
@@ -88,7 +88,7 @@ rule figures:
 rule tables:
     """All tables of the study, as CSV, Markdown and LaTeX."""
     input:
-        expand(R + "/tables/{table}.{suffix}", table=TABLES, suffix=["csv", "md", "tex"]),
+        expand(f"{R}/tables/{{table}}.{{suffix}}", table=TABLES, suffix=["csv", "md", "tex"]),
 
 
 rule summarise:
@@ -142,9 +142,9 @@ rule plot_figures:
         ],
         [f"{R}/figures/{figure}_{{model}}.{suffix}" for figure in FIGURES for suffix in ("png", "pdf")],
     log:
-        LOGS + "/plot_figures/model={model}.log",
+        f"{LOGS}/plot_figures/model={{model}}.log",
     benchmark:
-        BENCHMARKS + "/plot_figures/model={model}.tsv"
+        f"{BENCHMARKS}/plot_figures/model={{model}}.tsv"
     conda:
         "../../envs/analyse.yaml"
     threads: 1
@@ -170,7 +170,7 @@ rule write_tables:
         comparisons=f"{R}/comparisons.csv",
         curves=f"{R}/curves.csv",
         audit=f"{R}/audit.csv",
-        token_counts=expand(R + "/data/tokens/model={model}.json", model=MODELS),
+        token_counts=expand(f"{R}/data/tokens/model={{model}}.json", model=MODELS),
         paper=PAPER,
     output:
         [
@@ -214,7 +214,7 @@ rule describe_study:
         metrics=stage_metrics(),
         answers=[f"{R}/runs/{run.path}/prompts=harmful/answers.jsonl" for run in RUNS],
         scores=[f"{R}/runs/{run.path}/prompts=harmful/scores.jsonl" for run in RUNS],
-        tables=expand(R + "/tables/{table}.html", table=TABLES),
+        tables=expand(f"{R}/tables/{{table}}.html", table=TABLES),
     output:
         verdict=f"{R}/report/verdict.rst",
         study=report(

@@ -121,7 +121,7 @@ def local_files(source):
 
 def formatted(split):
     """A format's training data of one split."""
-    return R + "/data/format={format}/" + split + ".jsonl"
+    return f"{R}/data/format={{format}}/{split}.jsonl"
 
 
 def soft_prompt_metrics(run):

@@ -39,12 +39,12 @@ rule fetch_harmful:
     input:
         source=lambda wildcards: local_files(STUDY.harmful[wildcards.source].source),
     output:
-        raw=R + "/data/harmful/{source}.jsonl",
-        manifest=R + "/data/harmful/{source}.manifest.json",
+        raw=f"{R}/data/harmful/{{source}}.jsonl",
+        manifest=f"{R}/data/harmful/{{source}}.manifest.json",
     log:
-        LOGS + "/fetch_harmful/{source}.log",
+        f"{LOGS}/fetch_harmful/{{source}}.log",
     benchmark:
-        BENCHMARKS + "/fetch_harmful/{source}.tsv"
+        f"{BENCHMARKS}/fetch_harmful/{{source}}.tsv"
     localrule: True
     conda:
         "../../envs/analyse.yaml"
@@ -63,7 +63,7 @@ rule fetch_harmful:
 
 rule select_harmful:
     input:
-        raw=expand(R + "/data/harmful/{source}.jsonl", source=STUDY.harmful),
+        raw=expand(f"{R}/data/harmful/{{source}}.jsonl", source=STUDY.harmful),
     output:
         prompts=f"{R}/data/prompts/harmful.jsonl",
         manifest=f"{R}/data/prompts/harmful.manifest.json",
@@ -119,11 +119,11 @@ rule render_format:
         **{split: f"{R}/data/corpus/{split}.jsonl" for split in SPLITS},
     output:
         **{split: formatted(split) for split in SPLITS},
-        certificate=R + "/data/format={format}/certificate.json",
+        certificate=f"{R}/data/format={{format}}/certificate.json",
     log:
-        LOGS + "/render_format/format={format}.log",
+        f"{LOGS}/render_format/format={{format}}.log",
     benchmark:
-        BENCHMARKS + "/render_format/format={format}.tsv"
+        f"{BENCHMARKS}/render_format/format={{format}}.tsv"
     localrule: True
     conda:
         "../../envs/analyse.yaml"
@@ -140,7 +140,7 @@ rule render_format:
 
 rule certify_formats:
     input:
-        certificates=expand(R + "/data/format={format}/certificate.json", format=FORMATS_USED),
+        certificates=expand(f"{R}/data/format={{format}}/certificate.json", format=FORMATS_USED),
     output:
         certificate=report(
             f"{R}/data/certificate.json",
@@ -167,13 +167,13 @@ rule certify_formats:
 rule count_tokens:
     input:
         model=model_manifest,
-        train=expand(R + "/data/format={format}/train.jsonl", format=FORMATS_USED),
+        train=expand(f"{R}/data/format={{format}}/train.jsonl", format=FORMATS_USED),
     output:
-        counts=R + "/data/tokens/model={model}.json",
+        counts=f"{R}/data/tokens/model={{model}}.json",
     log:
-        LOGS + "/count_tokens/model={model}.log",
+        f"{LOGS}/count_tokens/model={{model}}.log",
     benchmark:
-        BENCHMARKS + "/count_tokens/model={model}.tsv"
+        f"{BENCHMARKS}/count_tokens/model={{model}}.tsv"
     conda:
         "../../envs/generate.yaml"
     threads: 1

@@ -49,12 +49,12 @@ rule audit_judge:
         ],
         prompt=STUDY.judge.prompt,
     output:
-        scores=R + "/audit/model={model}/scores.jsonl",
-        metrics=R + "/audit/model={model}/metrics.json",
+        scores=f"{R}/audit/model={{model}}/scores.jsonl",
+        metrics=f"{R}/audit/model={{model}}/metrics.json",
     log:
-        LOGS + "/audit_judge/model={model}.log",
+        f"{LOGS}/audit_judge/model={{model}}.log",
     benchmark:
-        BENCHMARKS + "/audit_judge/model={model}.tsv"
+        f"{BENCHMARKS}/audit_judge/model={{model}}.tsv"
     conda:
         "../../envs/generate.yaml"
     threads: STUDY.judge.generation.threads

@@ -5,7 +5,7 @@ rule models:
     """All models of the study and the sentence encoder (downloads what is missing; for login nodes)."""
     input:
         expand(
-            R + "/models/{model}.json",
+            f"{R}/models/{{model}}.json",
             model=sorted({run.model for run in RUNS} | {STUDY.judge.model}),
         ),
         f"{R}/models/encoder.json",
@@ -15,11 +15,11 @@ rule fetch_model:
     input:
         config=lambda wildcards: [f"{path}/config.json" for path in [STUDY.models[wildcards.model].path] if path],
     output:
-        manifest=R + "/models/{model}.json",
+        manifest=f"{R}/models/{{model}}.json",
     log:
-        LOGS + "/fetch_model/{model}.log",
+        f"{LOGS}/fetch_model/{{model}}.log",
     benchmark:
-        BENCHMARKS + "/fetch_model/{model}.tsv"
+        f"{BENCHMARKS}/fetch_model/{{model}}.tsv"
     wildcard_constraints:
         model="(?!encoder$)[^/]+",
     localrule: True

@@ -13,7 +13,7 @@ rule tune_soft_prompt:
         model=model_manifest,
         train=formatted("train"),
         validation=formatted("validation"),
-        certificate=R + "/data/format={format}/certificate.json",
+        certificate=f"{R}/data/format={{format}}/certificate.json",
     output:
         **{name: f"{SOFT_PROMPT}/{file}" for name, file in ADAPTER_FILES.items()},
     log:
@@ -44,7 +44,7 @@ rule train_adapter:
         model=model_manifest,
         train=formatted("train"),
         validation=formatted("validation"),
-        certificate=R + "/data/format={format}/certificate.json",
+        certificate=f"{R}/data/format={{format}}/certificate.json",
         soft_prompt=lambda wildcards: (
             [soft_prompt_metrics(run_of(wildcards))] if method_of(wildcards).soft_prompt else []
         ),
