@@ -17,6 +17,7 @@ ETC = Path("/etc/slurm")
 OURS = ("slurm.conf", "gres.conf", "slurmdbd.conf")
 PACKAGES = ["munge", "slurmctld", "slurmd", "slurm-client", "slurmdbd", "mariadb-server"]
 PROGRAMS = ["munged", "slurmctld", "slurmd", "squeue", "sacct", "slurmdbd", "mariadbd", "mariadb-install-db"]
+ACCOUNT = "my-account"  # the one that stands in the committed profile
 NODES = ("n1", "n2", "n3")
 # Every process of the lab and of its jobs carries this variable: what bears it may be ended, nothing else.
 MARK = "FORMSAFE_SLURM_LAB"
@@ -128,6 +129,8 @@ class Lab:
             self.start_accounting()
             self._until("slurmdbd", lambda: _works("sacctmgr", "-n", "show", "cluster"))
             _call("sacctmgr", "-i", "add", "cluster", "lab")
+            _call("sacctmgr", "-i", "add", "account", ACCOUNT)
+            _call("sacctmgr", "-i", "add", "user", "root", f"account={ACCOUNT}")
             self.start_controller()
             for node in NODES:
                 self.start_node(node)

@@ -14,7 +14,7 @@ from tests.slurm.lab import Lab, queue, records
 # Shorter waits than the profile's, which are meant for jobs of hours.
 STUDY = ["--configfile", "config/demo.yaml"]
 HURRY = ["--slurm-init-seconds-before-status-checks", "5", "--latency-wait", "10"]
-PATIENCE = 300
+PATIENCE = 900
 
 
 class Storm:
@@ -39,6 +39,8 @@ class Storm:
             self.accounting_goes_away_and_the_controller_restarts()
             self.preempt("preempted")
             self.cancel("cancelled judging", "judge_answers", self.has_journal)
+            late = self.hit["training over its limit"]
+            self.until("a second attempt of the job over its limit", lambda: self.tried_again(late))
             self.until("two jobs at work", lambda: len(queue("RUNNING")) >= 2)
             self.note("kill -9 of Snakemake")
             self.orphans = queue("RUNNING", "PENDING")
@@ -168,6 +170,11 @@ class Storm:
     def state_of(job: dict[str, str]) -> tuple[str, str]:
         """State and node of a job that is in the queue."""
         return next(((other["state"], other["node"]) for other in queue() if other["id"] == job["id"]), ("", ""))
+
+    @staticmethod
+    def tried_again(job: dict[str, str]) -> bool:
+        """Whether Snakemake submitted the same work once more."""
+        return any(other["comment"] == job["comment"] and other["id"] != job["id"] for other in queue("all"))
 
     @staticmethod
     def has_checkpoint(run: Path) -> bool:
