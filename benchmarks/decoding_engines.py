@@ -1,0 +1,134 @@
+"""Which way of decoding is fastest, among those that write the same text: ours, and what transformers offers.
+
+    python benchmarks/decoding_engines.py [--size 20m] [--rounds 3] [--write]
+
+A random model (20 M parameters, fp32 on a CPU; bf16 on a GPU) answers AdvBench-like prompts greedily. Some tokens of
+its vocabulary end an answer, so that answers end at different lengths, as real ones do. The ways take turns; the ratios
+are of rounds side by side. Their texts are compared in fp32. Results go to benchmarks/results/decoding_engines_*.json.
+"""
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "workflow" / "scripts"), str(ROOT / "benchmarks")]
+
+import torch  # noqa: E402
+from formsafe.chat import render_prompt  # noqa: E402
+from formsafe.files import read_jsonl, write_json  # noqa: E402
+from formsafe.generation import LocalEngine  # noqa: E402
+from formsafe.journal import Journal  # noqa: E402
+from formsafe.models import Placement, load_tokenizer  # noqa: E402
+from formsafe.provenance import stage_record  # noqa: E402
+from formsafe.replies import Prompt  # noqa: E402
+from formsafe.settings.generation import Decoding  # noqa: E402
+from formsafe.shapes import LLAMA_3_1_8B, ModelShape  # noqa: E402
+from scale_baselines import synchronise  # noqa: E402
+from scale_models import build_model, write_folder, write_prompts  # noqa: E402
+
+SIZES = {
+    "tiny": ModelShape(2, 64, 192, 4, 2, 16, 1024, tied=True),
+    "20m": ModelShape(10, 384, 1024, 6, 2, 64, 8192, tied=True),
+    "8b": LLAMA_3_1_8B,
+}
+CACHES = ("dynamic", "static", "continuous")
+STOP_SHARE = 0.015  # of the vocabulary ends an answer: some 60 tokens on average
+WEIGHT_SPREAD = 8.0  # times the usual one: a random model otherwise repeats one token for ever
+
+
+def make_engine(folder: Path, shape: ModelShape, dtype: str, device: str, budget: int, cache: str) -> LocalEngine:
+    """An engine over a random model that ends its answers now and then."""
+    model: Any = build_model(folder, Placement(device, dtype, "none", "sdpa"))  # type: ignore[arg-type]
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 2:
+                parameter.mul_(WEIGHT_SPREAD)
+    engine = LocalEngine(load_tokenizer(folder), model, budget, cache=cache)  # type: ignore[arg-type]
+    engine.stop_ids = list(range(20, shape.vocabulary, round(1 / STOP_SHARE)))
+    return engine
+
+
+def answer(engine: LocalEngine, prompts: list[Prompt], decoding: Decoding) -> tuple[float, dict[str, Any]]:
+    """Seconds, and the replies by prompt."""
+    with tempfile.TemporaryDirectory() as folder:
+        journal, started = Journal(Path(folder) / "journal", {}), time.perf_counter()
+        engine.complete(prompts, decoding, journal, "all")
+        synchronise(engine.model.device.type)
+        return time.perf_counter() - started, dict(journal.replies("all"))
+
+
+def measure(size: str, count: int, new_tokens: int, rounds: int, budget: int, threads: int) -> dict[str, Any]:
+    """Time every way `rounds` times, in turns, and compare the texts."""
+    torch.set_num_threads(threads)
+    started, device, shape = time.time(), "cuda" if torch.cuda.is_available() else "cpu", SIZES[size]
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = write_folder(Path(scratch) / size, shape)
+        rows = read_jsonl(write_prompts(Path(scratch) / "prompts.jsonl", count, shape))
+        prompts = [Prompt(row["id"], row["prompt"]) for row in rows]
+        decoding = Decoding(max_new_tokens=new_tokens)
+        dtype = "bfloat16" if device == "cuda" else "float32"
+        engines = {cache: make_engine(folder, shape, dtype, device, budget, cache) for cache in CACHES}
+        lengths = [len(render_prompt(engines["dynamic"].tokenizer, prompt.text)) for prompt in prompts]
+        seconds: dict[str, list[float]] = {cache: [] for cache in CACHES}
+        replies: dict[str, dict[str, Any]] = {}
+        for _ in range(rounds):
+            for cache, engine in engines.items():
+                took, replies[cache] = answer(engine, prompts, decoding)
+                seconds[cache].append(took)
+    texts = {cache: {id: reply["text"] for id, reply in found.items()} for cache, found in replies.items()}
+    tokens = [reply["tokens"] for reply in replies["dynamic"].values()]
+    return {
+        **stage_record(started, ""),
+        "size": size,
+        "parameters": shape.parameters,
+        "dtype": dtype,
+        "threads": threads,
+        "prompts": count,
+        "mean_prompt_tokens": round(statistics.mean(lengths), 1),
+        "mean_answer_tokens": round(statistics.mean(tokens), 1),
+        "most_new_tokens": new_tokens,
+        "token_budget": budget,
+        "ways": {
+            cache: {
+                "tokens_per_second": round(sum(tokens) / min(seconds[cache]), 1),
+                "seconds": [round(value, 3) for value in seconds[cache]],
+                "same_text_as_dynamic": round(
+                    sum(texts[cache][id] == text for id, text in texts["dynamic"].items()) / count, 4
+                ),
+                "dynamic_is_faster_by": round(
+                    statistics.median(a / b for a, b in zip(seconds[cache], seconds["dynamic"], strict=True)), 2
+                ),
+            }
+            for cache in CACHES
+        },
+    }
+
+
+def main() -> None:
+    """Measure; print or write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", choices=SIZES, default="20m")
+    parser.add_argument("--prompts", type=int, default=48)
+    parser.add_argument("--new-tokens", type=int, default=128)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--token-budget", type=int, default=32768)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args()
+    result = measure(
+        options.size, options.prompts, options.new_tokens, options.rounds, options.token_budget, options.threads
+    )
+    for cache, figures in result["ways"].items():
+        print(cache, figures)
+    if options.write:
+        place = "gpu" if torch.cuda.is_available() else "cpu"
+        write_json(ROOT / "benchmarks" / "results" / f"decoding_engines_{place}.json", result)
+
+
+if __name__ == "__main__":
+    main()

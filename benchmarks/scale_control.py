@@ -1,0 +1,99 @@
+"""What a measured stage needs beside itself: answers of set lengths, memory peaks, engines on the clock."""
+
+import gc
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from formsafe import generation as generation_module
+from formsafe.generation import LocalEngine
+from formsafe.journal import Journal
+from formsafe.replies import Prompt
+from formsafe.sampling import Sampler
+from formsafe.settings.generation import GenerationSettings
+from scale_baselines import synchronise
+from scale_models import ORDINARY_ID, STOP_ID
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much is measured: enough for steady figures, and no more, since a GPU costs money."""
+
+    examples: int = 320
+    validation: int = 75
+    epochs: float = 2.0
+    prompts: int = 1420
+    judged: int = 528
+    answer_limit: int = 512
+    judge_reply: int = 200
+    judge_prefix: int = 1100
+    one_by_one: int = 12
+    by_eight: int = 32
+    engine_prompts: int = 256
+    engine_tokens: int = 128
+    engine_runs: int = 2
+
+
+FULL = Scale()
+TINY = Scale(32, 8, 1.0, 32, 24, 32, 8, 256, 4, 8, 4, 4, 1)
+
+
+def engine_speed(engine: LocalEngine, asked: list[str], generation: GenerationSettings) -> float:
+    """New tokens a second; an engine's first run includes whatever it compiles."""
+    with tempfile.TemporaryDirectory() as folder:
+        journal = Journal(Path(folder) / "journal", {})
+        prompts = [Prompt(str(number), prompt) for number, prompt in enumerate(asked)]
+        started = time.perf_counter()
+        engine.complete(prompts, generation, journal, "engine")
+        synchronise(engine.model.device.type)
+        return round(sum(batch["tokens"] for batch in journal.batches) / (time.perf_counter() - started), 1)
+
+
+@contextmanager
+def forced(length: Callable[[list[int], int], int]) -> Iterator[None]:
+    """Make the library's sampler end every answer at its length, and not before."""
+
+    class Forced(Sampler):
+        def __init__(self, decoding: Any, prompts: Any) -> None:
+            super().__init__(decoding, prompts)
+            self.ends = torch.tensor([length(list(row), decoding.max_new_tokens) for row in prompts])
+
+        def choose(self, logits: torch.Tensor, rows: torch.Tensor, step: int) -> torch.Tensor:
+            self.ends = self.ends.to(rows.device)
+            chosen = super().choose(logits, rows, step)
+            chosen = torch.where(chosen == STOP_ID, ORDINARY_ID, chosen)
+            return torch.where(self.ends[rows] <= step, STOP_ID, chosen)
+
+    with patch("formsafe.generation.Sampler", Forced):
+        yield
+
+
+@contextmanager
+def sharing(share: bool) -> Iterator[None]:
+    """Switch the shared prefix of the library's engine off, or leave it on."""
+    with patch.object(generation_module, "SHORTEST_PREFIX", generation_module.SHORTEST_PREFIX if share else 10**9):
+        yield
+
+
+def fresh_memory() -> None:
+    """Forget the last stage, so that peaks are each stage's own."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+
+
+def peak_memory() -> float | None:
+    """Peak GPU memory in GB since the stage began."""
+    return gigabytes(torch.cuda.max_memory_allocated()) if torch.cuda.is_available() else None
+
+
+def gigabytes(count: int | None) -> float | None:
+    """Bytes as GB."""
+    return None if count is None else round(count / 1e9, 2)

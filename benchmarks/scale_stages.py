@@ -1,0 +1,236 @@
+"""Each stage of a run at the real size, through the library's own functions, and beside the ways people use now."""
+
+import random
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import scale_baselines as baselines
+import torch
+from formsafe import costs, shapes
+from formsafe.answers import answer_prompts
+from formsafe.chat import render_prompt
+from formsafe.files import read_json, read_jsonl, write_jsonl
+from formsafe.generation import load_engine
+from formsafe.judge import judge_answers
+from formsafe.models import load_tokenizer, resolve
+from formsafe.settings.generation import GenerationSettings
+from formsafe.settings.judge import JudgeSettings
+from formsafe.settings.models import ModelSettings
+from formsafe.settings.training import AdapterSettings, LoraSettings, SoftPromptSettings, TrainingSettings
+from formsafe.training import Inputs, train_adapter, tune_soft_prompt
+from scale_control import Scale, engine_speed, forced, fresh_memory, gigabytes, peak_memory, sharing
+from scale_models import (
+    answer_length,
+    random_weights,
+    text,
+    write_folder,
+    write_prompts,
+    write_training_data,
+)
+
+# Tokens: of an answer that is judged, of the template after both texts, of the chat template after a message, and of
+# what stands after the prefix beside the answer.
+JUDGED_ANSWER, CLOSING, AFTER_MESSAGE, AFTER_PREFIX = 125, 60, 4, 81
+
+
+class Bench:
+    """All stages of one model.
+
+    Args:
+        name: of the model.
+        shape: its shape.
+        scale: how much is measured.
+        rates: measured rates of the device.
+        folder: scratch.
+        gpu_memory_gb: the memory plan.
+        threads: CPU threads.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        shape: shapes.ModelShape,
+        scale: Scale,
+        rates: costs.Rates,
+        folder: Path,
+        gpu_memory_gb: Any,
+        threads: int,
+    ) -> None:
+        self.name, self.shape, self.scale, self.rates = name, shape, scale, rates
+        self.folder = write_folder(folder / name, shape)
+        self.manifest, self.tokenizer = self.folder / "manifest.json", load_tokenizer(self.folder)
+        self.memory, self.threads = gpu_memory_gb, threads
+        self.model = ModelSettings(path=str(self.folder), label=name, parameters=float(shape.parameters))
+        self.train = write_training_data(folder / "train.jsonl", scale.examples, shape)
+        self.validation = write_training_data(folder / "validation.jsonl", scale.validation, shape, seed=1)
+        self.prompts = write_prompts(folder / "prompts.jsonl", scale.prompts, shape)
+        common = {"batch_size": 16, "gradient_accumulation": 2, "epochs": scale.epochs, "scheduler": "cosine"}
+        self.soft_prompt = SoftPromptSettings(**common, warmup_steps=0, virtual_tokens=32, learning_rate=0.1)
+        lora = LoraSettings(r=16, alpha=16, dropout=0.01, target_modules="all-linear")
+        self.adapter = AdapterSettings(**common, warmup_steps=5, lora=lora)
+
+    def training(self) -> dict[str, Any]:
+        """Stage 1, SFT and stage 2 by the library, and SFT by TRL."""
+        found = {}
+        for stage in ("soft_prompt", "sft", "promot"):
+            fresh_memory()
+            inputs = Inputs(
+                manifest=self.manifest,
+                model=self.model,
+                train=self.train,
+                validation=self.validation,
+                folder=self.folder / stage,
+                training=TrainingSettings(max_length=1024, threads=self.threads),
+                seed=0,
+                gpu_memory_gb=self.memory,
+            )
+            with random_weights():
+                if stage == "soft_prompt":
+                    tune_soft_prompt(inputs, self.soft_prompt)
+                else:
+                    prompt = self.folder / "soft_prompt" if stage == "promot" else None
+                    train_adapter(inputs, self.adapter, 5e-5, prompt)
+            found[stage] = self._training_figures(stage)
+        return {**found, "trl_sft": self._trl(found["sft"])}
+
+    def _training_figures(self, stage: str) -> dict[str, Any]:
+        record = read_json(self.folder / stage / "metrics.json")
+        passes = self.scale.epochs
+        virtual = 0 if stage == "sft" else self.soft_prompt.virtual_tokens * record["examples"]
+        operations = costs.training_operations(
+            self.shape,
+            passes * (record["tokens"] + virtual),
+            passes * record["target_tokens"],
+            lora_rank=0 if stage == "soft_prompt" else self.adapter.lora.r,
+        )
+        return {
+            **{key: record[key] for key in ("steps", "training_seconds", "validation_seconds", "tokens_per_second")},
+            "micro_batch_size": record["micro_batch_size"],
+            "times_the_matrix_floor": round(record["training_seconds"] / self.rates.seconds(operations, 0), 2),
+            "peak_gpu_memory_gb": gigabytes(record["peak_gpu_memory_bytes"]),
+        }
+
+    def _trl(self, ours: dict[str, Any]) -> dict[str, Any]:
+        """TRL at the largest micro-batch that fits."""
+        placement = replace(resolve(self.model, "training", self.memory), attention="sdpa")
+        for micro in (16, 8, 4, 2, 1):
+            fresh_memory()
+            try:
+                found = baselines.train_with_trl(
+                    self.folder, self.train, placement, self.adapter, micro, self.folder / "trl"
+                )
+            except torch.OutOfMemoryError:
+                continue
+            ratio = round(ours["tokens_per_second"] / found["tokens_per_second"], 2)
+            return {**found, "peak_gpu_memory_gb": peak_memory(), "ours_is_faster_by": ratio}
+        return {"failed": "out of memory at every micro-batch"}
+
+    def answers(self) -> dict[str, Any]:
+        """All prompts answered by the library with an adapter, and some by `generate` at batch 1 and 8."""
+        fresh_memory()
+        most, out = self.scale.answer_limit, self.folder / "answers"
+        generation = GenerationSettings(max_new_tokens=most, threads=self.threads)
+        adapter = self.folder / "sft"
+        with random_weights(), forced(answer_length):
+            answer_prompts(
+                self.manifest,
+                {"harmful": self.prompts},
+                {"harmful": out / "answers.jsonl"},
+                out / "metrics.json",
+                model=self.model,
+                generation=generation,
+                system_prompt=None,
+                gpu_memory_gb=self.memory,
+                code="",
+                adapter=adapter / "metrics.json",
+            )
+        rows = [render_prompt(self.tokenizer, row["prompt"]) for row in read_jsonl(self.prompts)]
+        ours = self._generation_figures(out / "metrics.json", sum(map(len, rows)) / len(rows), 0)
+        fresh_memory()
+        with random_weights():
+            engine = load_engine(self.folder, self.model, generation, self.memory, adapter)
+        found = {"formsafe": ours}
+        for batch, count in ((1, self.scale.one_by_one), (8, self.scale.by_eight)):
+            other = baselines.generate_in_order(engine, rows[:count], batch, most, answer_length)
+            ratio = round(ours["tokens_per_second"] / other["tokens_per_second"], 2)
+            found[f"generate_batch_{batch}"] = {**other, "ours_is_faster_by": ratio}
+        return found
+
+    def judge(self) -> dict[str, Any]:
+        """Answers judged by the library, and by the same engine without the shared prefix."""
+        scale = self.scale
+        questions, answers, template = self._judge_files()
+        generation = GenerationSettings(max_new_tokens=scale.judge_reply, threads=self.threads)
+        settings = JudgeSettings(model=self.name, prompt=str(template), generation=generation)
+        found = {}
+        for way, share in (("formsafe", True), ("without_prefix_reuse", False)):
+            fresh_memory()
+            out = self.folder / way
+            with random_weights(), forced(lambda row, most: most), sharing(share):
+                judge_answers(
+                    self.manifest,
+                    questions,
+                    answers,
+                    template,
+                    out / "scores.jsonl",
+                    out / "metrics.json",
+                    model=self.model,
+                    judge=settings,
+                    gpu_memory_gb=self.memory,
+                    code="",
+                )
+            tokens = scale.judge_prefix + AFTER_PREFIX + JUDGED_ANSWER
+            found[way] = self._generation_figures(out / "metrics.json", tokens, scale.judge_prefix if share else 0)
+            found[way]["judgements_per_second"] = round(scale.judged / found[way]["generation_seconds"], 2)
+        ratio = found["formsafe"]["judgements_per_second"] / found["without_prefix_reuse"]["judgements_per_second"]
+        found["without_prefix_reuse"]["ours_is_faster_by"] = round(ratio, 2)
+        return found
+
+    def _judge_files(self) -> tuple[Path, Path, Path]:
+        """Questions, answers, and a template whose text before the question has the prefix's length."""
+        rng, vocabulary = random.Random(2), self.shape.vocabulary
+        template, answers = self.folder / "judge.txt", self.folder / "judged_answers.jsonl"
+        before = self.scale.judge_prefix - len(render_prompt(self.tokenizer, "")) + AFTER_MESSAGE
+        opening, closing = text(rng, before, vocabulary), text(rng, CLOSING, vocabulary)
+        template.write_text(f"{opening}\n{{instruction}}\n{{answer}}\n{closing}\n")
+        questions = write_prompts(self.folder / "judged.jsonl", self.scale.judged, self.shape)
+        ids = [row["id"] for row in read_jsonl(questions)]
+        write_jsonl(answers, ({"id": id, "answer": text(rng, JUDGED_ANSWER, vocabulary)} for id in ids))
+        return questions, answers, template
+
+    def _generation_figures(self, path: Path, prompt_tokens: float, prefix: int) -> dict[str, Any]:
+        record = read_json(path)
+        floor = costs.answering_seconds(
+            self.shape,
+            self.rates,
+            prompts=record["replies"],
+            prompt_tokens=prompt_tokens,
+            new_tokens=record["tokens"] / record["replies"],
+            token_budget=record["token_budget"],
+            prefix_tokens=prefix,
+        )
+        return {
+            **{key: record[key] for key in ("replies", "tokens", "generation_seconds", "tokens_per_second")},
+            "token_budget": record["token_budget"],
+            "batches": len(record["batches"]),
+            "times_the_floor": round(record["generation_seconds"] / floor, 2),
+            "peak_gpu_memory_gb": gigabytes(record["peak_gpu_memory_bytes"]),
+        }
+
+    def engines(self) -> dict[str, Any]:
+        """The decoding engines of transformers on the same prompts, every answer to the same length."""
+        scale, found = self.scale, {}
+        asked = [row["prompt"] for row in read_jsonl(self.prompts)][: scale.engine_prompts]
+        for cache in ("dynamic", "static", "continuous"):
+            fresh_memory()
+            settings = GenerationSettings(max_new_tokens=scale.engine_tokens, threads=self.threads, cache=cache)
+            with random_weights():
+                engine = load_engine(self.folder, self.model, settings, self.memory)
+            engine.stop_ids = [self.shape.vocabulary + 1]  # never written: all answers run to the limit
+            try:
+                runs = [engine_speed(engine, asked, settings) for _ in range(scale.engine_runs)]
+                found[cache] = {"tokens_per_second": runs}
+            except Exception as error:
+                found[cache] = {"failed": f"{type(error).__name__}: {error}".splitlines()[0][:200]}
+        return found
