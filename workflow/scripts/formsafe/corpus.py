@@ -1,16 +1,17 @@
 """The corpus: which rows can be used, how they become sentences, and which split each goes to (paper, section 4)."""
 
 import json
+from array import array
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from formsafe.errors import FormsafeError
-from formsafe.files import read_jsonl, write_json, write_jsonl
+from formsafe.files import write_json, write_jsonl
 from formsafe.formats import FORMATS, FormatError
-from formsafe.sentences import split_sentences
+from formsafe.sentences import sentence_starts, slice_sentences
 from formsafe.settings.data import Splits
 from formsafe.texts import is_text, normalise, sameness, sha256
 
@@ -22,6 +23,7 @@ class _Selection:
     """What one pass over the rows finds."""
 
     keys: dict[int, str] = field(default_factory=dict)  # usable rows -> their title's key
+    starts: dict[int, Sequence[int]] = field(default_factory=dict)  # usable rows -> where their sentences start
     left_out: Counter[str] = field(default_factory=Counter)
     respaced: int = 0
     rows: int = 0
@@ -50,7 +52,11 @@ def split_corpus(raw: Path, splits: Splits, seed: int, instruction: str, outputs
     selection = _usable_rows(raw)
     drawn = _draw(selection, splits, seed)
     wanted = {row for rows in drawn.values() for row in rows}
-    examples = {row["row"]: _example(row, instruction) for row in _rows(raw) if row["row"] in wanted}
+    examples = {
+        row["row"]: _example(row, selection.starts[row["row"]], instruction)
+        for row in _rows(raw)
+        if row["row"] in wanted
+    }
     for split in SPLITS:
         write_jsonl(outputs[split], (examples[row] for row in drawn[split]))
     test = (examples[row] for row in drawn["test"])
@@ -68,18 +74,13 @@ def split_corpus(raw: Path, splits: Splits, seed: int, instruction: str, outputs
     return counts
 
 
-def read_corpus(path: Path) -> list[dict[str, Any]]:
-    """Read one split as `split_corpus` wrote it."""
-    return read_jsonl(path)
-
-
 def _usable_rows(raw: Path) -> _Selection:
     found = _Selection()
     titles: set[str] = set()
     texts: set[str] = set()
     for row in _rows(raw):
         found.rows += 1
-        reason = _fault(row)
+        reason, starts = _examined(row)
         if reason is None:
             title, text = sameness(row["title"]), sha256(sameness(row["response"]))
             reason = "duplicate_title" if title in titles else "duplicate_text" if text in texts else None
@@ -88,27 +89,28 @@ def _usable_rows(raw: Path) -> _Selection:
             continue
         titles.add(title)
         texts.add(text)
-        found.keys[row["row"]] = title
+        found.keys[row["row"]], found.starts[row["row"]] = title, starts
         found.respaced += row["response"] != normalise(row["response"])
     return found
 
 
-def _fault(row: dict[str, Any]) -> str | None:
-    """Why a row cannot be used on its own account, if so."""
+def _examined(row: dict[str, Any]) -> tuple[str | None, Sequence[int]]:
+    """Why a row cannot be used on its own account, if so; and where its sentences start."""
+    starts = array("L")
     if not is_text(row["title"]) or not is_text(row["response"]):
-        return "not_text"
+        return "not_text", starts
     response = normalise(row["response"])
     if not response or not normalise(row["title"]):
-        return "empty"
-    sentences = split_sentences(response)
-    if len(sentences) < 2:
-        return "one_sentence"
+        return "empty", starts
+    starts.extend(sentence_starts(response))
+    if len(starts) < 2:
+        return "one_sentence", starts
     for name, format_ in FORMATS.items():
         try:
-            format_.render(sentences)
+            format_.render(slice_sentences(response, starts))
         except FormatError:
-            return f"cannot_be_written_as_{name}"
-    return None
+            return f"cannot_be_written_as_{name}", starts
+    return None, starts
 
 
 def _draw(selection: _Selection, splits: Splits, seed: int) -> dict[str, list[int]]:
@@ -137,9 +139,9 @@ def _draw(selection: _Selection, splits: Splits, seed: int) -> dict[str, list[in
     return drawn
 
 
-def _example(row: dict[str, Any], instruction: str) -> dict[str, Any]:
+def _example(row: dict[str, Any], starts: Sequence[int], instruction: str) -> dict[str, Any]:
     title, response = normalise(row["title"]), normalise(row["response"])
-    sentences = split_sentences(response)
+    sentences = slice_sentences(response, starts)
     digest = sha256(f"{title}\n{response}")
     return {
         "id": f"wikisum-{row['row']}-{digest[:8]}",

@@ -6,6 +6,7 @@ and blingfire by F1 (benchmarks/data_sentences.py).
 """
 
 import re
+from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -66,7 +67,11 @@ def sentence_starts(text: str) -> list[int]:
 
 def split_sentences(text: str) -> list[str]:
     """Split running text; `" ".join` of the sentences is `text` again, exactly."""
-    starts = sentence_starts(text)
+    return slice_sentences(text, sentence_starts(text))
+
+
+def slice_sentences(text: str, starts: Sequence[int]) -> list[str]:
+    """Cut `text` at the offsets that `sentence_starts` found, the space before each left out."""
     return [text[start : end - 1] for start, end in pairwise([*starts, len(text) + 1])]
 
 
