@@ -5,8 +5,8 @@ from pathlib import Path
 STOPS = 12  # of about 400 tokens: answers of some thirty tokens on average
 
 
-def write_talkative_model(tiny_model: Path, directory: Path, seed: int = 1) -> Path:
-    """The tiny model with an output layer of its own, large weights, and several tokens that end an answer."""
+def write_talkative_model(tiny_model: Path, directory: Path, seed: int = 1, stops: int = STOPS) -> Path:
+    """The tiny model with an output layer of its own, large weights, and `stops` ordinary tokens that end an answer."""
     import torch
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
@@ -16,8 +16,7 @@ def write_talkative_model(tiny_model: Path, directory: Path, seed: int = 1) -> P
     config.initializer_range = 0.5
     torch.manual_seed(seed)
     model = LlamaForCausalLM(config)
-    step = len(tokenizer) // STOPS
-    ordinary = [token for token in range(20, len(tokenizer), step) if token not in tokenizer.all_special_ids]
+    ordinary = [20 + number * (len(tokenizer) // STOPS) for number in range(stops)]
     model.generation_config.eos_token_id = [tokenizer.eos_token_id, *ordinary]
     model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
