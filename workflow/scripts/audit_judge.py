@@ -3,9 +3,13 @@
 from formsafe.logs import logging_to
 
 with logging_to(snakemake.log[0]):
-    from formsafe.judge_audit import audit_judge
     from formsafe.settings.judge import JudgeSettings
     from formsafe.settings.models import ModelSettings
+    from formsafe.startup import lean_imports, unused_imports
+
+    model = ModelSettings(**snakemake.params.model)
+    with lean_imports(*unused_imports(model.inference_quantisation)):
+        from formsafe.judge_audit import audit_judge
 
     audit_judge(
         snakemake.input.model,
@@ -15,7 +19,7 @@ with logging_to(snakemake.log[0]):
         snakemake.output.scores,
         snakemake.output.metrics,
         runs=snakemake.params.runs,
-        model=ModelSettings(**snakemake.params.model),
+        model=model,
         judge=JudgeSettings(**snakemake.params.judge),
         gpu_memory_gb=snakemake.params.gpu_memory_gb,
         code=snakemake.params.code,

@@ -3,16 +3,20 @@
 from formsafe.logs import logging_to
 
 with logging_to(snakemake.log[0]):
-    from formsafe.answers import answer_prompts
     from formsafe.settings.generation import GenerationSettings
     from formsafe.settings.models import ModelSettings
+    from formsafe.startup import lean_imports, unused_imports
+
+    model = ModelSettings(**snakemake.params.model)
+    with lean_imports(*unused_imports(model.inference_quantisation)):
+        from formsafe.answers import answer_prompts
 
     answer_prompts(
         snakemake.input.model,
         {"harmful": snakemake.input.harmful, "task": snakemake.input.task},
         {"harmful": snakemake.output.harmful, "task": snakemake.output.task},
         snakemake.output.metrics,
-        model=ModelSettings(**snakemake.params.model),
+        model=model,
         generation=GenerationSettings(**snakemake.params.generation),
         system_prompt=snakemake.params.system_prompt,
         gpu_memory_gb=snakemake.params.gpu_memory_gb,

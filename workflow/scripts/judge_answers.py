@@ -3,9 +3,13 @@
 from formsafe.logs import logging_to
 
 with logging_to(snakemake.log[0]):
-    from formsafe.judge import judge_answers
     from formsafe.settings.judge import JudgeSettings
     from formsafe.settings.models import ModelSettings
+    from formsafe.startup import lean_imports, unused_imports
+
+    model = ModelSettings(**snakemake.params.model)
+    with lean_imports(*unused_imports(model.inference_quantisation)):
+        from formsafe.judge import judge_answers
 
     judge_answers(
         snakemake.input.model,
@@ -14,7 +18,7 @@ with logging_to(snakemake.log[0]):
         snakemake.input.prompt,
         snakemake.output.scores,
         snakemake.output.metrics,
-        model=ModelSettings(**snakemake.params.model),
+        model=model,
         judge=JudgeSettings(**snakemake.params.judge),
         gpu_memory_gb=snakemake.params.gpu_memory_gb,
         code=snakemake.params.code,

@@ -4,7 +4,10 @@ from formsafe.logs import logging_to
 
 with logging_to(snakemake.log[0]):
     from formsafe.settings.judge import TaskSettings
-    from formsafe.text_scores import score_texts
+    from formsafe.startup import lean_imports
+
+    with lean_imports("peft", "bitsandbytes"):
+        from formsafe.text_scores import score_texts
 
     score_texts(
         snakemake.input.encoder,

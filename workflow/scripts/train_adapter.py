@@ -7,10 +7,10 @@ with logging_to(snakemake.log[0]):
 
     from formsafe.settings.models import ModelSettings
     from formsafe.settings.training import AdapterSettings, TrainingSettings
-    from formsafe.startup import lean_imports, training_imports
+    from formsafe.startup import lean_imports, unused_imports
 
     model = ModelSettings(**snakemake.params.model)
-    with lean_imports(*training_imports(model.quantisation)):
+    with lean_imports(*unused_imports(model.quantisation)):
         from formsafe.training import Inputs, train_adapter
 
     inputs = Inputs(

@@ -5,8 +5,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# transformers, peft and accelerate import these when they find them; training needs none of them.
-UNUSED_IN_TRAINING = ("datasets", "pandas", "pyarrow", "scipy", "sklearn")
+# transformers, peft and accelerate import these when they find them; neither training nor answering needs them.
+UNUSED = ("datasets", "pandas", "pyarrow", "scipy", "sklearn")
 
 
 @contextmanager
@@ -26,6 +26,6 @@ def lean_imports(*left_out: str) -> Iterator[None]:
         gc.enable()
 
 
-def training_imports(quantisation: str) -> tuple[str, ...]:
-    """What a training job leaves out; bitsandbytes too where weights are not quantised."""
-    return UNUSED_IN_TRAINING if quantisation != "none" else (*UNUSED_IN_TRAINING, "bitsandbytes")
+def unused_imports(quantisation: str) -> tuple[str, ...]:
+    """What a job that trains or answers leaves out; bitsandbytes too where weights are never quantised."""
+    return (*UNUSED, "bitsandbytes") if quantisation == "none" else UNUSED
