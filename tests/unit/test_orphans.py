@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from formsafe.errors import FormsafeError
 from formsafe.orphans import find_orphans, local_orphans, newest_log, read_log, refuse_orphans, slurm_orphans
+from formsafe.plan import split_arguments
 from formsafe.recover import recover
 
 LOG = """\
@@ -123,3 +124,11 @@ def test_recover_refuses_while_snakemake_lives(tmp_path: Path):
     finally:
         process.kill()
         process.wait()
+
+
+def test_what_snakemake_is_called_with_follows_two_dashes():
+    assert split_arguments(["demo", "--wait", "--", "--configfile", "a.yaml", "--", "b"]) == (
+        ["demo", "--wait"],
+        ["--configfile", "a.yaml", "--", "b"],
+    )
+    assert split_arguments(["demo"]) == (["demo"], [])

@@ -38,6 +38,13 @@ def run_snakemake(arguments: Sequence[str], directory: Path) -> str:
     return done.stdout + done.stderr
 
 
+def split_arguments(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Split a command line at the first `--`: our own words, and what Snakemake is called with."""
+    words = list(argv)
+    at = words.index("--") if "--" in words else len(words)
+    return words[:at], words[at + 1 :]
+
+
 def planned_jobs(arguments: Sequence[str], directory: Path) -> list[PlannedJob]:
     """The jobs that Snakemake, called with `arguments` in `directory`, would run; targets without output left out."""
     jobs = read_plan(run_snakemake(["--dry-run", *arguments], directory))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from formsafe.errors import FormsafeError
 from formsafe.orphans import Orphan, find_orphans, living_snakemakes, newest_log
-from formsafe.plan import planned_jobs, run_snakemake
+from formsafe.plan import planned_jobs, run_snakemake, split_arguments
 
 POLL_SECONDS = 5.0
 CODE = ("Snakefile", "workflow", "config")
@@ -113,10 +113,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument("--wait", dest="orphans", action="store_const", const="wait", help="let them finish")
     choice.add_argument("--cancel", dest="orphans", action="store_const", const="cancel", help="cancel them")
-    parser.add_argument("arguments", nargs="*", help="what Snakemake is called with, after --")
-    chosen = parser.parse_args(argv)
+    words, arguments = split_arguments(sys.argv[1:] if argv is None else argv)
+    chosen = parser.parse_args(words)
     try:
-        return 0 if recover(chosen.study, chosen.orphans, chosen.arguments, Path.cwd()) else 1
+        return 0 if recover(chosen.study, chosen.orphans, arguments, Path.cwd()) else 1
     except FormsafeError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -11,7 +11,7 @@ from statistics import median
 from typing import Any
 
 from formsafe.errors import FormsafeError
-from formsafe.plan import PlannedJob, planned_jobs
+from formsafe.plan import PlannedJob, planned_jobs, split_arguments
 
 _CHANGED = re.compile(r"Params have changed since last execution:.*? before: (.*?) now: (.*?)\s*$")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -164,11 +164,11 @@ def _seconds(benchmark: Path) -> float | None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line: `python -m formsafe.stale -- SNAKEMAKE ARGUMENTS`."""
-    parser = argparse.ArgumentParser(prog="stale", description=__doc__)
-    parser.add_argument("arguments", nargs="*", help="what Snakemake is called with, after --")
+    words, arguments = split_arguments(sys.argv[1:] if argv is None else argv)
+    argparse.ArgumentParser(prog="stale", description=__doc__).parse_args(words)
     try:
         directory = Path.cwd()
-        print(report(planned_jobs(parser.parse_args(argv).arguments, directory), directory), end="")
+        print(report(planned_jobs(arguments, directory), directory), end="")
     except FormsafeError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
