@@ -1,0 +1,92 @@
+"""8 billion parameters on a GPU: all stages within their memory plan, 24 GB included, and 4-bit arithmetic."""
+
+import random
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU; PyTorch finds none here")
+
+
+def memory_gb() -> float:
+    return torch.cuda.get_device_properties(0).total_memory / 1e9
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory):
+    """8B in the plan of a 24 GB card, at a twentieth of the paper's work."""
+    from dataclasses import replace
+
+    from formsafe.shapes import LLAMA_3_1_8B
+    from paper_scale import measured_rates
+    from scale_control import FULL
+    from scale_stages import Bench
+
+    if memory_gb() < 23:
+        pytest.skip(f"needs a GPU of 24 GB; this one has {memory_gb():.0f} GB")
+    scale = replace(FULL, examples=64, validation=16, epochs=1.0, prompts=128, judged=32, one_by_one=1, by_eight=8)
+    return Bench("8b", LLAMA_3_1_8B, scale, measured_rates("cuda"), tmp_path_factory.mktemp("scale"), 24, 1)
+
+
+@pytest.fixture(scope="module")
+def trained(bench):
+    return bench.training()
+
+
+def test_training_at_8b_stays_within_24_gb(trained):
+    for stage in ("soft_prompt", "sft", "promot"):
+        assert trained[stage]["steps"] == 2
+        assert trained[stage]["peak_gpu_memory_gb"] <= 24
+
+
+def test_answers_and_judgements_at_8b_stay_within_24_gb(bench, trained):
+    answers, judged = bench.answers()["formsafe"], bench.judge()["formsafe"]
+    assert answers["replies"] == 128 and judged["replies"] == 32
+    assert max(answers["peak_gpu_memory_gb"], judged["peak_gpu_memory_gb"]) <= 24
+
+
+def test_the_estimate_of_training_memory_is_no_less_than_what_training_takes(bench, trained):
+    from formsafe import memory
+    from formsafe.chat import render_exchange
+    from formsafe.files import read_jsonl
+    from formsafe.shapes import LLAMA_3_1_8B
+
+    texts = [[message["content"] for message in row["messages"]] for row in read_jsonl(bench.train)]
+    longest = max(len(render_exchange(bench.tokenizer, *pair).ids) for pair in texts)
+    plan = memory.plan(24, LLAMA_3_1_8B.parameters, tokens_per_example=longest)
+    tokens = trained["sft"]["micro_batch_size"] * longest
+    planned = memory.training_bytes(LLAMA_3_1_8B, tokens, checkpointing=plan.gradient_checkpointing)
+    assert trained["sft"]["peak_gpu_memory_gb"] * 1e9 <= planned
+
+
+def test_preflight_finds_the_gpu_and_its_four_bit_arithmetic():
+    from formsafe.machine_checks import check_four_bit, check_gpu, find_gpu
+
+    gpu = find_gpu()
+    assert gpu is not None and gpu.total == torch.cuda.get_device_properties(0).total_memory
+    assert check_gpu(gpu, {"m": "cuda"}, {"m": "float16"}).state == "ok"
+    assert check_four_bit("cuda", needed=True).state == "ok"
+
+
+@pytest.mark.parametrize("cache", ["static", "continuous"])
+def test_every_engine_writes_the_same_text_in_fp32(cache, tmp_path):
+    from decoding_engines import SIZES, answer, make_engine
+    from formsafe.replies import Prompt
+    from formsafe.settings.generation import Decoding
+    from scale_models import text, write_folder
+
+    shape = SIZES["tiny"]
+    folder = write_folder(tmp_path / "tiny", shape)
+    rng = random.Random(0)
+    prompts = [Prompt(str(number), text(rng, 10 + number, shape.vocabulary)) for number in range(12)]
+    decoding = Decoding(max_new_tokens=24)
+    texts = []
+    for way in ("dynamic", cache):
+        _, replies = answer(make_engine(folder, shape, "float32", "cuda", 8192, way), prompts, decoding)
+        texts.append({id: reply["text"] for id, reply in replies.items()})
+    assert texts[0] == texts[1]
