@@ -34,11 +34,11 @@ rule summarise:
         **{name: STUDY["files"][name] for name in ("scores", "task", "harmful", "losses", "audit")},
     output:
         **{name: f"{R}/{name}.csv" for name in ("scores", "summary", "comparisons", "curves", "audit")},
-    params:
-        analysis=STUDY["analysis"],
-        **SHARED,
     log:
         "logs/summarise.log",
+    params:
+        **SHARED,
+        analysis=STUDY["analysis"],
     script:
         str(SCRIPTS / "summarise.py")
 
@@ -58,12 +58,12 @@ rule plot_figures:
             )
             for figure in FIGURES
         ],
-    params:
-        model="demo",
-        analysis=STUDY["analysis"],
-        **SHARED,
     log:
         "logs/plot_figures.log",
+    params:
+        **SHARED,
+        model="demo",
+        analysis=STUDY["analysis"],
     script:
         str(SCRIPTS / "plot_figures.py")
 
@@ -86,22 +86,22 @@ rule write_tables:
             for table in TABLES
         ],
         f"{R}/tables/paper_comparison.csv",
-    params:
-        **SHARED,
     log:
         "logs/write_tables.log",
+    params:
+        **SHARED,
     script:
         str(SCRIPTS / "write_tables.py")
 
 
 rule describe_study:
     input:
+        **{name: STUDY["files"][name] for name in ("metrics", "answers", "scores")},
         summary=f"{R}/summary.csv",
         comparisons=f"{R}/comparisons.csv",
         curves=f"{R}/curves.csv",
         audit=f"{R}/audit.csv",
         paper=f"{R}/tables/paper_comparison.csv",
-        **{name: STUDY["files"][name] for name in ("metrics", "answers", "scores")},
     output:
         verdict=f"{R}/report/verdict.rst",
         study=report(
@@ -116,14 +116,14 @@ rule describe_study:
             category="Judge",
             labels={"what": "sample of answers (content warning)", "model": "all"},
         ),
+    log:
+        "logs/describe_study.log",
     params:
+        **SHARED,
         title="A study in <miniature>",
         study="mini",
         analysis=STUDY["analysis"],
         licences={"WikiSum": "CC BY-NC-SA 3.0"},
         settings={"training": {"max_length": 256}},
-        **SHARED,
-    log:
-        "logs/describe_study.log",
     script:
         str(SCRIPTS / "describe_study.py")

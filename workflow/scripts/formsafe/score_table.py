@@ -66,9 +66,10 @@ class Scores:
     def rows(self, runs: Sequence[Run]) -> Iterator[tuple[Any, ...]]:
         """The tidy table's rows: runs in their order, then prompts, metric and id sorted."""
         for run in runs:
+            columns = tuple(run.fields.values())
             for prompts, metric in sorted(self.values):
                 for example, value in sorted(self.values[prompts, metric].get(run, {}).items()):
-                    yield (*run.fields.values(), prompts, self.sources.get(example, ""), example, metric, value)
+                    yield (*columns, prompts, self.sources.get(example, ""), example, metric, value)
 
 
 def run_of(path: str | Path) -> Run:

@@ -1,5 +1,7 @@
 """The statistics of the study, on arrays: SciPy's and statsmodels' methods, and a bootstrap that shares its draws."""
 
+from functools import cache
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
@@ -124,8 +126,14 @@ def kappa(first: Array, second: Array, confidence: float) -> Estimate:
         return Estimate(np.nan, np.nan, np.nan, int(known.sum()))
     table = [[(a & b).sum(), (a & ~b).sum()], [(~a & b).sum(), (~a & ~b).sum()]]
     result = cohens_kappa(np.array(table, dtype=float))
-    low, high = norm.interval(confidence, loc=result.kappa, scale=result.std_kappa)
-    return Estimate(float(result.kappa), max(-1.0, float(low)), min(1.0, float(high)), int(known.sum()))
+    value, reach = float(result.kappa), float(norm.ppf((1 + confidence) / 2) * result.std_kappa)
+    return Estimate(value, max(-1.0, value - reach), min(1.0, value + reach), int(known.sum()))
+
+
+@cache
+def _detectable_effect(n: int, confidence: float, power: float) -> float:
+    """Cohen's h; statsmodels searches for it, and one n serves all comparisons of a study."""
+    return float(np.squeeze(NormalIndPower().solve_power(nobs1=n, alpha=1 - confidence, power=power, ratio=1.0)))
 
 
 def detectable_difference(share: float, n: int, confidence: float, power: float) -> float:
@@ -135,6 +143,5 @@ def detectable_difference(share: float, n: int, confidence: float, power: float)
     """
     if not n or np.isnan(share):
         return np.nan
-    effect = NormalIndPower().solve_power(nobs1=n, alpha=1 - confidence, power=power, ratio=1.0)
-    angle = np.arcsin(np.sqrt(share)) + float(np.squeeze(effect)) / 2
+    angle = np.arcsin(np.sqrt(share)) + _detectable_effect(n, confidence, power) / 2
     return float(np.sin(angle) ** 2 - share) if angle < np.pi / 2 else np.nan

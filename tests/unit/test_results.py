@@ -1,0 +1,321 @@
+"""Figures, tables and the report's pieces, over studies of every shape."""
+
+import hashlib
+import json
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from formsafe.audit import write_audit
+from formsafe.curves import write_curves
+from formsafe.errors import FormsafeError
+from formsafe.estimates import Estimate, Summary
+from formsafe.figures.bars import Bar, axis_limit
+from formsafe.figures.draw import FIGURES, plot_figures
+from formsafe.figures.safety import condition_bars
+from formsafe.figures.style import Study
+from formsafe.grid import Run
+from formsafe.names import names_from
+from formsafe.paper import compare_with_paper, read_published
+from formsafe.report.costs import cost_table, read_metrics, stage_of, versions_table
+from formsafe.report.sample import answers_page, sampled_ids
+from formsafe.report.study import describe_study
+from formsafe.report.verdict import rst
+from formsafe.score_table import read_csv
+from formsafe.settings.analysis import AnalysisSettings
+from formsafe.summary import summarise
+from formsafe.tables.write import TABLES, write_tables
+
+from tests import synthetic
+from tests.conftest import ROOT
+
+PAPER = str(ROOT / "workflow/data/paper_numbers.csv")
+SETTINGS = AnalysisSettings(bootstrap_draws=200)
+SWEEP = [Run("demo", "promot", "prose", lr, "0") for lr in ("1e-4", "2e-4")]
+
+
+@dataclass
+class Made:
+    """A study's results on disk."""
+
+    root: Path
+    runs: list[Run]
+    missing: list[Run]
+    files: dict[str, list[str]]
+    models: dict[str, str]
+
+    @property
+    def shared(self):
+        """Arguments that every step takes."""
+        return {
+            "models": self.models,
+            "methods": synthetic.methods(),
+            "runs": [run.fields for run in self.runs],
+            "missing": [run.fields for run in self.missing],
+        }
+
+    def csv(self, name: str) -> str:
+        return str(self.root / f"{name}.csv")
+
+    def figures(self, folder: str, suffix: str, names=tuple(FIGURES)) -> list[Path]:
+        paths = [self.root / folder / f"{name}_demo.{suffix}" for name in names]
+        plot_figures(
+            *(self.csv("summary"), self.files["losses"], PAPER, [str(path) for path in paths]),
+            **{**self.shared, "model": "demo", "threshold": 3, "settings": SETTINGS},
+        )
+        return paths
+
+    def tables(self, suffixes=("csv", "md", "tex", "html")) -> Path:
+        inputs = {name: self.csv(name) for name in ("summary", "comparisons", "curves", "audit")} | {"paper": PAPER}
+        outputs = [str(self.root / f"tables/{name}.{suffix}") for name in TABLES for suffix in suffixes]
+        write_tables(inputs, self.files.get("tokens", []), outputs, **self.shared, threshold=3)
+        return self.root / "tables"
+
+    def report(self) -> Path:
+        self.tables(("csv",))
+        inputs = {name: self.csv(name) for name in ("summary", "comparisons", "curves", "audit")}
+        inputs["paper"] = str(self.root / "tables/paper_comparison.csv")
+        names = {"verdict": "verdict.rst", "study": "study.html", "answers": "answers_sample.html"}
+        outputs = {key: str(self.root / "report" / name) for key, name in names.items()}
+        described = {
+            "title": "A <study>",
+            "study": "s",
+            "licences": {"WikiSum": "CC"},
+            "settings": {"judge": {"a": "<b>"}},
+        }
+        metrics, answers, scores = (self.files[name] for name in ("metrics", "answers", "scores"))
+        describe_study(inputs, metrics, answers, scores, outputs, **self.shared, confidence=0.95, **described)
+        return self.root / "report"
+
+
+def make(root: Path, runs, missing=(), models=None, audit=True, **options) -> Made:
+    files = synthetic.write_study(root, runs, **({"harmful": 16, "task": 6, "steps": 12} | options))
+    made = Made(root, list(runs), list(missing), files, models or {"demo": "Demo"})
+    outputs = {name: made.csv(name) for name in ("scores", "summary", "comparisons")}
+    absent = [run.fields for run in missing]
+    summarise(files, outputs, [run.fields for run in runs], absent, synthetic.methods(), 3, SETTINGS)
+    write_curves(files["losses"], made.csv("curves"))
+    audits = [synthetic.write_audit(root, "demo", shift=0.4)] if audit else []
+    write_audit(audits, made.csv("audit"), 3, SETTINGS)
+    return made
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory) -> Made:
+    """The demo's shape, with the main model's name so that the paper has numbers for it."""
+    runs = synthetic.grid(extra=SWEEP)
+    return make(tmp_path_factory.mktemp("study"), runs, models={"demo": "Llama-3.1-8B-Instruct"})
+
+
+CASES = {
+    "base alone": lambda: ([Run("demo", "base")], [], {"audit": False}),
+    "one fine-tuned run": lambda: ([Run("demo", "sft", "json", "5e-5", "0")], [], {}),
+    "missing runs": lambda: (synthetic.grid()[:3], synthetic.grid()[3:], {}),
+    "base missing": lambda: (synthetic.grid()[1:], synthetic.grid()[:1], {}),
+    "nothing there": lambda: ([], synthetic.grid(), {"audit": False}),
+    "no harmful answer": lambda: (synthetic.grid(), [], {"score": lambda run, hardness: 1}),
+    "all unscored": lambda: (synthetic.grid(), [], {"score": lambda run, hardness: None}),
+    "one training step": lambda: (synthetic.grid(formats=("json",)), [], {"steps": 1}),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_shape_of_study_gives_all_results(tmp_path, case, recwarn):
+    runs, missing, options = CASES[case]()
+    made = make(tmp_path, runs, missing, **options)
+    figures = made.figures("figures", "svg", ("asr", "tradeoff"))
+    tables, report = made.tables(("md",)), made.report()
+    written = [*figures, *tables.glob("*"), *report.glob("*")]
+    assert len(written) == 2 + 2 * len(TABLES) + 3
+    for path in written:
+        assert "nan" not in re.findall(r"[\w.]+", path.read_text().lower()), path.name
+    assert [str(warning.message) for warning in recwarn] == []
+    if missing:
+        assert f"Missing: {len(missing)} of {len(runs) + len(missing)} runs" in (report / "verdict.rst").read_text()
+        assert "not run" in (tables / "safety.md").read_text()
+
+
+def test_all_figures_are_the_same_bytes_each_time(study):
+    for suffix in ("svg", "pdf", "png"):
+        names = ("asr", "loss", "paper") if suffix == "svg" else ("asr",)
+        first, second = study.figures("one", suffix, names), study.figures("two", suffix, names)
+        digests = [[hashlib.sha256(path.read_bytes()).hexdigest() for path in paths] for paths in (first, second)]
+        assert digests[0] == digests[1]
+        assert all(path.stat().st_size > 2000 for path in first)
+
+
+def test_an_unknown_figure_or_table_is_named(study):
+    with pytest.raises(FormsafeError, match="no figure 'pie'"):
+        study.figures("figures", "svg", ("pie",))
+    with pytest.raises(FormsafeError, match="no table 'pie'"):
+        write_tables(
+            {name: study.csv(name) for name in ("summary", "comparisons", "curves", "audit")} | {"paper": PAPER},
+            [],
+            ["pie.md"],
+            **study.shared,
+            threshold=3,
+        )
+
+
+def bars(made: Made, metric: str = "asr"):
+    names = names_from(
+        made.models, synthetic.methods(), *([run.fields for run in runs] for runs in (made.runs, made.missing))
+    )
+    summary = Summary.read(made.csv("summary"))
+    return condition_bars(Study("demo", names, summary, [], [], 3, SETTINGS), metric)
+
+
+def test_bars_stand_by_format_and_leave_the_extra_rates_to_the_trade_off(study):
+    labels = [bar.label for bar in bars(study)]
+    series = ["SFT 5e-5", "ProMoT 5e-5"]
+    assert labels == ["Base", "Prose", *series, "List", *series, "JSON", *series]
+
+
+def test_missing_runs_keep_their_bars_in_place(tmp_path):
+    runs = synthetic.grid()
+    made = make(tmp_path, runs[:3] + runs[4:], runs[3:4])
+    found = bars(made)
+    assert [bar.label for bar in found if bar.is_heading] == ["Prose", "List", "JSON"]
+    assert [bar.missing for bar in found if not bar.is_heading and bar.estimate is None] == ["not run"]
+
+
+def test_the_axis_has_room_for_numbers_and_does_not_blow_up_zero():
+    assert axis_limit([Bar("a", Estimate(0.0, 0.0, 0.01, 9), "red")]) > 0.1
+    assert axis_limit([Bar("a", Estimate(0.9, 0.8, 0.95, 9), "red")]) > 1.1
+    assert axis_limit([Bar("a", Estimate(math.nan, math.nan, math.nan, 0), "red")]) == 1.0
+
+
+def test_the_papers_numbers_are_all_there_with_their_places():
+    numbers = read_published(PAPER)
+    assert len(numbers) == 45
+    by_place = {place: [each for each in numbers if each.place == place] for place in {each.place for each in numbers}}
+    assert {place: len(found) for place, found in by_place.items()} == {
+        "figure 3": 5,
+        "figure 5": 3,
+        "table 1": 14,
+        "table 2": 14,
+        "table 4": 9,
+    }
+    values = {(each.place, each.method, each.format, each.lr, each.metric): each.value for each in numbers}
+    assert values["figure 3", "sft", "json", "5e-5", "asr"] == 0.720
+    assert values["table 2", "promot", "prose", "5e-4", "asr"] == 0.565
+    assert values["table 4", "promot", "prose", "5e-5", "rouge_l"] == 0.134
+
+
+def test_the_papers_numbers_agree_where_they_stand_twice():
+    seen: dict[tuple[str, ...], float] = {}
+    for each in read_published(PAPER):
+        key = (each.model, each.method, each.format, each.lr, each.metric)
+        assert seen.setdefault(key, each.value) == each.value
+
+
+def test_comparison_with_the_paper(study):
+    names = names_from(study.models, synthetic.methods(), study.shared["runs"])
+    found = compare_with_paper(read_published(PAPER), Summary.read(study.csv("summary")), names)
+    by_verdict = {
+        verdict: [each for each in found if each.verdict == verdict] for verdict in ("inside", "outside", "not run")
+    }
+    assert sum(map(len, by_verdict.values())) == 45
+    assert all(each.ours.low <= each.published.value <= each.ours.high for each in by_verdict["inside"])
+    assert {each.published.model for each in by_verdict["not run"]} == {"Llama-3.1-8B-Instruct", "Llama-2-7B-Chat"}
+    assert all(each.published.lr in ("3e-4", "5e-4") for each in by_verdict["not run"] if "3.1" in each.published.model)
+
+
+def test_tables_in_all_four_forms(study):
+    folder = study.tables()
+    rows = read_csv(folder / "safety.csv")
+    assert [row["Method"] for row in rows[:3]] == ["Base", "SFT", "ProMoT"]
+    assert float(rows[0]["ASR low"]) <= float(rows[0]["ASR"]) <= float(rows[0]["ASR high"])
+    latex = (folder / "safety.tex").read_text()
+    assert all(
+        part in latex for part in (r"\toprule", r"\midrule", r"\bottomrule", r"\caption{Safety.", r"\label{tab:safety}")
+    )
+    assert "≥" not in latex and r"\%" not in (folder / "safety.csv").read_text()
+    markdown = (folder / "paper_comparison.md").read_text()
+    assert markdown.count("\n|") == 47 and "| table 2" in markdown
+    assert "<table>" in (folder / "safety.html").read_text()
+
+
+def test_labels_cannot_break_a_table(tmp_path):
+    made = make(tmp_path, [Run("demo", "base")], models={"demo": "a|b <i> 50%_x & y"}, audit=False)
+    folder = made.tables()
+    assert "a/b" in (folder / "safety.md").read_text()
+    assert "<i>" not in (folder / "safety.html").read_text()
+    assert r"50\%\_x \& y" in (folder / "safety.tex").read_text()
+
+
+def test_the_verdict_in_numbers(study):
+    text = (study.report() / "verdict.rst").read_text()
+    assert "Does fine-tuning on benign data raise the ASR?* **yes**" in text
+    assert "% of the rise over base prevented" in text
+    assert "its scores move with the format alone" in text
+    assert re.search(r"\d+ of \d+ published numbers lie inside our intervals", text)
+
+
+def test_rst_shows_names_as_they_stand():
+    from docutils.core import publish_parts
+
+    name = "a*b `c` d_ |e| \\f **g**"
+    assert name in publish_parts(rst(name), writer="html")["body"]
+
+
+def test_the_studys_page_holds_configuration_licences_and_cost_escaped(study):
+    page = (study.report() / "study.html").read_text()
+    assert "A &lt;study&gt;" in page and "&lt;b&gt;" in page and "WikiSum" in page and "torch" in page
+    assert "<script" not in page and "http" not in page.replace("http-equiv", "")
+
+
+def test_costs_by_stage(study):
+    metrics = read_metrics(study.files["metrics"])
+    table = cost_table(metrics)
+    rows = {row[0]: row for row in table.rows}
+    assert rows["adapters (SFT, stage 2)"][1] == 8 and rows["soft prompts (stage 1)"][1] == 3
+    assert rows["all"][1] == len(metrics) and rows["all"][3] == 0.0
+    assert versions_table(metrics).rows[0][2] == len(metrics)
+
+
+def test_gpu_hours_and_trained_tokens():
+    record = {
+        "device": "NVIDIA H200",
+        "seconds": 7200,
+        "training_seconds": 100.0,
+        "tokens_per_second": 50.0,
+        "tokens": 9,
+    }
+    (row, _) = cost_table([("answers", record)]).rows
+    assert row[2:5] == [2.0, 2.0, 5000]
+
+
+@pytest.mark.parametrize(
+    ("path", "stage"),
+    [
+        ("r/runs/model=m/adapter/metrics.json", "adapters (SFT, stage 2)"),
+        ("r/soft_prompts/model=m/metrics.json", "soft prompts (stage 1)"),
+        ("r/runs/model=m/judge.metrics.json", "judge"),
+        ("r/audit/model=m/metrics.json", "judge format audit"),
+        ("resources/demo/model.metrics.json", "other"),
+    ],
+)
+def test_stages_by_path(path, stage):
+    assert stage_of(path) == stage
+
+
+def test_answers_are_escaped_hidden_and_short(tmp_path):
+    run = Run("demo", "base")
+    folder = tmp_path / "runs" / run.path / "prompts=harmful"
+    folder.mkdir(parents=True)
+    records = [{"id": f"a-{number}", "answer": "</pre><script>x()</script>" + "long " * 1000} for number in range(9)]
+    (folder / "answers.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    (folder / "scores.jsonl").write_text(json.dumps({"id": "a-1", "score": None, "state": "judge_refused"}) + "\n")
+    names = names_from({"demo": "<Demo>"}, synthetic.methods(), [run.fields])
+    page = answers_page([str(folder / "answers.jsonl")], [str(folder / "scores.jsonl")], names)
+    assert "<script" not in page and "&lt;script&gt;x()" in page and "&lt;Demo&gt;" in page
+    assert page.count("<details>") == 3 and "<details open" not in page and len(page) < 12_000
+    assert "Content warning" in page and "default-src 'none'" in page
+
+
+def test_the_same_prompts_are_sampled_for_every_run():
+    ids = [f"advbench-{number}" for number in range(100)]
+    assert sampled_ids(ids) == sampled_ids(reversed(ids)) != sorted(ids)[:3]
