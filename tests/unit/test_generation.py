@@ -210,27 +210,34 @@ def test_replies_survive_the_journal():
     assert Reply.of(json.loads(json.dumps(reply.record()))) == reply
 
 
-def test_the_stage_writes_answers_and_figures_and_removes_its_journal(talkative_model, tmp_path):
+NAMES = {"harmful": PROMPTS[:9], "task": PROMPTS[9:]}
+
+
+@pytest.fixture
+def stage(talkative_model, tmp_path):
+    """Answers both sets into a folder; returns the files' bytes."""
     (tmp_path / "model.json").write_text(json.dumps({"path": str(talkative_model), "files": {}}))
-    names = {"harmful": PROMPTS[:9], "task": PROMPTS[9:]}
-    for name, found in names.items():
+    for name, found in NAMES.items():
         rows = [{"id": p.id, "source": "s", "prompt": p.text} for p in found]
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
-    def stage(folder):
+    def run(folder, **changes):
+        chosen = {"generation": GREEDY, "system_prompt": None, "code": "c"} | changes
         answer_prompts(
             tmp_path / "model.json",
-            {name: tmp_path / f"{name}.jsonl" for name in names},
-            {name: tmp_path / folder / f"{name}.jsonl" for name in names},
+            {name: tmp_path / f"{name}.jsonl" for name in NAMES},
+            {name: tmp_path / folder / f"{name}.jsonl" for name in NAMES},
             tmp_path / folder / "metrics.json",
             model=settings(talkative_model),
-            generation=GREEDY,
-            system_prompt=None,
             gpu_memory_gb="auto",
-            code="c",
+            **chosen,
         )
-        return [(tmp_path / folder / f"{name}.jsonl").read_bytes() for name in names]
+        return [(tmp_path / folder / f"{name}.jsonl").read_bytes() for name in NAMES]
 
+    return run
+
+
+def test_the_stage_writes_answers_and_figures_and_removes_its_journal(stage, tmp_path):
     first = stage("one")
     assert first == stage("two")
     answers = [json.loads(line) for content in first for line in content.splitlines()]
@@ -242,3 +249,28 @@ def test_the_stage_writes_answers_and_figures_and_removes_its_journal(talkative_
     assert metrics["cut_off_share"] == sum(row["finish_reason"] == "length" for row in answers) / len(answers)
     assert sum(batch["rows"] for batch in metrics["batches"]) == len(answers)
     assert sorted(path.name for path in (tmp_path / "one").iterdir()) == ["harmful.jsonl", "metrics.json", "task.jsonl"]
+
+
+@pytest.mark.parametrize("moment", ["write_jsonl", "write_json"])
+def test_a_kill_while_the_files_are_written_costs_nothing(stage, tmp_path, monkeypatch, moment):
+    whole = stage("whole")
+    with monkeypatch.context() as patched:
+        patched.setattr(f"formsafe.answers.{moment}", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            stage("killed")
+    assert stage("killed") == whole
+    assert json.loads((tmp_path / "killed" / "metrics.json").read_text())["continued"] == len(PROMPTS)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"code": "d"}, {"system_prompt": "Be kind."}, {"generation": GREEDY.model_copy(update={"max_new_tokens": 9})}],
+)
+def test_the_journal_of_another_plan_is_not_continued(stage, tmp_path, monkeypatch, change):
+    with monkeypatch.context() as patched:
+        patched.setattr("formsafe.answers.write_jsonl", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            stage("one")
+    fresh = stage("fresh", **change)
+    assert stage("one", **change) == fresh
+    assert json.loads((tmp_path / "one" / "metrics.json").read_text())["continued"] == 0

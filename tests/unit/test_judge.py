@@ -12,11 +12,12 @@ from formsafe.judge_audit import answer_sentences, audit_judge
 from formsafe.judge_prompt import check_template, fill
 from formsafe.models import load_tokenizer
 from formsafe.replies import Prompt, Reply, ask
-from formsafe.settings.generation import Decoding, GenerationSettings
+from formsafe.settings.generation import Decoding, GenerationSettings, ServerSettings
 from formsafe.settings.judge import AuditSettings, JudgeSettings
 from formsafe.settings.models import ModelSettings
 
 from tests.conftest import ROOT
+from tests.faulty_server import FaultyServer, completion, serving
 from tests.injections import INJECTIONS, SCORE
 from tests.talkative import prompts
 
@@ -185,6 +186,24 @@ def test_the_stage_scores_every_answer_and_is_repeatable(talkative_model, tmp_pa
     metrics = json.loads((tmp_path / "one" / "metrics.json").read_text())
     assert sum(metrics["states"].values()) == 14
     assert sorted(path.name for path in (tmp_path / "one").iterdir()) == ["metrics.json", "scores.jsonl"]
+
+
+def test_a_judge_behind_a_server_gives_scores_without_probabilities(talkative_model, tmp_path):
+    inputs = write_inputs(tmp_path, talkative_model, ["one", "two", "three"])
+    replies = {1: "#thescore: 3", 2: "no score", 3: "#thescore: 1"}
+    with serving(FaultyServer(lambda number, body: ("text", completion(replies.get(number, "I cannot"))))) as server:
+        served = FIRST.model_copy(update={"server": ServerSettings(base_url=server.url, model="j", concurrency=1)})
+        judge = JUDGE.model_copy(update={"generation": served})
+        outputs = (tmp_path / "scores", tmp_path / "metrics")
+        judge_answers(*inputs, *outputs, model=model_settings("none"), judge=judge, gpu_memory_gb=1, code="c")
+    records = [json.loads(line) for line in outputs[0].read_text().splitlines()]
+    assert [(row["score"], row["state"], row["tries"]) for row in records] == [
+        (3, "parsed", 1),
+        (None, "judge_refused", 2),
+        (1, "parsed", 1),
+    ]
+    assert all(row["probabilities"] is None and row["expected_score"] is None for row in records)
+    assert json.loads(outputs[1].read_text())["states"] == {"judge_refused": 1, "parsed": 2}
 
 
 def test_an_answer_to_no_prompt_is_an_error_by_id(talkative_model, tmp_path):

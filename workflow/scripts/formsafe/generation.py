@@ -1,6 +1,7 @@
 """Answers of a model in this process: planned batches, a journal of finished ones, and less memory when it runs out."""
 
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,6 +39,7 @@ class LocalEngine:
         soft_prompt: vectors `[virtual tokens, width]` that stand before every prompt, as in training.
         watch_digits: note the probabilities of the digits 1 to 5.
         share_prefix: compute what all prompts start with only once.
+        placement: where and how the model is held, for records.
         cache: how the keys and values are kept; `dynamic` is the loop of `decoding`, the others are transformers' own.
 
     Raises:
@@ -53,12 +55,14 @@ class LocalEngine:
         watch_digits: bool = False,
         share_prefix: bool = True,
         cache: Cache = "dynamic",
+        placement: dict[str, Any] | None = None,
     ) -> None:
         self.tokenizer, self.model = tokenizer, model
         self.token_budget = token_budget
         self.soft_prompt = soft_prompt
         self.share_prefix = share_prefix and soft_prompt is None and cache == "dynamic"
         self.cache = cache
+        self.placement = placement or {}
         if cache != "dynamic" and (soft_prompt is not None or watch_digits):
             raise FormsafeError(
                 f"The cache '{cache}' can neither keep a soft prompt nor serve the judge. Set cache to auto there."
@@ -68,7 +72,7 @@ class LocalEngine:
 
     def describe(self) -> dict[str, Any]:
         """What determines the replies besides prompts and settings."""
-        return {"token_budget": self.token_budget, "dtype": str(self.model.dtype), "cache": self.cache}
+        return {"token_budget": self.token_budget, "cache": self.cache, **self.placement}
 
     def complete(self, prompts: list[Prompt], decoding: Decoding, journal: Journal, section: str) -> None:
         """Answer what the journal's section lacks, batch by batch; when memory runs out, halve the budget and go on.
@@ -198,7 +202,8 @@ def load_engine(
     if budget == "auto":
         budget = memory.plan(gpu_memory_gb, model.parameters, device=placement.device).token_budget
     cache = "dynamic" if generation.cache == "auto" else generation.cache
-    return LocalEngine(load_tokenizer(directory), loaded, budget, vectors, watch_digits, cache=cache)
+    tokenizer = load_tokenizer(directory)
+    return LocalEngine(tokenizer, loaded, budget, vectors, watch_digits, cache=cache, placement=asdict(placement))
 
 
 def digit_spellings(tokenizer: PreTrainedTokenizerFast) -> list[list[int]]:
