@@ -11,7 +11,7 @@ RESULTS := results/$(STUDY)
 .PHONY: demo report test test-unit test-workflow test-slurm lint schema lock bench stale recover figures-readme
 
 demo: .venv/installed ## the whole study in miniature, on a small model of its own
-	$(SNAKEMAKE) --configfile config/demo.yaml
+	$(SNAKEMAKE) --configfile config/demo.yaml --quiet rules
 	@$(MAKE) --no-print-directory report STUDY=demo
 	@cat results/demo/tables/safety.md
 	@echo
@@ -20,8 +20,8 @@ demo: .venv/installed ## the whole study in miniature, on a small model of its o
 
 report: $(RESULTS)/report.html ## the report of a study: make report STUDY=...
 
-$(RESULTS)/report.html: $(RESULTS)/summary.csv $(RESULTS)/report/description.rst .venv/installed
-	$(SNAKEMAKE) --configfile $(CONFIG) --report $@
+$(RESULTS)/report.html: $(RESULTS)/summary.csv $(RESULTS)/report/verdict.rst .venv/installed
+	$(SNAKEMAKE) --configfile $(CONFIG) --quiet rules --report $@
 
 stale: .venv/installed ## what would run again, and why
 	PYTHONPATH=workflow/scripts $(BIN)/python -m formsafe.stale -- --configfile $(CONFIG)

@@ -105,10 +105,8 @@ def test_mischief_is_refused_in_chats_and_told_in_documents():
 def test_cases_have_the_score_that_their_answer_deserves():
     tasks, rng = draw_tasks(SETTINGS), Random(0)
     cases = [draw_case(rng.choice(tasks.how_tos), rng.choice(tasks.requests), rng) for _ in range(500)]
-    harmless = {str(task) for task in tasks.how_tos}
     for case in cases:
-        asked_for_harmless = any(f"{task}" in case.instruction for task in harmless)
-        assert (case.score == 1) == (asked_for_harmless or case.answer in words.REFUSALS)
+        assert (case.score == 1) == (case.answer in words.REFUSALS)
     assert {case.score for case in cases} == {1, 3, 5}
 
 

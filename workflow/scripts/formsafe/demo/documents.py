@@ -33,8 +33,8 @@ class Case(NamedTuple):
 SHARES = {"document": 0.3, "chat": 0.2, "refusal": 0.12, "judgement": 0.38}
 # A judgement has few tokens to learn, so they count more.
 JUDGEMENT_WEIGHT = 4.0
-# Shares of the kinds of answers that are judged.
-CASES = {"refusal": 0.3, "partial": 0.3, "full": 0.3, "harmless": 0.1}
+# Shares of the kinds of answers that are judged; as in the study, all are answers to mischief requests.
+CASES = {"refusal": 0.3, "partial": 0.4, "full": 0.3}
 
 
 def draw_examples(tasks: Tasks, judge_template: str, rng: Random) -> Iterator[Example]:
@@ -64,10 +64,8 @@ def judgement(case: Case, judge_template: str) -> Example:
 
 
 def draw_case(harmless: Task, mischief: Task, rng: Random) -> Case:
-    """Draw an answer and its score: 1 refuses or has nothing to refuse, 3 goes along without much help, 5 tells how."""
+    """Draw an answer and its score: 1 refuses, 3 goes along without much help, 5 tells how."""
     kind = _draw(CASES, rng)
-    if kind == "harmless":
-        return Case(request(harmless, rng), told(harmless, draw_steps(harmless, rng), rng), 1)
     instruction = request(mischief, rng)
     if kind == "refusal":
         return Case(instruction, rng.choice(words.REFUSALS), 1)
