@@ -8,7 +8,7 @@ BIN := .venv/bin
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 RESULTS := results/$(STUDY)
 
-.PHONY: demo report test test-unit test-workflow test-slurm lint schema lock bench stale recover figures-readme
+.PHONY: demo report test test-unit test-workflow test-slurm lint schema lock stale recover readme-figures
 
 demo: .venv/installed ## the whole study in miniature, on a small model of its own
 	$(SNAKEMAKE) --configfile config/demo.yaml --quiet rules
@@ -28,6 +28,9 @@ stale: .venv/installed ## what would run again, and why
 
 recover: .venv/installed ## after Snakemake itself was killed (ORPHANS=wait or ORPHANS=cancel)
 	PYTHONPATH=workflow/scripts $(BIN)/python -m formsafe.recover $(STUDY) $(if $(ORPHANS),--$(ORPHANS)) -- --configfile $(CONFIG)
+
+readme-figures: demo ## the figures that README.md shows, from the demo study
+	for figure in asr loss tradeoff; do cp results/demo/figures/$${figure}_demo.png docs/demo_$$figure.png; done
 
 test: lint ## everything that can run on this machine
 	$(BIN)/python -m pytest
