@@ -4,7 +4,9 @@
 
 A random model (20 M parameters, fp32 on a CPU; bf16 on a GPU) answers AdvBench-like prompts greedily. Some tokens of
 its vocabulary end an answer, so that answers end at different lengths, as real ones do. The ways take turns; the ratios
-are of rounds side by side. Their texts are compared in fp32. Results go to benchmarks/results/decoding_engines_*.json.
+are of rounds side by side, and all their texts are compared. On a CPU, seconds are CPU seconds of this process and all
+its threads, which depend little on what else the machine does. Results go to
+benchmarks/results/decoding_engines_{cpu,gpu}.json.
 """
 
 import argparse
@@ -55,11 +57,13 @@ def make_engine(folder: Path, shape: ModelShape, dtype: str, device: str, budget
 
 def answer(engine: LocalEngine, prompts: list[Prompt], decoding: Decoding) -> tuple[float, dict[str, Any]]:
     """Seconds, and the replies by prompt."""
+    device = engine.model.device.type
+    clock = time.perf_counter if device == "cuda" else time.process_time
     with tempfile.TemporaryDirectory() as folder:
-        journal, started = Journal(Path(folder) / "journal", {}), time.perf_counter()
+        journal, started = Journal(Path(folder) / "journal", {}), clock()
         engine.complete(prompts, decoding, journal, "all")
-        synchronise(engine.model.device.type)
-        return time.perf_counter() - started, dict(journal.replies("all"))
+        synchronise(device)
+        return clock() - started, dict(journal.replies("all"))
 
 
 def measure(size: str, count: int, new_tokens: int, rounds: int, budget: int, threads: int) -> dict[str, Any]:

@@ -36,8 +36,8 @@ BYTES_LOGIT = 14.0
 PROMPT_SHARE = 0.5
 # Answers in 16 bits where this many tokens fit beside the weights (eight judgements of 2,048 tokens), else in NF4.
 UNQUANTISED_TOKENS = 16384
-# More tokens at once save little: reading the weights is then a small share of a step.
-MOST_TOKENS, FEWEST_TOKENS = 1 << 18, 1024
+# A step of decoding costs much the same for few rows as for many, so a budget has no cap but one beyond any study.
+MOST_TOKENS, FEWEST_TOKENS = 1 << 20, 1024
 CPU_TOKENS_SMALL, CPU_TOKENS_LARGE = 32768, 4096
 # Arithmetic operations in the time of one byte moved, on current data-centre GPUs; and bytes moved to dequantise one
 # weight for one pass (read 0.5, write 2, read 2).

@@ -26,15 +26,16 @@ UNSEEN_GB = 80
 class Lengths:
     """Mean tokens of a text, assumed until a tokenizer has counted: 95 words of response and 6 of title as in WikiSum,
     12 to 16 words of harmful prompt, a quarter more tokens than words, some 40 tokens of chat template; a judge prompt
-    of the length of ours. Lengths of answers depend on the model and are a plain assumption."""
+    of the length of ours. Lengths of answers depend on the model; assumed is a mixture of refusals and texts as long as
+    those trained on, of which a tenth runs into the limit."""
 
     train_prompt: float = 45
     train_response: float = 120
     longest_example: int = 320
     prompt: float = 60
-    answer: float = 256
+    answer: float = 125
     judge_prefix: int = 1100
-    judge_rest: float = 380
+    judge_rest: float = 210
     judge_reply: float = 200
 
 
