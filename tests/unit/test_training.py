@@ -196,7 +196,7 @@ class TestBadInput:
     @pytest.mark.parametrize(
         "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("can't allocate memory")]
     )
-    def test_out_of_memory_says_what_to_change_and_keeps_what_there_is(self, own, monkeypatch, error):
+    def test_out_of_memory_says_what_to_change_and_the_smaller_job_continues(self, own, monkeypatch, capsys, error):
         losses, calls = SplitLossTrainer.compute_loss, []
 
         def compute_loss(self, *args, **kwargs):
@@ -213,6 +213,11 @@ class TestBadInput:
                 train_adapter(Inputs(**own), settings, 1e-2)
         assert (own["folder"] / ".checkpoints" / "checkpoint-3").is_dir()
         assert not (own["folder"] / "metrics.json").exists()
+        own["training"] = own["training"].model_copy(update={"micro_batch_size": 1})
+        train_adapter(Inputs(**own), settings, 1e-2)
+        assert "continuing from step 3" in capsys.readouterr().out
+        assert read_json(own["folder"] / "metrics.json")["micro_batch_size"] == 1
+        assert len(table(own["folder"] / "loss.csv")) == 4
 
     def test_other_failures_are_not_taken_for_a_lack_of_memory(self, own, monkeypatch):
         monkeypatch.setattr(

@@ -89,15 +89,19 @@ def tokenise(
                 example = _truncated(example, max_length, record["id"], path)
             rows.append(example)
             mixed += mixed_here
+    _check(path, len(rows), cut, max_length, tolerance)
+    return Examples(rows, len(cut), mixed)
+
+
+def _check(path: str | Path, rows: int, cut: list[str], max_length: int, tolerance: float) -> None:
     if not rows:
         raise FormsafeError(f"{path} holds no examples, so there is nothing to learn from. Check corpus.splits.")
-    if len(cut) > tolerance * len(rows):
+    if len(cut) > tolerance * rows:
         raise FormsafeError(
-            f"{path}: {len(cut)} of {len(rows)} examples are longer than {max_length} tokens (the first: {cut[0]}), "
+            f"{path}: {len(cut)} of {rows} examples are longer than {max_length} tokens (the first: {cut[0]}), "
             f"more than the share of {tolerance:g} that may be cut. Raise training.max_length (at most the model's "
             "context, less the soft prompt) or training.truncation_tolerance."
         )
-    return Examples(rows, len(cut), mixed)
 
 
 def _truncated(example: Example, max_length: int, name: str, path: str | Path) -> Example:

@@ -4,15 +4,14 @@ import hashlib
 import os
 import shutil
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model
-from transformers import PreTrainedModel, PrinterCallback, TrainingArguments, set_seed
+from transformers import PreTrainedModel, PrinterCallback, set_seed
 
-from formsafe import checkpoints, examples, loss_log, memory, shapes, varlen_attention
+from formsafe import checkpoints, examples, loss_log, varlen_attention
 from formsafe.collation import Collator
 from formsafe.errors import FormsafeError
 from formsafe.files import read_json, write_json
@@ -27,31 +26,19 @@ from formsafe.models import (
 )
 from formsafe.pace import Pace
 from formsafe.provenance import stage_record
-from formsafe.settings.models import ModelSettings
-from formsafe.settings.training import AdapterSettings, Optimisation, SoftPromptSettings, TrainingSettings
+from formsafe.settings.training import AdapterSettings, Optimisation, SoftPromptSettings
 from formsafe.soft_prompts import add_soft_prompt
 from formsafe.sparse_dropout import replace_dropout
 from formsafe.trainer import SplitLossTrainer
+from formsafe.training_plan import Inputs, memory_plan, training_arguments
+
+__all__ = ["Inputs", "train_adapter", "tune_soft_prompt"]
 
 LOSS, VALIDATION_LOSS, METRICS = "loss.csv", "validation.csv", "metrics.json"
+# Settings that only say how to fit: a job that ran out of memory continues with other ones.
+_FITTING = {"micro_batch_size", "gradient_checkpointing", "checkpoint_minutes"}
 # Attention that keeps the examples of one flattened row apart.
 _FLAT_ATTENTION = {varlen_attention.NAME, "flash_attention_2"}
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What both stages take: the model's manifest, its settings, the data, and where the results go."""
-
-    manifest: str | Path
-    model: ModelSettings
-    train: str | Path
-    validation: str | Path
-    folder: str | Path
-    training: TrainingSettings
-    seed: int
-    system_prompt: str | None = None
-    gpu_memory_gb: int | Literal["auto"] = "auto"
-    code: str = ""
 
 
 def tune_soft_prompt(inputs: Inputs, settings: SoftPromptSettings) -> None:
@@ -112,11 +99,11 @@ def _train(
     virtual = model.active_peft_config.num_virtual_tokens if model.active_peft_config.is_prompt_learning else 0
     virtual = virtual if prompt is None else len(prompt)
     data, validation = _tokenised(inputs, base, virtual)
-    plan = _memory_plan(inputs, settings, base, max(len(example.ids) for example in data.rows) + virtual)
+    plan = memory_plan(inputs, settings, base, max(len(example.ids) for example in data.rows) + virtual)
     job = _identity(inputs, settings, learning_rate, prompt)
     scratch = checkpoints.open_scratch(inputs.folder, job)
     resume = checkpoints.latest(scratch)
-    arguments = _arguments(inputs, settings, learning_rate, plan, base, scratch, resume)
+    arguments = training_arguments(inputs, settings, learning_rate, plan, base, scratch, resume)
     collator = Collator(base.config._attn_implementation in _FLAT_ATTENTION, virtual)
     trainer = SplitLossTrainer(model, arguments, collator, data, validation, prompt)
     pace = Pace(inputs.training.validation_interval, inputs.training.checkpoint_minutes)
@@ -153,80 +140,6 @@ def _tokenised(inputs: Inputs, model: PreTrainedModel, virtual: int) -> tuple[ex
     return train, validation
 
 
-def _memory_plan(inputs: Inputs, settings: Optimisation, model: PreTrainedModel, longest: int) -> memory.MemoryPlan:
-    """The memory plan, with what the user has set himself."""
-    wanted = inputs.training
-    plan = memory.plan(
-        inputs.gpu_memory_gb,
-        inputs.model.parameters,
-        device="cuda" if model.device.type == "cuda" else "cpu",
-        batch_size=settings.batch_size,
-        tokens_per_example=longest,
-        shape=_shape(model),
-        quantisation=inputs.model.quantisation,
-        lora_rank=settings.lora.r if isinstance(settings, AdapterSettings) else 0,
-    )
-    micro = plan.micro_batch_size if wanted.micro_batch_size == "auto" else wanted.micro_batch_size
-    if micro < 1 or settings.batch_size % micro:
-        raise FormsafeError(
-            f"training.micro_batch_size {micro} does not divide batch_size {settings.batch_size}: choose a divisor, "
-            "so that every optimiser step sees whole batches, or auto."
-        )
-    checkpointing = (
-        plan.gradient_checkpointing if wanted.gradient_checkpointing == "auto" else wanted.gradient_checkpointing
-    )
-    return memory.MemoryPlan(micro, checkpointing, plan.inference_quantisation, plan.token_budget)
-
-
-def _shape(model: PreTrainedModel) -> shapes.ModelShape | None:
-    try:
-        return shapes.of_config(model.config.get_text_config().to_dict())
-    except KeyError:  # not Llama-like: the plan goes by the number of parameters
-        return None
-
-
-def _arguments(
-    inputs: Inputs,
-    settings: Optimisation,
-    learning_rate: float,
-    plan: memory.MemoryPlan,
-    model: PreTrainedModel,
-    scratch: Path,
-    resume: Path | None,
-) -> TrainingArguments:
-    cuda = model.device.type == "cuda"
-    arguments = TrainingArguments(
-        output_dir=str(scratch),
-        per_device_train_batch_size=plan.micro_batch_size,
-        per_device_eval_batch_size=plan.micro_batch_size,
-        gradient_accumulation_steps=settings.batch_size * settings.gradient_accumulation // plan.micro_batch_size,
-        num_train_epochs=settings.epochs,
-        learning_rate=learning_rate,
-        lr_scheduler_type=settings.scheduler,
-        warmup_steps=settings.warmup_steps,
-        optim=settings.optimiser,
-        weight_decay=settings.weight_decay,
-        max_grad_norm=settings.max_grad_norm,
-        activation_checkpointing=plan.gradient_checkpointing,
-        activation_checkpointing_kwargs={"use_reentrant": False},
-        bf16=cuda and model.dtype == torch.bfloat16,
-        seed=inputs.seed,
-        data_seed=inputs.seed,
-        use_cpu=not cuda,
-        dataloader_pin_memory=cuda,
-        remove_unused_columns=False,
-        eval_on_start=resume is None,
-        eval_strategy="no",
-        save_strategy="no",
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        report_to="none",
-        disable_tqdm=True,
-    )
-    arguments._n_gpu = min(arguments.n_gpu, 1)  # never DataParallel, however many GPUs are in sight
-    return arguments
-
-
 def _run(trainer: SplitLossTrainer, pace: Pace, resume: Path | None) -> None:
     if resume is not None:
         print(f"continuing from step {resume.name.partition('-')[2]} ({resume})")
@@ -239,7 +152,7 @@ def _run(trainer: SplitLossTrainer, pace: Pace, resume: Path | None) -> None:
         raise FormsafeError(
             "Out of memory in training. Set training.micro_batch_size to a smaller divisor of the batch size (1 is the "
             "least; the effective batch stays the same), training.gradient_checkpointing to true, a smaller "
-            "gpu_memory_gb for a tighter plan, or quantisation nf4. Checkpoints are kept."
+            "gpu_memory_gb for a tighter plan, or quantisation nf4. Checkpoints are kept, and the next run continues."
         ) from error
     if trainer.state.global_step < trainer.state.max_steps:
         cause = "stopped" if pace.caught is None else f"stopped by {pace.caught.name}"
@@ -261,12 +174,12 @@ def _write(inputs: Inputs, model: PeftModel, trainer: SplitLossTrainer, scratch:
 def _identity(
     inputs: Inputs, settings: Optimisation, learning_rate: float, prompt: torch.Tensor | None
 ) -> dict[str, Any]:
-    """All that the result depends on."""
+    """All that the result depends on (but for rounding)."""
     return {
         "code": inputs.code,
         "seed": inputs.seed,
         "model": read_json(inputs.manifest),
-        "settings": [settings.model_dump(), inputs.training.model_dump(), inputs.model.model_dump()],
+        "settings": [settings.model_dump(), inputs.training.model_dump(exclude=_FITTING), inputs.model.model_dump()],
         "learning_rate": learning_rate,
         "system_prompt": inputs.system_prompt,
         "data": [_digest(Path(path).read_bytes()) for path in (inputs.train, inputs.validation)],

@@ -60,23 +60,7 @@ def varlen_attention_forward(
     """
     lengths = lengths or (query.shape[2],)
     if cu_seq_lens_q is not None and not dropout and _has_kernel(query):
-        from torch.nn.attention.varlen import varlen_attn
-
-        longest = max(lengths)
-        attended = varlen_attn(
-            query[0].transpose(0, 1),
-            key[0].transpose(0, 1),
-            value[0].transpose(0, 1),
-            cu_seq_lens_q,
-            cu_seq_lens_q,
-            longest,
-            longest,
-            scale=scaling,
-            window_size=(-1, 0),  # causal
-            enable_gqa=True,
-        )
-        assert isinstance(attended, torch.Tensor)
-        return attended.unsqueeze(0), None
+        return _kernel(query, key, value, cu_seq_lens_q, max(lengths), scaling), None
     parts = [
         scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True, scale=scaling, enable_gqa=True)
         for q, k, v in zip(*(tensor.split(lengths, dim=2) for tensor in (query, key, value)), strict=True)
@@ -88,3 +72,29 @@ def _has_kernel(query: torch.Tensor) -> bool:
     """PyTorch's own flash attention for examples of different lengths: 16 bits, compute capability 8.0 and up."""
     half = query.dtype in (torch.bfloat16, torch.float16)
     return query.is_cuda and half and torch.cuda.get_device_capability(query.device) >= (8, 0)
+
+
+def _kernel(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    bounds: torch.Tensor,
+    longest: int,
+    scaling: float | None,
+) -> torch.Tensor:
+    from torch.nn.attention.varlen import varlen_attn
+
+    attended = varlen_attn(
+        query[0].transpose(0, 1),
+        key[0].transpose(0, 1),
+        value[0].transpose(0, 1),
+        bounds,
+        bounds,
+        longest,
+        longest,
+        scale=scaling,
+        window_size=(-1, 0),  # causal
+        enable_gqa=True,
+    )
+    assert isinstance(attended, torch.Tensor)
+    return attended.unsqueeze(0)

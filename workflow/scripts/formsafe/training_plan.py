@@ -1,0 +1,104 @@
+"""How a training is laid out: what it takes, what fits into memory, and what the Trainer is told."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from transformers import PreTrainedModel, TrainingArguments
+
+from formsafe import memory, shapes
+from formsafe.errors import FormsafeError
+from formsafe.settings.models import ModelSettings
+from formsafe.settings.training import AdapterSettings, Optimisation, TrainingSettings
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What both stages take: the model's manifest, its settings, the data, and where the results go."""
+
+    manifest: str | Path
+    model: ModelSettings
+    train: str | Path
+    validation: str | Path
+    folder: str | Path
+    training: TrainingSettings
+    seed: int
+    system_prompt: str | None = None
+    gpu_memory_gb: int | Literal["auto"] = "auto"
+    code: str = ""
+
+
+def memory_plan(inputs: Inputs, settings: Optimisation, model: PreTrainedModel, longest: int) -> memory.MemoryPlan:
+    """The memory plan, with what the user has set himself."""
+    wanted = inputs.training
+    plan = memory.plan(
+        inputs.gpu_memory_gb,
+        inputs.model.parameters,
+        device="cuda" if model.device.type == "cuda" else "cpu",
+        batch_size=settings.batch_size,
+        tokens_per_example=longest,
+        shape=_shape(model),
+        quantisation=inputs.model.quantisation,
+        lora_rank=settings.lora.r if isinstance(settings, AdapterSettings) else 0,
+    )
+    micro = plan.micro_batch_size if wanted.micro_batch_size == "auto" else wanted.micro_batch_size
+    if micro < 1 or settings.batch_size % micro:
+        raise FormsafeError(
+            f"training.micro_batch_size {micro} does not divide batch_size {settings.batch_size}: choose a divisor, "
+            "so that every optimiser step sees whole batches, or auto."
+        )
+    checkpointing = (
+        plan.gradient_checkpointing if wanted.gradient_checkpointing == "auto" else wanted.gradient_checkpointing
+    )
+    return memory.MemoryPlan(micro, checkpointing, plan.inference_quantisation, plan.token_budget)
+
+
+def _shape(model: PreTrainedModel) -> shapes.ModelShape | None:
+    try:
+        return shapes.of_config(model.config.get_text_config().to_dict())
+    except KeyError:  # not Llama-like: the plan goes by the number of parameters
+        return None
+
+
+def training_arguments(
+    inputs: Inputs,
+    settings: Optimisation,
+    learning_rate: float,
+    plan: memory.MemoryPlan,
+    model: PreTrainedModel,
+    scratch: Path,
+    resume: Path | None,
+) -> TrainingArguments:
+    """What transformers is told; the effective batch is `batch_size x gradient_accumulation` whatever the plan."""
+    cuda = model.device.type == "cuda"
+    arguments = TrainingArguments(
+        output_dir=str(scratch),
+        per_device_train_batch_size=plan.micro_batch_size,
+        per_device_eval_batch_size=plan.micro_batch_size,
+        gradient_accumulation_steps=settings.batch_size * settings.gradient_accumulation // plan.micro_batch_size,
+        num_train_epochs=settings.epochs,
+        learning_rate=learning_rate,
+        lr_scheduler_type=settings.scheduler,
+        warmup_steps=settings.warmup_steps,
+        optim=settings.optimiser,
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        activation_checkpointing=plan.gradient_checkpointing,
+        activation_checkpointing_kwargs={"use_reentrant": False},
+        bf16=cuda and model.dtype == torch.bfloat16,
+        seed=inputs.seed,
+        data_seed=inputs.seed,
+        use_cpu=not cuda,
+        dataloader_pin_memory=cuda,
+        remove_unused_columns=False,
+        eval_on_start=resume is None,
+        eval_strategy="no",
+        save_strategy="no",
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        report_to="none",
+        disable_tqdm=True,
+    )
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # never DataParallel, however many GPUs are in sight
+    return arguments
