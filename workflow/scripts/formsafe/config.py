@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from formsafe.errors import FormsafeError
 from formsafe.formats import FORMATS
-from formsafe.grid import Run, adapter_run, enumerate_runs
+from formsafe.grid import Run, enumerate_runs
 from formsafe.settings.study import StudySettings
 
 SOFT_PROMPTS = (None, "tuned")
