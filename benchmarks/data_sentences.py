@@ -18,7 +18,6 @@ sys.path[:0] = [str(ROOT / "workflow" / "scripts"), str(ROOT)]
 
 from formsafe.files import write_json  # noqa: E402
 from formsafe.sentences import sentence_starts  # noqa: E402
-
 from tests.sentence_cases import CASES, UNSEEN_CASES, WIKISUM_STARTS  # noqa: E402
 
 Splitter = Callable[[str], list[int]]

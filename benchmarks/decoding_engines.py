@@ -21,6 +21,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "workflow" / "scripts"), str(ROOT / "benchmarks")]
 
 import torch  # noqa: E402
+from scale_baselines import synchronise  # noqa: E402
+from scale_models import build_model, write_folder, write_prompts  # noqa: E402
+
 from formsafe.chat import render_prompt  # noqa: E402
 from formsafe.files import read_jsonl, write_json  # noqa: E402
 from formsafe.generation import LocalEngine  # noqa: E402
@@ -30,8 +33,6 @@ from formsafe.provenance import stage_record  # noqa: E402
 from formsafe.replies import Prompt  # noqa: E402
 from formsafe.settings.generation import Decoding  # noqa: E402
 from formsafe.shapes import LLAMA_3_1_8B, ModelShape  # noqa: E402
-from scale_baselines import synchronise  # noqa: E402
-from scale_models import build_model, write_folder, write_prompts  # noqa: E402
 
 SIZES = {
     "tiny": ModelShape(2, 64, 192, 4, 2, 16, 1024, tied=True),

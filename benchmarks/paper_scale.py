@@ -24,12 +24,13 @@ sys.path[:0] = [str(ROOT / "workflow" / "scripts"), str(ROOT / "benchmarks")]
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch  # noqa: E402
-from formsafe import costs, memory, provenance, shapes  # noqa: E402
-from formsafe.errors import FormsafeError  # noqa: E402
-from formsafe.files import read_json, write_json  # noqa: E402
 from scale_baselines import synchronise  # noqa: E402
 from scale_control import FULL, TINY  # noqa: E402
 from scale_stages import Bench  # noqa: E402
+
+from formsafe import costs, memory, provenance, shapes  # noqa: E402
+from formsafe.errors import FormsafeError  # noqa: E402
+from formsafe.files import read_json, write_json  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
 MODELS = {"llama-3.1-8b": shapes.LLAMA_3_1_8B, "llama-2-7b": shapes.LLAMA_2_7B}

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from scale_models import build_model
+
 from formsafe.generation import LocalEngine
 from formsafe.models import Placement, end_of_turn_ids, load_tokenizer
 from formsafe.settings.training import AdapterSettings
-from scale_models import build_model
 
 
 def train_with_trl(
@@ -19,8 +20,9 @@ def train_with_trl(
     and effective batch. Tokens are those of prompts and responses, without padding."""
     import trl
     from datasets import Dataset
-    from formsafe.examples import tokenise
     from peft import LoraConfig
+
+    from formsafe.examples import tokenise
 
     model, tokenizer = build_model(folder, placement), load_tokenizer(folder)
     rows = tokenise(data, tokenizer, end_of_turn_ids(tokenizer, model), max_length=4096, tolerance=0).rows
@@ -73,8 +75,9 @@ def generate_in_order(
     engine: LocalEngine, rows: Sequence[list[int]], batch: int, most: int, length: Callable[[list[int], int], int]
 ) -> dict[str, Any]:
     """`generate` of transformers over the prompts as they come, `batch` at a time, forced to the same lengths."""
-    from formsafe.decoding import pad_left
     from transformers import LogitsProcessorList
+
+    from formsafe.decoding import pad_left
 
     model: Any = engine.model
     tokens, started = 0, time.perf_counter()

@@ -12,6 +12,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import torch
+
 from formsafe import models, varlen_attention
 from formsafe.files import write_json, write_jsonl
 from formsafe.models import Placement, keep_weights_as_loaded

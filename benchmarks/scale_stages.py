@@ -7,6 +7,16 @@ from typing import Any
 
 import scale_baselines as baselines
 import torch
+from scale_control import Scale, engine_speed, forced, fresh_memory, gigabytes, peak_memory, sharing
+from scale_models import (
+    answer_length,
+    random_weights,
+    text,
+    write_folder,
+    write_prompts,
+    write_training_data,
+)
+
 from formsafe import costs, shapes
 from formsafe.answers import answer_prompts
 from formsafe.chat import render_prompt
@@ -19,15 +29,6 @@ from formsafe.settings.judge import JudgeSettings
 from formsafe.settings.models import ModelSettings
 from formsafe.settings.training import AdapterSettings, LoraSettings, SoftPromptSettings, TrainingSettings
 from formsafe.training import Inputs, train_adapter, tune_soft_prompt
-from scale_control import Scale, engine_speed, forced, fresh_memory, gigabytes, peak_memory, sharing
-from scale_models import (
-    answer_length,
-    random_weights,
-    text,
-    write_folder,
-    write_prompts,
-    write_training_data,
-)
 
 # Tokens: of an answer that is judged, of the template after both texts, of the chat template after a message, and of
 # what stands after the prefix beside the answer.

@@ -23,7 +23,6 @@ from formsafe.checkpoints import SCRATCH, latest  # noqa: E402
 from formsafe.errors import FormsafeError  # noqa: E402
 from formsafe.files import write_json  # noqa: E402
 from formsafe.training import Inputs, train_adapter  # noqa: E402
-
 from tests.tiny import write_tiny_model  # noqa: E402
 from tests.training_cases import adapter_settings, job  # noqa: E402
 

@@ -26,14 +26,6 @@ sys.path[:0] = [str(ROOT / "workflow" / "scripts"), str(ROOT)]
 import torch  # noqa: E402
 import trl  # noqa: E402
 from datasets import Dataset  # noqa: E402
-from formsafe import varlen_attention  # noqa: E402
-from formsafe.collation import Collator  # noqa: E402
-from formsafe.examples import Examples, tokenise  # noqa: E402
-from formsafe.files import write_json  # noqa: E402
-from formsafe.models import Placement, load_model, load_tokenizer  # noqa: E402
-from formsafe.provenance import stage_record  # noqa: E402
-from formsafe.sparse_dropout import replace_dropout  # noqa: E402
-from formsafe.trainer import SplitLossTrainer  # noqa: E402
 from peft import LoraConfig, PeftModel, get_peft_model  # noqa: E402
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers  # noqa: E402
 from transformers import (  # noqa: E402
@@ -46,6 +38,14 @@ from transformers import (  # noqa: E402
     TrainingArguments,
 )
 
+from formsafe import varlen_attention  # noqa: E402
+from formsafe.collation import Collator  # noqa: E402
+from formsafe.examples import Examples, tokenise  # noqa: E402
+from formsafe.files import write_json  # noqa: E402
+from formsafe.models import Placement, load_model, load_tokenizer  # noqa: E402
+from formsafe.provenance import stage_record  # noqa: E402
+from formsafe.sparse_dropout import replace_dropout  # noqa: E402
+from formsafe.trainer import SplitLossTrainer  # noqa: E402
 from tests.tiny import LLAMA3_TEMPLATE, SPECIAL_TOKENS  # noqa: E402
 from tests.training_cases import record  # noqa: E402
 

@@ -13,7 +13,10 @@ DEMO = ["--configfile", "config/demo.yaml", "--cores", "2"]
 def copy_checkout(target: Path) -> Path:
     """Copy every file that git tracks or would track to `target`, times kept, and link the environment."""
     listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
     )
     for name in filter(None, listed.stdout.decode().split("\0")):
         source, copy = ROOT / name, target / name
@@ -35,7 +38,9 @@ def run(directory: Path, *command: str, check: bool = True, timeout: float = 150
         env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
     )
     if check and done.returncode:
-        raise AssertionError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout[-4000:]}{done.stderr[-8000:]}")
+        raise AssertionError(
+            f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout[-4000:]}{done.stderr[-8000:]}"
+        )
     return done
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from formsafe.grid import NONE, Run
 from formsafe.settings.grid import MethodSettings
 

@@ -22,10 +22,11 @@ def bench(tmp_path_factory):
     """8B in the plan of a 24 GB card, at a twentieth of the paper's work."""
     from dataclasses import replace
 
-    from formsafe.shapes import LLAMA_3_1_8B
     from paper_scale import measured_rates
     from scale_control import FULL
     from scale_stages import Bench
+
+    from formsafe.shapes import LLAMA_3_1_8B
 
     if memory_gb() < 23:
         pytest.skip(f"needs a GPU of 24 GB; this one has {memory_gb():.0f} GB")
@@ -76,9 +77,10 @@ def test_preflight_finds_the_gpu_and_its_four_bit_arithmetic():
 @pytest.mark.parametrize("cache", ["static", "continuous"])
 def test_every_engine_writes_the_same_text_in_fp32(cache, tmp_path):
     from decoding_engines import SIZES, answer, make_engine
+    from scale_models import text, write_folder
+
     from formsafe.replies import Prompt
     from formsafe.settings.generation import Decoding
-    from scale_models import text, write_folder
 
     shape = SIZES["tiny"]
     folder = write_folder(tmp_path / "tiny", shape)

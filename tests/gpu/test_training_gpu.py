@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from formsafe import varlen_attention
 from formsafe.collation import Collator
 from formsafe.examples import tokenise
@@ -12,7 +13,6 @@ from formsafe.files import read_json
 from formsafe.models import Placement, load_model, load_tokenizer
 from formsafe.trainer import token_losses
 from formsafe.training import Inputs, train_adapter, tune_soft_prompt
-
 from tests.tiny import write_tiny_model
 from tests.training_cases import adapter_settings, job, model_settings, soft_prompt_settings, write_rows
 

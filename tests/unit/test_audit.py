@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 import pytest
+
 from formsafe.audit import audit_rows, read_renderings, write_audit
 from formsafe.score_table import read_csv
 from formsafe.settings.analysis import AnalysisSettings
-
 from tests import synthetic
 
 SETTINGS = AnalysisSettings(bootstrap_draws=500)

@@ -1,8 +1,9 @@
 """Batches are a function of the lengths alone, fit the budget, and go on where they were left."""
 
-from formsafe.batches import common_prefix, plan_batches
 from hypothesis import given
 from hypothesis import strategies as st
+
+from formsafe.batches import common_prefix, plan_batches
 
 LENGTHS = st.lists(st.integers(1, 60), max_size=40)
 

@@ -1,6 +1,7 @@
 """The certificate: written per format and across formats, and what makes it fail."""
 
 import pytest
+
 from formsafe.certificate import certify_formats, render_format
 from formsafe.errors import FormsafeError
 from formsafe.files import read_json, read_jsonl, write_json, write_jsonl

@@ -1,9 +1,9 @@
 """Chat templates to ids: frozen for the two families, and no text in a message becomes a special token."""
 
 import pytest
+
 from formsafe.chat import prompt_text, render_exchange, render_prompt
 from formsafe.errors import FormsafeError
-
 from tests.chats import llama2, llama3
 
 SYSTEM3 = "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n"

@@ -1,6 +1,7 @@
 """Checkpoints are whole or not there."""
 
 import pytest
+
 from formsafe.checkpoints import latest, open_scratch, writing
 
 

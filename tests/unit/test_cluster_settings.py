@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from formsafe import code_digest, job_resources
 from formsafe.manifest import describe_run
 

@@ -6,9 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from formsafe import code_digest
 from hypothesis import given
 from hypothesis import strategies as st
+
+from formsafe import code_digest
 
 PACKAGE = {
     "formsafe/__init__.py": '"""Package."""\n',

@@ -52,7 +52,11 @@ def test_the_default_has_the_hyperparameters_of_table_3(paper):
     study = load_study(paper)
     both = (study.soft_prompt, study.adapter)
     assert [(stage.batch_size, stage.gradient_accumulation) for stage in both] == [(16, 2), (16, 2)]
-    assert (study.soft_prompt.virtual_tokens, study.soft_prompt.learning_rate, study.soft_prompt.epochs) == (32, 0.1, 0.5)
+    assert (study.soft_prompt.virtual_tokens, study.soft_prompt.learning_rate, study.soft_prompt.epochs) == (
+        32,
+        0.1,
+        0.5,
+    )
     assert (study.adapter.scheduler, study.adapter.warmup_steps, study.adapter.epochs) == ("cosine", 5, 2)
     lora = study.adapter.lora
     assert (lora.r, lora.alpha, lora.dropout, lora.target_modules) == (16, 16, 0.01, "all-linear")

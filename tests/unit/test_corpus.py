@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from formsafe.corpus import split_corpus
 from formsafe.errors import FormsafeError
 from formsafe.files import read_json, read_jsonl, write_jsonl

@@ -1,6 +1,7 @@
 """Floors: the arithmetic and bytes that cannot be avoided, by hand."""
 
 import pytest
+
 from formsafe import costs, stage_costs
 from formsafe.memory import plan
 from formsafe.shapes import LLAMA_2_7B, LLAMA_3_1_8B

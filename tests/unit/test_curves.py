@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 import pytest
+
 from formsafe.curves import Curve, read_curves, write_curves
 from formsafe.grid import Run
 from formsafe.score_table import read_csv
-
 from tests import synthetic
 
 HEADER = "step,epoch,loss,format_loss,content_loss,format_tokens,content_tokens,learning_rate,grad_norm\n"

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
 from formsafe.decoding import DigitWatch, decode, pad_left
 from formsafe.prefix import SharedPrefix
 from formsafe.sampling import Sampler
 from formsafe.settings.generation import Decoding
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
 from tests.talkative import prompts
 
 NEW = 40

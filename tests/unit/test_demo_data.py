@@ -5,6 +5,7 @@ from itertools import islice
 from random import Random
 
 import pytest
+
 from formsafe.demo import words
 from formsafe.demo.documents import draw_case, draw_examples
 from formsafe.demo.grammar import chat_answer, draw_steps, draw_tasks, how_to_sentences

@@ -6,6 +6,7 @@ from random import Random
 
 import pytest
 import torch
+
 from formsafe.chat import render_exchange, render_prompt
 from formsafe.demo import build, check
 from formsafe.demo.documents import Example, draw_examples

@@ -3,9 +3,9 @@
 import json
 
 import pytest
+
 from formsafe.errors import FormsafeError
 from formsafe.examples import CONTENT, FORMAT, tokenise
-
 from tests.chats import llama2, llama3
 from tests.training_cases import record
 

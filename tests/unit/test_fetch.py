@@ -5,12 +5,12 @@ import json
 
 import pytest
 import yaml
+
 from formsafe.errors import FormsafeError
 from formsafe.fetch import ExpectedPrompts, fetch_corpus, fetch_harmful
 from formsafe.files import read_json, read_jsonl
 from formsafe.settings.data import DataSource
 from formsafe.texts import sha256
-
 from tests.conftest import ROOT
 
 GNOMES = [

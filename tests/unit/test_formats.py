@@ -3,13 +3,14 @@
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from formsafe.certificate import content, mismatch
 from formsafe.errors import FormsafeError
 from formsafe.formats import FORMATS, Format, FormatError, Rendered, get_format, register
 from formsafe.sentences import split_sentences
 from formsafe.texts import normalise
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 SENTENCES = ["Fill a bowl.", 'Say "done", twice.', "Wipe {the} lamp\\shade."]
 PROSE = "Fill a bowl. Wipe the lamp. Leave it to dry."

@@ -4,6 +4,8 @@ import json
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
 from formsafe.answers import answer_prompts
 from formsafe.errors import FormsafeError
 from formsafe.generation import LocalEngine, digit_spellings, load_engine
@@ -11,8 +13,6 @@ from formsafe.journal import Journal
 from formsafe.replies import Prompt, Reply, ask
 from formsafe.settings.generation import GenerationSettings
 from formsafe.settings.models import ModelSettings
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
 from tests.talkative import prompts
 
 GREEDY = GenerationSettings(max_new_tokens=24)

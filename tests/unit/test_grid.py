@@ -29,7 +29,8 @@ def block(**changes):
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(5e-5, "5e-5"), (1e-4, "1e-4"), (0.0035, "3.5e-3"), (0.1, "1e-1"), (1.0, "1e0"), (12.0, "1.2e1")]
+    ("value", "text"),
+    [(5e-5, "5e-5"), (1e-4, "1e-4"), (0.0035, "3.5e-3"), (0.1, "1e-1"), (1.0, "1e0"), (12.0, "1.2e1")],
 )
 def test_learning_rate_ids_are_short(value, text):
     assert learning_rate_id(value) == text

@@ -3,6 +3,7 @@
 from collections import Counter
 
 import pytest
+
 from formsafe.errors import FormsafeError
 from formsafe.files import read_json, read_jsonl, write_jsonl
 from formsafe.harmful import prompt_id, select_harmful, select_rows

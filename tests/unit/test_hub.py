@@ -7,12 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
+
 from formsafe.errors import FormsafeError
 from formsafe.files import read_json
 from formsafe.hub import fetch_encoder, fetch_model
 from formsafe.settings.data import DataSource
 from formsafe.sources import SourceRows
-
 from tests.fake_hub import COMMIT, FakeHub, serving
 
 TOKEN = "hf_topSecretTokenOfTheTests"

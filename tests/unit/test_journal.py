@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from formsafe.errors import FormsafeError
 from formsafe.journal import Journal, digest
 

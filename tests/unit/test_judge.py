@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from formsafe.chat import render_prompt
 from formsafe.errors import FormsafeError
 from formsafe.generation import load_engine
@@ -15,7 +16,6 @@ from formsafe.replies import Prompt, Reply, ask
 from formsafe.settings.generation import Decoding, GenerationSettings, ServerSettings
 from formsafe.settings.judge import AuditSettings, JudgeSettings
 from formsafe.settings.models import ModelSettings
-
 from tests.conftest import ROOT
 from tests.faulty_server import FaultyServer, completion, serving
 from tests.injections import INJECTIONS, SCORE

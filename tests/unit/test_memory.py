@@ -1,10 +1,11 @@
 """Memory plans fit their card, grow with it, and their bytes agree with what PyTorch really keeps."""
 
 import pytest
-from formsafe import memory
-from formsafe.shapes import LLAMA_2_7B, LLAMA_3_1_8B, ModelShape, of_config, of_size
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from formsafe import memory
+from formsafe.shapes import LLAMA_2_7B, LLAMA_3_1_8B, ModelShape, of_config, of_size
 
 SHAPES = {"8b": LLAMA_3_1_8B, "7b": LLAMA_2_7B}
 CARDS = (24, 40, 80, 140)

@@ -5,6 +5,8 @@ import shutil
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
+
 from formsafe import varlen_attention
 from formsafe.collation import Collator
 from formsafe.errors import FormsafeError
@@ -20,8 +22,6 @@ from formsafe.models import (
 )
 from formsafe.soft_prompts import add_soft_prompt
 from formsafe.trainer import token_losses
-from peft import LoraConfig, get_peft_model
-
 from tests.tiny import write_tiny_model
 from tests.training_cases import model_settings, soft_prompt_settings, write_rows
 

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from formsafe.errors import FormsafeError
 from formsafe.orphans import find_orphans, local_orphans, newest_log, read_log, refuse_orphans, slurm_orphans
 from formsafe.plan import split_arguments

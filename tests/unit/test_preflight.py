@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from formsafe import machine_checks, preflight, source_checks
 from formsafe.checks import Check, page, verdict
 from formsafe.grid import enumerate_runs
@@ -17,7 +18,6 @@ from formsafe.settings.generation import ServerSettings
 from formsafe.settings.models import ModelSource
 from formsafe.settings.study import StudySettings
 from formsafe.source_checks import Sources, check_chat
-
 from tests.fake_hub import COMMIT, FakeHub, serving
 
 ROOT = Path(__file__).resolve().parents[2]

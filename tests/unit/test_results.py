@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 from formsafe.audit import write_audit
 from formsafe.curves import write_curves
 from formsafe.errors import FormsafeError
@@ -27,7 +28,6 @@ from formsafe.score_table import read_csv
 from formsafe.settings.analysis import AnalysisSettings
 from formsafe.summary import summarise
 from formsafe.tables.write import TABLES, write_tables
-
 from tests import synthetic
 from tests.conftest import ROOT
 

@@ -3,10 +3,10 @@
 import re
 
 import pytest
-from formsafe.score_parser import parse_score
 from hypothesis import given
 from hypothesis import strategies as st
 
+from formsafe.score_parser import parse_score
 from tests.judge_replies import LONG, PLAIN
 
 REPLIES = [*PLAIN.items(), *LONG]

@@ -3,11 +3,11 @@
 import json
 
 import pytest
-from formsafe.sentences import sentence_starts, split_sentences
-from formsafe.texts import normalise, sha256
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from formsafe.sentences import sentence_starts, split_sentences
+from formsafe.texts import normalise, sha256
 from tests.sentence_cases import CASES, UNSEEN_CASES, WIKISUM_STARTS
 
 

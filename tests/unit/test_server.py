@@ -4,6 +4,7 @@ import json
 import socket
 
 import pytest
+
 from formsafe.engines import make_engine
 from formsafe.errors import FormsafeError
 from formsafe.journal import Journal
@@ -11,7 +12,6 @@ from formsafe.replies import Prompt, Reply, ask
 from formsafe.server import ServerEngine, disarm
 from formsafe.settings.generation import Decoding, GenerationSettings, ServerSettings
 from formsafe.settings.models import ModelSettings
-
 from tests.faulty_server import FaultyServer, completion, serving
 from tests.injections import INJECTIONS
 from tests.talkative import prompts

@@ -6,6 +6,7 @@ import threading
 
 import pytest
 import yaml
+
 from formsafe.errors import FormsafeError
 from formsafe.settings.data import DataSource
 from formsafe.source_lock import check_or_add, locked_entry

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from formsafe.sparse_dropout import SparseDropout, dropped_places, replace_dropout
 
 

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from scipy import stats as scipy_stats
+
 from formsafe.stats import (
     bootstrap_groups,
     detectable_difference,
@@ -11,7 +13,6 @@ from formsafe.stats import (
     resampled_means,
     wilson,
 )
-from scipy import stats as scipy_stats
 
 NAN = np.nan
 

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 
 import pytest
+
 from formsafe.errors import FormsafeError
 from formsafe.estimates import Summary
 from formsafe.grid import Run
@@ -13,7 +14,6 @@ from formsafe.names import condition_of
 from formsafe.score_table import number, read_csv, run_of
 from formsafe.settings.analysis import AnalysisSettings
 from formsafe.summary import summarise
-
 from tests import synthetic
 
 SETTINGS = AnalysisSettings(bootstrap_draws=300)

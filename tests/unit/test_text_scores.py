@@ -5,6 +5,8 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from rouge_score.rouge_scorer import RougeScorer
+
 from formsafe import text_scores
 from formsafe.errors import FormsafeError
 from formsafe.formats import FORMATS
@@ -12,7 +14,6 @@ from formsafe.refusals import is_refusal
 from formsafe.rouge import mostly_latin, rouge_l
 from formsafe.settings.judge import EncoderSettings, TaskSettings
 from formsafe.text_scores import format_fit, leakage, score_texts, without_format
-from rouge_score.rouge_scorer import RougeScorer
 
 SENTENCES = ["Fill the kettle with water.", 'Add "salt" to it.', "Wait for ten minutes."]
 TASKS = TaskSettings(encoder=EncoderSettings(path="e"))

@@ -4,6 +4,8 @@ import math
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
+
 from formsafe import varlen_attention
 from formsafe.collation import Collator
 from formsafe.errors import FormsafeError
@@ -12,8 +14,6 @@ from formsafe.loss_log import SplitLoss, check_finite
 from formsafe.models import Placement, load_model, load_tokenizer
 from formsafe.soft_prompts import add_soft_prompt
 from formsafe.trainer import token_losses
-from peft import LoraConfig, get_peft_model
-
 from tests.training_cases import soft_prompt_settings, write_rows
 
 VIRTUAL = 6
@@ -88,7 +88,9 @@ def test_before_the_first_step_the_loss_and_logits_are_those_of_pefts_prompt_mod
     assert theirs.logits.shape[1] == VIRTUAL + batch["input_ids"].shape[1]
     placed = Collator(False, VIRTUAL)(data)
 
-    stage2 = get_peft_model(load(tiny_model, "sdpa"), LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM"))
+    stage2 = get_peft_model(
+        load(tiny_model, "sdpa"), LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
+    )
     embedded = stage2.get_input_embeddings()(placed["input_ids"])
     embedded.view(-1, 32)[placed["virtual"]] = prompt.repeat(len(data), 1)
     assert torch.equal(stage2(inputs_embeds=embedded, **placed["model"]).logits, theirs.logits)
@@ -109,7 +111,9 @@ def test_gradient_of_the_soft_prompt_is_pefts(tiny_model, data):
     labels.view(-1)[batch["keep"] + 1] = batch["labels"]
     theirs(input_ids=batch["input_ids"], labels=labels, **batch["model"]).loss.backward()
     weight = ours.prompt_encoder["default"].embedding.weight
-    token_losses(ours.get_base_model(), ours.get_input_embeddings(), Collator(True, VIRTUAL)(data), weight).mean().backward()
+    token_losses(
+        ours.get_base_model(), ours.get_input_embeddings(), Collator(True, VIRTUAL)(data), weight
+    ).mean().backward()
     assert relative(weight.grad, theirs.prompt_encoder["default"].embedding.weight.grad) < 1e-5
 
 
@@ -146,5 +150,5 @@ def test_split_loss_is_the_mean_by_kind():
 
 def test_a_lost_loss_is_an_error_that_says_what_to_change():
     for loss in (math.nan, math.inf):
-        with pytest.raises(FormsafeError, match="step 7.*learning rate"):
+        with pytest.raises(FormsafeError, match=r"step 7.*learning rate"):
             check_finite(loss, 7)

@@ -9,15 +9,15 @@ import signal
 
 import pytest
 import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+
 from formsafe import training
 from formsafe.errors import FormsafeError
 from formsafe.files import read_json
 from formsafe.models import Placement, load_adapter, load_model, load_soft_prompt
 from formsafe.trainer import SplitLossTrainer
 from formsafe.training import Inputs, train_adapter, tune_soft_prompt
-from peft import PeftModel
-from safetensors.torch import load_file
-
 from tests.training_cases import adapter_settings, job, soft_prompt_settings, write_rows
 
 FILES = {"adapter_config.json", "adapter_model.safetensors", "loss.csv", "validation.csv", "metrics.json"}

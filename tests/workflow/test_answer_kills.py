@@ -3,7 +3,6 @@
 import json
 
 from formsafe.answers import JOURNAL
-
 from tests.killing import SETS, answer, forking, run_whole, run_with_kills, write_prompts
 
 

@@ -3,9 +3,9 @@
 from itertools import pairwise
 
 import pytest
+
 from formsafe.settings.judge import EncoderSettings, TaskSettings
 from formsafe.text_scores import cosine_similarities
-
 from tests.talkative import prompts
 
 

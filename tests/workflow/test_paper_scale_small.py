@@ -71,9 +71,10 @@ def test_results_are_joined_with_those_of_the_same_device_only(tmp_path):
 @pytest.mark.parametrize("quantisation", ["none", "nf4"])
 def test_a_model_made_on_the_device_is_the_model_that_loading_gives(tmp_path, quantisation):
     import torch
-    from formsafe.models import Placement, load_model
     from paper_scale import SMALL
     from scale_models import build_model, write_folder
+
+    from formsafe.models import Placement, load_model
 
     folder = write_folder(tmp_path / "model", SMALL["small"])
     build_model(folder, Placement("cpu", "float32", "none", "sdpa")).save_pretrained(folder)
@@ -87,10 +88,11 @@ def test_a_model_made_on_the_device_is_the_model_that_loading_gives(tmp_path, qu
 
 
 def test_texts_have_the_tokens_that_were_asked_for(tmp_path):
-    from formsafe.files import read_jsonl
-    from formsafe.models import load_tokenizer
     from paper_scale import SMALL
     from scale_models import SUMMARIES, TOKENS_PER_WORD, answer_length, text, write_folder, write_training_data
+
+    from formsafe.files import read_jsonl
+    from formsafe.models import load_tokenizer
 
     shape = SMALL["small"]
     tokenizer = load_tokenizer(write_folder(tmp_path / "model", shape))

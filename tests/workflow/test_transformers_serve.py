@@ -10,6 +10,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+
 from formsafe.errors import FormsafeError
 from formsafe.generation import load_engine
 from formsafe.journal import Journal
@@ -17,7 +18,6 @@ from formsafe.replies import Prompt, ask
 from formsafe.server import ServerEngine
 from formsafe.settings.generation import GenerationSettings, ServerSettings
 from formsafe.settings.models import ModelSettings
-
 from tests.faulty_server import FaultyServer, serving
 from tests.talkative import prompts, write_talkative_model
 

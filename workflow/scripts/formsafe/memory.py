@@ -10,7 +10,7 @@ The memory model counts bytes from the shape of the model:
   product, and each adapter a bf16 copy and a dropout mask of its input. With checkpointing only the layer's input,
   and one layer at a time the rest;
 - logits, only where a token is learned: bf16, fp32, log-probabilities and their gradients, 14 a vocabulary entry;
-- cache: keys and values of every token in every layer; while decoding, one layer's are repeated to all heads, and
+- cache: keys and values of every token in every layer; for a moment one layer's are there again, for all heads, and
   while a batch of prompts is read, one layer's activations are there as well;
 - one GB for CUDA and its libraries, and two matrices dequantised.
 
