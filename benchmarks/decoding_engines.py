@@ -1,12 +1,12 @@
 """Which way of decoding is fastest, among those that write the same text: ours, and what transformers offers.
 
-    python benchmarks/decoding_engines.py [--size 20m] [--rounds 3] [--write]
+    python benchmarks/decoding_engines.py [--size demo|20m|8b] [--rounds 3] [--write]
 
 A random model (20 M parameters, fp32 on a CPU; bf16 on a GPU) answers AdvBench-like prompts greedily. Some tokens of
 its vocabulary end an answer, so that answers end at different lengths, as real ones do. The ways take turns; the ratios
 are of rounds side by side, and all their texts are compared. On a CPU, seconds are CPU seconds of this process and all
 its threads, which depend little on what else the machine does. Results go to
-benchmarks/results/decoding_engines_{cpu,gpu}.json.
+benchmarks/results/decoding_engines_{cpu,gpu}_SIZE.json.
 """
 
 import argparse
@@ -36,6 +36,7 @@ from formsafe.shapes import LLAMA_3_1_8B, ModelShape  # noqa: E402
 
 SIZES = {
     "tiny": ModelShape(2, 64, 192, 4, 2, 16, 1024, tied=True),
+    "demo": ModelShape(4, 128, 352, 4, 2, 32, 1024, tied=True),
     "20m": ModelShape(10, 384, 1024, 6, 2, 64, 8192, tied=True),
     "8b": LLAMA_3_1_8B,
 }
@@ -132,7 +133,7 @@ def main() -> None:
         print(cache, figures)
     if options.write:
         place = "gpu" if torch.cuda.is_available() else "cpu"
-        write_json(ROOT / "benchmarks" / "results" / f"decoding_engines_{place}.json", result)
+        write_json(ROOT / "benchmarks" / "results" / f"decoding_engines_{place}_{options.size}.json", result)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,94 @@
+"""The table of committed results in benchmarks/README.md, from the result files, so that no figure is typed by hand.
+
+python benchmarks/readme.py            # rewrites the table
+python benchmarks/readme.py --check    # fails where it is out of date
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).resolve().parent
+BEGIN, END = "<!-- results: written by readme.py -->", "<!-- end of results -->"
+GPU, WAYS, DATA = "models.llama-3.1-8b", "ways", "full_size"
+# By result file: what a figure says, where it stands in the file, how it is written.
+FIGURES: dict[str, tuple[tuple[str, str, str], ...]] = {
+    "training_throughput_demo": (("tokens a second against TRL, 1 M parameters", "times_trl.median", "{:.2f} x"),),
+    "training_throughput_20m": (("tokens a second against TRL, 20 M parameters", "times_trl.median", "{:.2f} x"),),
+    "answers_throughput": (
+        ("answers against one prompt at a time", "times_one_by_one", "{:.2f} x"),
+        ("answers against batches of 16 in file order", "times_fixed_batches_of_16", "{:.2f} x"),
+    ),
+    **{
+        f"decoding_engines_cpu_{size}": (
+            (f"our decoding loop, new tokens a CPU second, {label}", f"{WAYS}.dynamic.tokens_per_second", "{:.0f}"),
+            (f"our loop against a static cache, {label}", f"{WAYS}.static.dynamic_is_faster_by", "{:.2f} x"),
+            (f"our loop against continuous batching, {label}", f"{WAYS}.continuous.dynamic_is_faster_by", "{:.2f} x"),
+        )
+        for size, label in (("demo", "1 M parameters"), ("20m", "20 M parameters"))
+    },
+    "data_formats": (
+        ("all formats of 39,775 how-tos, certified", f"{DATA}.cpu_seconds_formats_and_certificate", "{:.0f} CPU s"),
+        ("mismatches between the formats", f"{DATA}.mismatches", "{:d}"),
+    ),
+    "paper_scale_small": (("ran through; nothing about a GPU follows from it", "device", "{}"),),
+    "paper_scale_gpu": (
+        ("device", "device", "{}"),
+        ("SFT at 8B, tokens a second", f"{GPU}.training.sft.tokens_per_second", "{:,.0f}"),
+        ("SFT at 8B, times the matrix floor", f"{GPU}.training.sft.times_the_matrix_floor", "{:.2f}"),
+        ("SFT at 8B against TRL", f"{GPU}.training.trl_sft.ours_is_faster_by", "{:.2f} x"),
+        ("answers at 8B, new tokens a second", f"{GPU}.answers.formsafe.tokens_per_second", "{:,.0f}"),
+        ("judgements a second at 8B", f"{GPU}.judge.formsafe.judgements_per_second", "{:.1f}"),
+        ("the whole paper, minutes", "whole_paper.together", "{:.0f}"),
+    ),
+    "decoding_engines_gpu_8b": (
+        ("our decoding loop, new tokens a second", f"{WAYS}.dynamic.tokens_per_second", "{:.0f}"),
+        ("our loop against a static cache", f"{WAYS}.static.dynamic_is_faster_by", "{:.2f} x"),
+        ("our loop against continuous batching", f"{WAYS}.continuous.dynamic_is_faster_by", "{:.2f} x"),
+    ),
+}
+
+
+def table(results: Path = FOLDER / "results") -> str:
+    """The table in Markdown; a result that is not there stands as not run yet."""
+    lines = ["| result | figure | value |", "|---|---|---|"]
+    for name, figures in FIGURES.items():
+        file = results / f"{name}.json"
+        if not file.exists():
+            lines.append(f"| `{name}.json` | **not run yet** | |")
+            continue
+        record = json.loads(file.read_text(encoding="utf-8"))
+        for label, place, form in figures:
+            value = _find(record, place)
+            lines.append(f"| `{name}.json` | {label} | {'-' if value is None else form.format(value)} |")
+    return "\n".join(lines)
+
+
+def _find(record: Any, place: str) -> Any:
+    """Follow keys divided by dots; a key may hold dots itself."""
+    if not place or record is None:
+        return record
+    for key in sorted(record, key=len, reverse=True):
+        if place == key or place.startswith(f"{key}."):
+            return _find(record[key], place[len(key) + 1 :])
+    return None
+
+
+def written(text: str) -> str:
+    """`text` with its table replaced."""
+    before, _, rest = text.partition(BEGIN)
+    return f"{before}{BEGIN}\n{table()}\n{END}{rest.partition(END)[2]}"
+
+
+def main() -> None:
+    """Rewrite or check."""
+    readme = FOLDER / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    if "--check" in sys.argv[1:]:
+        raise SystemExit(None if written(text) == text else "benchmarks/README.md is out of date: run readme.py")
+    readme.write_text(written(text), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
