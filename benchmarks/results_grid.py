@@ -1,0 +1,140 @@
+"""What the results of the paper's grid cost: statistics, figures and tables of 18 runs with synthetic scores.
+
+18 runs of 1,320 harmful and 100 task answers, 10,000 bootstrap draws, losses of 90 steps, two models: the work of the
+rules summarise, plot_figures (one a model), write_tables and describe_study, each in a process of its own as in the
+workflow, so that imports count. Writes benchmarks/results/results_grid.json. Goal: under 60 s on two cores.
+"""
+
+import argparse
+import json
+import multiprocessing
+import platform
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "workflow" / "scripts"), str(ROOT)]
+
+GOAL = 60.0
+PAPER = str(ROOT / "workflow/data/paper_numbers.csv")
+MODELS = {"llama-3.1-8b-instruct": "Llama-3.1-8B-Instruct", "llama-2-7b-chat": "Llama-2-7B-Chat"}
+RATES = ("1e-4", "2e-4", "3e-4", "5e-4")
+
+
+def write_scores(root: Path) -> dict:
+    """Synthetic score files of the paper's grid; what the steps need to know of it."""
+    from formsafe.grid import Run
+    from tests import synthetic
+
+    sweep = [Run("llama-3.1-8b-instruct", "promot", "prose", rate, "0") for rate in RATES]
+    runs = synthetic.grid(models=MODELS, extra=sweep)
+    files = synthetic.write_study(root, runs, harmful=1320, task=100, steps=90)
+    files["audit"] = [synthetic.write_audit(root, model, answers=100, shift=0.1) for model in MODELS]
+    return {"files": files, "runs": [run.fields for run in runs], "methods": synthetic.methods()}
+
+
+def summarise(root: Path, study: dict, settings) -> None:
+    from formsafe import audit, curves, summary
+
+    files, methods = study["files"], study["methods"]
+    outputs = {name: str(root / f"{name}.csv") for name in ("scores", "summary", "comparisons")}
+    summary.summarise(files, outputs, study["runs"], [], methods, 3, settings)
+    curves.write_curves(files["losses"], str(root / "curves.csv"))
+    audit.write_audit(files["audit"], str(root / "audit.csv"), 3, settings)
+
+
+def plot_figures(root: Path, study: dict, settings, model: str) -> None:
+    from formsafe.figures.draw import FIGURES
+    from formsafe.figures.draw import plot_figures as plot
+
+    outputs = [str(root / f"figures/{name}_{model}.{kind}") for name in FIGURES for kind in ("svg", "png", "pdf")]
+    shared = {"models": MODELS, "methods": study["methods"], "runs": study["runs"], "missing": [], "threshold": 3}
+    plot(str(root / "summary.csv"), study["files"]["losses"], PAPER, outputs, model=model, settings=settings, **shared)
+
+
+def write_tables(root: Path, study: dict, settings) -> None:
+    from formsafe.tables.write import TABLES
+    from formsafe.tables.write import write_tables as write
+
+    inputs = {name: str(root / f"{name}.csv") for name in ("summary", "comparisons", "curves", "audit")}
+    outputs = [str(root / f"tables/{name}.{kind}") for name in TABLES for kind in ("csv", "md", "tex", "html")]
+    shared = {"models": MODELS, "methods": study["methods"], "runs": study["runs"], "missing": [], "threshold": 3}
+    write(inputs | {"paper": PAPER}, [], outputs, **shared)
+
+
+def describe_study(root: Path, study: dict, settings) -> None:
+    from formsafe.report.study import describe_study as describe
+
+    inputs = {name: str(root / f"{name}.csv") for name in ("summary", "comparisons", "curves", "audit")}
+    inputs["paper"] = str(root / "tables/paper_comparison.csv")
+    outputs = {name: str(root / "report" / name) for name in ("verdict", "study", "answers")}
+    files = [study["files"][name] for name in ("metrics", "answers", "scores")]
+    shared = {"models": MODELS, "methods": study["methods"], "runs": study["runs"], "missing": []}
+    texts = {"title": "t", "study": "s", "licences": {}, "settings": {}, "confidence": 0.95}
+    describe(inputs, *files, outputs, **shared, **texts)
+
+
+def step(function, *arguments) -> None:
+    """One step in a fresh process, with its settings."""
+    from formsafe.settings.analysis import AnalysisSettings
+
+    root, study, *rest = arguments
+    function(root, study, AnalysisSettings(bootstrap_draws=10_000), *rest)
+
+
+def measured(name: str, functions: list[tuple]) -> dict:
+    """Wall and CPU seconds of steps that run side by side, a process each."""
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    workers = [multiprocessing.get_context("spawn").Process(target=step, args=each) for each in functions]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+        if worker.exitcode:
+            raise SystemExit(f"{name} failed")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {"step": name, "seconds": round(time.perf_counter() - started, 2), "cpu_seconds": round(cpu, 2)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    rounds = parser.parse_args().rounds
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder) / "results/paper"
+        study = write_scores(root)
+        measurements = []
+        for _ in range(rounds):
+            steps = [
+                measured("summarise", [(summarise, root, study)]),
+                measured("plot_figures, both models", [(plot_figures, root, study, model) for model in MODELS]),
+                measured("write_tables", [(write_tables, root, study)]),
+                measured("describe_study", [(describe_study, root, study)]),
+            ]
+            total = {key: round(sum(each[key] for each in steps), 2) for key in ("seconds", "cpu_seconds")}
+            measurements.append({**total, "steps": steps})
+            print(json.dumps(measurements[-1]))
+    best = min(measurements, key=lambda each: each["seconds"])
+    result = {
+        "runs": len(study["runs"]),
+        "answers_a_run": [1320, 100],
+        "bootstrap_draws": 10_000,
+        "goal_seconds": GOAL,
+        "machine": f"{platform.machine()}, 2 cores, shared",
+        "python": platform.python_version(),
+        "seconds_each_round": [each["seconds"] for each in measurements],
+        "cpu_seconds_each_round": [each["cpu_seconds"] for each in measurements],
+        "fastest_round": best,
+    }
+    path = ROOT / "benchmarks/results/results_grid.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    print(f"{best['seconds']} s (goal {GOAL:.0f} s)")
+
+
+if __name__ == "__main__":
+    main()
