@@ -200,7 +200,9 @@ def load_engine(
         loaded = load_adapter(loaded, adapter).get_base_model()
     budget = generation.token_budget
     if budget == "auto":
-        budget = memory.plan(gpu_memory_gb, model.parameters, device=placement.device).token_budget
+        device, quantisation = placement.device, placement.quantisation
+        planned = memory.plan(gpu_memory_gb, model.parameters, device=device, inference_quantisation=quantisation)
+        budget = planned.token_budget
     cache = "dynamic" if generation.cache == "auto" else generation.cache
     tokenizer = load_tokenizer(directory)
     return LocalEngine(tokenizer, loaded, budget, vectors, watch_digits, cache=cache, placement=asdict(placement))
