@@ -10,7 +10,8 @@ with logging_to(snakemake.log[0]):
     from formsafe.startup import lean_imports, unused_imports
 
     model = ModelSettings(**snakemake.params.model)
-    with lean_imports(*unused_imports(model.quantisation)):
+    settings = AdapterSettings(**snakemake.params.adapter)
+    with lean_imports(*unused_imports(model.quantisation, settings.optimiser)):
         from formsafe.training import Inputs, train_adapter
 
     inputs = Inputs(
@@ -26,4 +27,4 @@ with logging_to(snakemake.log[0]):
         code=snakemake.params.code,
     )
     soft_prompt = Path(snakemake.input.soft_prompt[0]).parent if snakemake.input.soft_prompt else None
-    train_adapter(inputs, AdapterSettings(**snakemake.params.adapter), snakemake.params.learning_rate, soft_prompt)
+    train_adapter(inputs, settings, snakemake.params.learning_rate, soft_prompt)

@@ -10,7 +10,8 @@ with logging_to(snakemake.log[0]):
     from formsafe.startup import lean_imports, unused_imports
 
     model = ModelSettings(**snakemake.params.model)
-    with lean_imports(*unused_imports(model.quantisation)):
+    settings = SoftPromptSettings(**snakemake.params.soft_prompt)
+    with lean_imports(*unused_imports(model.quantisation, settings.optimiser)):
         from formsafe.training import Inputs, tune_soft_prompt
 
     inputs = Inputs(
@@ -25,4 +26,4 @@ with logging_to(snakemake.log[0]):
         gpu_memory_gb=snakemake.params.gpu_memory_gb,
         code=snakemake.params.code,
     )
-    tune_soft_prompt(inputs, SoftPromptSettings(**snakemake.params.soft_prompt))
+    tune_soft_prompt(inputs, settings)

@@ -39,8 +39,12 @@ def open_scratch(beside: str | Path, job: dict[str, Any]) -> Path:
 
 def latest(scratch: str | Path) -> Path | None:
     """The newest checkpoint, or None. Only whole ones carry the name: a half-written one is a partial folder."""
-    found = {int(path.name.partition("-")[2]): path for path in Path(scratch).glob("checkpoint-*")}
-    return found[max(found)] if found else None
+    return max(Path(scratch).glob("checkpoint-*"), key=step_of, default=None)
+
+
+def step_of(checkpoint: Path) -> int:
+    """The optimiser step after which a checkpoint was taken."""
+    return int(checkpoint.name.partition("-")[2])
 
 
 @contextmanager

@@ -26,6 +26,7 @@ def lean_imports(*left_out: str) -> Iterator[None]:
         gc.enable()
 
 
-def unused_imports(quantisation: str) -> tuple[str, ...]:
-    """What a job that trains or answers leaves out; bitsandbytes too where weights are never quantised."""
-    return (*UNUSED, "bitsandbytes") if quantisation == "none" else UNUSED
+def unused_imports(quantisation: str, optimiser: str = "") -> tuple[str, ...]:
+    """What a job that trains or answers leaves out; bitsandbytes too where neither weights nor optimiser need it."""
+    needed = quantisation != "none" or any(word in optimiser for word in ("bit", "bnb", "paged"))
+    return UNUSED if needed else (*UNUSED, "bitsandbytes")

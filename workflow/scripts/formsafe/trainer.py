@@ -49,7 +49,6 @@ class SplitLossTrainer(Trainer):
         training: training examples.
         validation: validation examples.
         soft_prompt: stage 2's frozen p*, `[virtual tokens, hidden size]`; None: none, or stage 1's own.
-        resume: a checkpoint to continue from.
     """
 
     def __init__(

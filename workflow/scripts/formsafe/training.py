@@ -116,6 +116,9 @@ def _train(
         **trainer.figures(),
         "micro_batch_size": plan.micro_batch_size,
         "padding_free": collator.flat,
+        "learning_rate": learning_rate,
+        "virtual_tokens": virtual,
+        "continued_from_step": None if resume is None else checkpoints.step_of(resume),
     }
     write_json(Path(inputs.folder) / METRICS, own | stage_record(started, inputs.code, inputs.seed))
     shutil.rmtree(scratch)
@@ -142,7 +145,7 @@ def _tokenised(inputs: Inputs, model: PreTrainedModel, virtual: int) -> tuple[ex
 
 def _run(trainer: SplitLossTrainer, pace: Pace, resume: Path | None) -> None:
     if resume is not None:
-        print(f"continuing from step {resume.name.partition('-')[2]} ({resume})")
+        print(f"continuing from step {checkpoints.step_of(resume)} ({resume})")
     try:
         with pace.listening():
             trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
