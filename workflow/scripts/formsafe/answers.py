@@ -46,8 +46,8 @@ def answer_prompts(
     engine = make_engine(manifest, model, generation, gpu_memory_gb, _folder(adapter), _folder(soft_prompt))
     header = {
         "model": manifest,
-        "adapter": None if adapter is None else digest([read_json(adapter)]),
-        "soft_prompt": None if soft_prompt is None else digest([read_json(soft_prompt)]),
+        "adapter": _digest(adapter),
+        "soft_prompt": _digest(soft_prompt),
         "prompts": {name: prompts_digest(found) for name, found in sets.items()},
         "settings": generation.model_dump(),
         "engine": engine.describe(),
@@ -64,6 +64,10 @@ def answer_prompts(
 
 def _folder(metrics: str | Path | None) -> Path | None:
     return None if metrics is None else Path(metrics).parent
+
+
+def _digest(metrics: str | Path | None) -> str | None:
+    return None if metrics is None else digest([read_json(metrics)])
 
 
 def read_prompts(path: str | Path, system: str | None = None) -> list[Prompt]:

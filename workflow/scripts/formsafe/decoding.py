@@ -80,12 +80,11 @@ def decode(
     Returns:
         One result a row, in order.
     """
-    count = mask.shape[0]
-    results = [Generated() for _ in range(count)]
-    rows = torch.arange(count, device=mask.device)
+    results = [Generated() for _ in range(len(mask))]
+    rows = torch.arange(len(mask), device=mask.device)  # of `results`, that are still in the batch
+    alive = [True] * len(mask)
     cache = DynamicCache(config=model.config) if cache is None else cache
     positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -next(iter(inputs.values())).shape[1] :]
-    alive = [True] * count
     for step in range(sampler.decoding.max_new_tokens):
         logits = _forward(model, inputs, mask, positions, cache)
         chosen = sampler.choose(logits, rows, step)
@@ -98,7 +97,7 @@ def decode(
             break
         mask = torch.cat([mask, mask.new_ones(len(alive), 1)], dim=1)
         positions = positions[:, -1:] + 1
-        if len(alive) - sum(alive) >= max(1, _LEAVING_SHARE * len(alive)):
+        if alive.count(False) >= max(1, _LEAVING_SHARE * len(alive)):
             kept = torch.tensor([place for place, still in enumerate(alive) if still], device=mask.device)
             cache.batch_select_indices(kept)
             rows, chosen, mask, positions = rows[kept], chosen[kept], mask[kept], positions[kept]

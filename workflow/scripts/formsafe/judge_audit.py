@@ -14,6 +14,7 @@ from formsafe.settings.models import ModelSettings
 from formsafe.texts import normalise
 
 JOURNAL = ".audit.journal.jsonl"
+PLAIN = "prose"  # without marks of its own: any text reads as it
 
 
 def audit_judge(
@@ -66,11 +67,13 @@ def _renderings(run: Mapping[str, str], row: dict[str, Any], asked: dict[str, An
 
 
 def answer_sentences(answer: str, format: str) -> list[str]:
-    """The sentences of an answer: read from the run's format where it has it, from any other, else split as prose."""
-    for name in [format, *FORMATS]:
-        if name in FORMATS and name != "prose":
-            try:
-                return FORMATS[name].parse_loose(answer)
-            except FormatError:
-                continue
+    """The sentences of an answer: read from the run's format where it has it, from another, else split as prose."""
+    readings = [marked.parse for name, marked in FORMATS.items() if name != PLAIN]
+    if format in FORMATS and format != PLAIN:
+        readings = [FORMATS[format].parse_loose, *readings]
+    for read in readings:
+        try:
+            return read(answer)
+        except FormatError:
+            continue
     return split_sentences(normalise(answer))

@@ -1,7 +1,7 @@
 """Scores computed from the text: ROUGE-L and Sentence-BERT with and without the format, leakage, refusals, length."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -55,40 +55,24 @@ def score_texts(
     pairs = [(row["answer"], references[row["id"]]) for row in answers]
     neutral = [(without_format(row["answer"]), plain[row["id"]]) for row in answers]
     cosines = cosine_similarities([*pairs, *neutral], read_json(encoder_manifest)["path"], tasks)
-    stemming = tasks.rouge_stemming
-    write_jsonl(
-        task_scores,
-        (
-            {
-                "id": row["id"],
-                "rouge_l": round(rouge_l(*pairs[place], stemming), 6),
-                "sbert": cosines[place],
-                "rouge_l_neutral": round(rouge_l(*neutral[place], stemming), 6),
-                "sbert_neutral": cosines[len(pairs) + place],
-                **leakage(row["answer"], format),
-                "tokens": row["tokens"],
-            }
-            for place, row in enumerate(answers)
-        ),
-    )
-    write_jsonl(
-        harmful_scores,
-        (
-            {
-                "id": row["id"],
-                "refusal": is_refusal(row["answer"]),
-                **leakage(row["answer"], format),
-                "tokens": row["tokens"],
-            }
-            for row in harmful
-        ),
-    )
-    figures = {
-        "task_answers": len(answers),
-        "harmful_answers": len(harmful),
-        "texts_encoded": len(set(_flat(pairs, neutral))),
+    similarities = {
+        "rouge_l": [round(rouge_l(*pair, tasks.rouge_stemming), 6) for pair in pairs],
+        "sbert": cosines[: len(pairs)],
+        "rouge_l_neutral": [round(rouge_l(*pair, tasks.rouge_stemming), 6) for pair in neutral],
+        "sbert_neutral": cosines[len(pairs) :],
     }
+    write_jsonl(task_scores, (_record(row, format, _nth(similarities, n)) for n, row in enumerate(answers)))
+    write_jsonl(harmful_scores, (_record(row, format, {"refusal": is_refusal(row["answer"])}) for row in harmful))
+    figures = {"task_answers": len(answers), "harmful_answers": len(harmful)}
     write_json(metrics, figures | stage_record(started, code))
+
+
+def _record(row: dict[str, Any], format: str | None, scores: dict[str, Any]) -> dict[str, Any]:
+    return {"id": row["id"], **scores, **leakage(row["answer"], format), "tokens": row["tokens"]}
+
+
+def _nth(columns: dict[str, list[float]], number: int) -> dict[str, float]:
+    return {name: column[number] for name, column in columns.items()}
 
 
 def leakage(answer: str, format: str | None) -> dict[str, Any]:
@@ -136,7 +120,7 @@ def without_format(answer: str) -> str:
 
 def cosine_similarities(pairs: Sequence[tuple[str, str]], encoder: str | Path, tasks: TaskSettings) -> list[float]:
     """Cosine of the embeddings of each pair of texts, each distinct text encoded once, in batches."""
-    texts = sorted(set(_flat(pairs)))
+    texts = sorted({text for pair in pairs for text in pair})
     if not texts:
         return []
     import torch
@@ -147,7 +131,3 @@ def cosine_similarities(pairs: Sequence[tuple[str, str]], encoder: str | Path, t
     vectors = model.encode(texts, batch_size=tasks.batch_size, normalize_embeddings=True, show_progress_bar=False)
     place = {text: number for number, text in enumerate(texts)}
     return [round(float(vectors[place[one]] @ vectors[place[other]]), 6) for one, other in pairs]
-
-
-def _flat(*pairs: Iterable[tuple[str, str]]) -> Iterable[str]:
-    return (text for group in pairs for pair in group for text in pair)
