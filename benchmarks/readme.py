@@ -28,6 +28,20 @@ FIGURES: dict[str, tuple[tuple[str, str, str], ...]] = {
         )
         for size, label in (("demo", "1 M parameters"), ("20m", "20 M parameters"))
     },
+    "answers_kills": (
+        ("kills while answering", "kills", "{:d}"),
+        ("answers the same to the byte after them", "byte_identical", "{}"),
+    ),
+    "judge_prefix": (
+        ("prefix kept, replies of 8 tokens", "new_tokens_8.times", "{:.2f} x"),
+        ("prefix kept, replies of 64 tokens", "new_tokens_64.times", "{:.2f} x"),
+    ),
+    "training_kills": (
+        ("kills while training", "kills", "{:d}"),
+        ("adapters that differ after them", "different", "{}"),
+    ),
+    "training_startup": (("job's start to first step, CPU seconds", "lean imports.cpu_seconds.median", "{:.1f} s"),),
+    "results_grid": (("statistics, figures and tables of 18 runs", "fastest_round.seconds", "{:.0f} s"),),
     "data_formats": (
         ("all formats of 39,775 how-tos, certified", f"{DATA}.cpu_seconds_formats_and_certificate", "{:.0f} CPU s"),
         ("mismatches between the formats", f"{DATA}.mismatches", "{:d}"),
@@ -61,6 +75,7 @@ def table(results: Path = FOLDER / "results") -> str:
         record = json.loads(file.read_text(encoding="utf-8"))
         for label, place, form in figures:
             value = _find(record, place)
+            value = len(value) if isinstance(value, list) else value
             lines.append(f"| `{name}.json` | {label} | {'-' if value is None else form.format(value)} |")
     return "\n".join(lines)
 
