@@ -9,7 +9,7 @@ from formsafe.sparse_dropout import SparseDropout, dropped_places, replace_dropo
 @pytest.mark.parametrize("rate", [0.001, 0.01, 0.5, 0.9])
 def test_places_are_those_of_independent_trials(rate):
     torch.manual_seed(0)
-    elements, draws = 400, 2000
+    elements, draws = 400, 600
     counts = torch.zeros(elements)
     numbers, neighbours = [], 0
     for _ in range(draws):
