@@ -6,12 +6,12 @@ import signal
 
 import pytest
 import torch
+from safetensors.torch import load_file
+
 from formsafe.errors import FormsafeError
 from formsafe.files import read_json
 from formsafe.trainer import SplitLossTrainer
 from formsafe.training import Inputs, train_adapter
-from safetensors.torch import load_file
-
 from tests.training_cases import adapter_settings, job
 
 FILES = {"adapter_config.json", "adapter_model.safetensors", "loss.csv", "validation.csv", "metrics.json"}
