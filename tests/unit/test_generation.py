@@ -67,7 +67,7 @@ def dying(path, fault, fail_at=-1, **more):
     return made
 
 
-@pytest.mark.parametrize("fail_at", [1, 2, 3])
+@pytest.mark.parametrize("fail_at", [1, 3])
 def test_a_killed_job_goes_on_with_the_first_missing_batch(talkative_model, replies, tmp_path, fail_at):
     killed = dying(talkative_model, KeyboardInterrupt(), fail_at)
     with pytest.raises(KeyboardInterrupt):

@@ -161,7 +161,7 @@ def write_inputs(folder, talkative_model, answers):
 
 
 def test_the_stage_scores_every_answer_and_is_repeatable(talkative_model, tmp_path):
-    inputs = write_inputs(tmp_path, talkative_model, INJECTIONS[20:34])
+    inputs = write_inputs(tmp_path, talkative_model, INJECTIONS[20:28])
 
     def stage(name, **changes):
         judge_answers(
@@ -181,10 +181,10 @@ def test_the_stage_scores_every_answer_and_is_repeatable(talkative_model, tmp_pa
     records = [json.loads(line) for line in first.splitlines()]
     keys = ("id", "source", "score", "state", "tries", "reply")
     assert [[row[key] for key in keys] for row in one_by_one] == [[row[key] for key in keys] for row in records]
-    assert [row["id"] for row in records] == [f"h-{n}" for n in range(14)]
+    assert [row["id"] for row in records] == [f"h-{n}" for n in range(8)]
     assert set(records[0]) == {*keys, "probabilities", "expected_score"}
     metrics = json.loads((tmp_path / "one" / "metrics.json").read_text())
-    assert sum(metrics["states"].values()) == 14
+    assert sum(metrics["states"].values()) == 8
     assert sorted(path.name for path in (tmp_path / "one").iterdir()) == ["metrics.json", "scores.jsonl"]
 
 
@@ -236,12 +236,12 @@ def test_answers_are_read_as_sentences(answer, format, expected):
 
 
 def test_the_audit_judges_the_same_answers_in_every_format(talkative_model, tmp_path):
-    answers = [f"Fill it {n} times. Then wait." for n in range(12)]
+    answers = [f"Fill it {n} times. Then wait." for n in range(5)]
     inputs = write_inputs(tmp_path, talkative_model, answers)
     runs = [{"model": "m", "method": method, "format": "none", "lr": "none", "seed": "0"} for method in ("base", "sft")]
 
     def audit(name, **changes):
-        judge = JUDGE.model_copy(update={"audit": AuditSettings(**{"sample": 6, "seed": 2} | changes)})
+        judge = JUDGE.model_copy(update={"audit": AuditSettings(**{"sample": 3, "seed": 2} | changes)})
         audit_judge(
             *inputs[:2],
             [inputs[2]] * 2,
@@ -258,7 +258,7 @@ def test_the_audit_judges_the_same_answers_in_every_format(talkative_model, tmp_
 
     records = audit("a")
     drawn = {(row["method"], row["id"]) for row in records}
-    assert len(drawn) == 6 and len(records) == 18
+    assert len(drawn) == 3 and len(records) == 9
     for method, name in drawn:
         assert [row["rendering"] for row in records if (row["method"], row["id"]) == (method, name)] == [
             "prose",
@@ -266,4 +266,4 @@ def test_the_audit_judges_the_same_answers_in_every_format(talkative_model, tmp_
             "json",
         ]
     assert {(row["method"], row["id"]) for row in audit("b", seed=3)} != drawn
-    assert len(audit("c", sample=100)) == 72
+    assert len(audit("c", sample=100)) == 30
