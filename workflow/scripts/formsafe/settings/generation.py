@@ -43,8 +43,8 @@ class GenerationSettings(Decoding):
     token_budget: int | Auto = "auto"
     """Tokens (prompt and answer, padding included) in memory at once; `auto` follows `gpu_memory_gb`."""
     cache: Literal["dynamic", "static", "continuous"] | Auto = "auto"
-    """Decoding engine of transformers: dynamic cache, compiled static cache, or continuous batching."""
+    """`auto`, `dynamic`: own loop, ended answers leave their batch; `static`, `continuous`: transformers', greedy only."""
     server: ServerSettings | None = None
-    """Answer through a server instead of in process (untuned models only, unless it serves the adapter)."""
+    """Answer through a server instead of in process (judge and untuned models only)."""
     threads: int = Field(default=1, gt=0)
     """CPU threads of PyTorch; pinned, since results differ between thread counts."""
