@@ -43,7 +43,7 @@ class GenerationSettings(Decoding):
     token_budget: int | Auto = "auto"
     """Tokens (prompt and answer, padding included) in memory at once; `auto` follows `gpu_memory_gb`."""
     cache: Literal["dynamic", "static", "continuous"] | Auto = "auto"
-    """`auto`, `dynamic`: own loop, ended answers leave their batch; `static`, `continuous`: transformers', greedy only."""
+    """`auto`, `dynamic`: own loop, which drops ended answers; `static`, `continuous`: transformers', greedy only."""
     server: ServerSettings | None = None
     """Answer through a server instead of in process (judge and untuned models only)."""
     threads: int = Field(default=1, gt=0)
