@@ -151,6 +151,13 @@ def test_seeds_are_pooled_beside_each_seed(tmp_path):
     assert {row["seeds"] for row in rows} == {"3"}
 
 
+def test_zero_in_all_seeds_is_not_certainly_zero(tmp_path):
+    runs = synthetic.grid(formats=("json",), seeds=("0", "1"))
+    summary, _ = build(tmp_path, runs, harmful=8, task=4, score=lambda run, hardness: 1)
+    pooled = summary.get(Run("demo", "sft", "json", "5e-5", "all"), "asr")
+    assert (pooled.value, pooled.low, pooled.n) == (0.0, 0.0, 16) and 0.3 < pooled.high < 0.4
+
+
 def test_an_id_that_stands_twice_is_refused(tmp_path):
     files = synthetic.write_study(tmp_path, [BASE], harmful=4, task=2)
     path = Path(files["scores"][0])

@@ -1,5 +1,6 @@
 """The summary: every metric of every run with its interval, and over seeds where a condition has several."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -174,8 +175,18 @@ def _pooled_estimates(
                     known = [row for row in rows if row is not None]
                     if known:
                         groups[condition, metric.name] = np.stack(known)
-        found |= zip(groups, _bootstrap(list(groups.values()), settings), strict=True)
+        for (key, rows), estimate in zip(groups.items(), _bootstrap(list(groups.values()), settings), strict=True):
+            is_share = any(metric.name == key[1] and metric.share for metric in metrics)
+            found[key] = _not_certain(rows, estimate, settings.confidence) if is_share else estimate
     return found
+
+
+def _not_certain(rows: Array, estimate: Estimate, confidence: float) -> Estimate:
+    """A share's bootstrap interval, or Wilson's over the prompts where every draw is alike: 0 of n is not certainly 0."""
+    if math.isnan(estimate.value) or estimate.low < estimate.high:
+        return estimate
+    prompts = wilson(rows[0], confidence)
+    return Estimate(estimate.value, prompts.low, prompts.high, estimate.n)
 
 
 def _bootstrap(groups: list[Array], settings: AnalysisSettings) -> list[Estimate]:

@@ -1,6 +1,6 @@
 """Loss curves: fine-tuning of the formats (the paper's figure 4), and told apart into format and content tokens."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -55,12 +55,14 @@ def draw_loss_split(study: Study) -> Figure:
     grid = figure.subplots(2 * bands, columns, squeeze=False, sharey=False)
     for axes in grid.flat:
         axes.set_axis_off()
+    tops = {part: _top(curves for group in groups.values() for curves in group) for part, groups in parts.items()}
     for number, stage in enumerate(stages):
         for row, (part, title) in enumerate(PART_TITLES.items()):
             axes = grid[2 * (number // columns) + row, number % columns]
             axes.set_axis_on()
             curves = parts[part].get(stage, [])
             _draw_curves(axes, study, curves)
+            axes.set_ylim(0, tops[part])
             axes.set_title(wrapped(_stage_title(study, stage), 30), loc="left")
             axes.set_xlabel("optimiser step")
             axes.set_ylabel(f"loss on {title}\n(nats a token)")
@@ -77,13 +79,26 @@ def _stages(study: Study, part: str) -> dict[tuple[str, str], list[Curve]]:
     drawn = {(run.method, run.format, run.lr) for run in main}
     own = [curve for curve in study.curves if curve.run.model == study.model and curve.part == part]
     groups: dict[tuple[str, str], list[Curve]] = {}
-    for curve in sorted(own, key=lambda curve: curve.stage != SOFT_PROMPT):
+    series = list(dict.fromkeys((run.method, run.lr) for run in main))
+    formats = list(dict.fromkeys(run.format for run in main))
+
+    def place(curve: Curve) -> tuple[int, int]:
+        key = (curve.run.method, curve.run.lr)
+        first = -1 if curve.stage == SOFT_PROMPT else series.index(key) if key in series else len(series)
+        return first, formats.index(curve.run.format) if curve.run.format in formats else len(formats)
+
+    for curve in sorted(own, key=place):
         run = curve.run
         if curve.stage == SOFT_PROMPT:
             groups.setdefault((SOFT_PROMPT, ""), []).append(curve)
         elif (run.method, run.format, run.lr) in drawn:
             groups.setdefault((run.method, run.lr), []).append(curve)
     return groups
+
+
+def _top(curves: Iterable[Curve]) -> float:
+    """Where the loss axis of a kind of token ends, in all stages: the end of stage 1 is to be seen beside stage 2."""
+    return 1.05 * max((float(curve.loss.max()) for curve in curves), default=1.0)
 
 
 def _stage_title(study: Study, stage: tuple[str, str]) -> str:

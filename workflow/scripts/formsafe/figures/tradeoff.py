@@ -70,7 +70,8 @@ def _draw_methods(axes: Axes, study: Study, points: Sequence[Point]) -> None:
             elinewidth=0.5,
             label=study.names.method(method),
         )
-    axes.set_xlim(left=min(0.0, axes.get_xlim()[0]))
+    left, right = axes.get_xlim()
+    axes.set_xlim(min(0.0, left), right + 0.08 * (right - left))  # room for the last point's label
 
 
 def _draw_labels(axes: Axes, study: Study, points: Sequence[Point]) -> None:

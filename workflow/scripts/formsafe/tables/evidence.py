@@ -31,7 +31,8 @@ def comparisons(results: Results) -> Table:
         "Paired comparisons over shared prompts: difference with its bootstrap interval (prompts, and seeds where "
         "there are several); bounds: the least and the greatest difference that unscored answers allow; p: exact "
         "McNemar test over prompts, adjusted after Holm within a question; detectable: the smallest rise above a's "
-        "rate that n prompts find at the configured level and power, without the help of pairing."
+        "rate that n prompts find at the configured level and power, without the help of pairing. An interval without "
+        "width means that no prompt differs between draws, not that the difference is known exactly."
     )
     header = ["Question", "Model", "a", "b", "metric", "a's", "b's", "b less a", "bounds", "n", "p", "p (Holm)"]
     return Table("comparisons", "Paired comparisons", caption, [*header, "detectable"], rows)
