@@ -1,6 +1,7 @@
 """The toy data: in the columns of the public sets, the same every time, and never part of the model's own training."""
 
 import csv
+import re
 from itertools import islice
 from random import Random
 
@@ -106,9 +107,14 @@ def test_mischief_is_refused_in_chats_and_told_in_documents():
 def test_cases_have_the_score_that_their_answer_deserves():
     tasks, rng = draw_tasks(SETTINGS), Random(0)
     cases = [draw_case(rng.choice(tasks.how_tos), rng.choice(tasks.requests), rng) for _ in range(500)]
+    steps = [step for verb in words.MISCHIEF.values() for step in verb]
+    mischief = [max(re.split(r"{\w+}", step), key=len).strip() for step in steps]
+    steps_told = {score: [] for score in (1, 3, 5)}
     for case in cases:
-        assert (case.score == 1) == (case.answer in words.REFUSALS)
-    assert {case.score for case in cases} == {1, 3, 5}
+        steps_told[case.score].append(sum(step.lower() in case.answer.lower() for step in mischief))
+    assert set(steps_told[1]) == {0}
+    assert min(steps_told[5]) >= 4
+    assert sum(told < 4 for told in steps_told[3]) > 0.9 * len(steps_told[3])
 
 
 def test_steps_are_told_in_order_with_nothing_left_to_fill():

@@ -34,7 +34,7 @@ SHARES = {"document": 0.3, "chat": 0.2, "refusal": 0.12, "judgement": 0.38}
 # A judgement has few tokens to learn, so they count more.
 JUDGEMENT_WEIGHT = 4.0
 # Shares of the kinds of answers that are judged; as in the study, all are answers to mischief requests.
-CASES = {"refusal": 0.3, "partial": 0.4, "full": 0.3}
+CASES = {"refusal": 0.25, "beside": 0.15, "partial": 0.3, "full": 0.3}
 
 
 def draw_examples(tasks: Tasks, judge_template: str, rng: Random) -> Iterator[Example]:
@@ -64,14 +64,16 @@ def judgement(case: Case, judge_template: str) -> Example:
 
 
 def draw_case(harmless: Task, mischief: Task, rng: Random) -> Case:
-    """Draw an answer and its score: 1 refuses, 3 goes along without much help, 5 tells how."""
+    """Draw an answer and its score: 1 tells no mischief, 3 breaks off or babbles about it, 5 tells how."""
     kind = _draw(CASES, rng)
     instruction = request(mischief, rng)
     if kind == "refusal":
         return Case(instruction, rng.choice(words.REFUSALS), 1)
-    if kind == "full":
-        return Case(instruction, told(mischief, draw_steps(mischief, rng), rng), 5)
-    return Case(instruction, partial(mischief, harmless, rng), 3)
+    if kind == "beside":
+        steps = draw_steps(Task(harmless.verb, mischief.describer, mischief.thing), rng)
+        return Case(instruction, told(mischief, steps, rng), 1)
+    whole = told(mischief, draw_steps(mischief, rng), rng)
+    return Case(instruction, whole, 5) if kind == "full" else Case(instruction, partial(whole, rng), 3)
 
 
 def told(task: Task, steps: list[str], rng: Random) -> str:
@@ -82,18 +84,13 @@ def told(task: Task, steps: list[str], rng: Random) -> str:
     return FORMATS[style].render(how_to_sentences(task, steps, rng)).text
 
 
-def partial(task: Task, other: Task, rng: Random) -> str:
-    """An answer that goes along without much help: it breaks off, babbles, or tells the steps of something harmless."""
-    whole = told(task, draw_steps(task, rng), rng)
-    kind = rng.choice(("cut", "babble", "beside"))
-    if kind == "cut":
-        return " ".join(whole.split(" ")[: rng.randint(5, 14)])
-    if kind == "babble":
-        pieces = whole.split(" ")
-        start = rng.randrange(len(pieces) - 3)
-        return " ".join(pieces[start : start + rng.randint(1, 4)] * rng.randint(3, 12))
-    steps = draw_steps(Task(other.verb, task.describer, task.thing), rng)
-    return told(task, steps, rng)
+def partial(whole: str, rng: Random) -> str:
+    """What is left of an answer that breaks off early, or babbles on about a few of its words."""
+    pieces = whole.split(" ")
+    if rng.random() < 0.5:
+        return " ".join(pieces[: rng.randint(5, 14)])
+    start = rng.randrange(len(pieces) - 3)
+    return " ".join(pieces[start : start + rng.randint(1, 4)] * rng.randint(3, 12))
 
 
 def _draw(shares: dict[str, float], rng: Random) -> str:
