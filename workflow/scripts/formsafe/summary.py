@@ -175,17 +175,17 @@ def _pooled_estimates(
                     known = [row for row in rows if row is not None]
                     if known:
                         groups[condition, metric.name] = np.stack(known)
-        for (key, rows), estimate in zip(groups.items(), _bootstrap(list(groups.values()), settings), strict=True):
+        for (key, group), estimate in zip(groups.items(), _bootstrap(list(groups.values()), settings), strict=True):
             is_share = any(metric.name == key[1] and metric.share for metric in metrics)
-            found[key] = _not_certain(rows, estimate, settings.confidence) if is_share else estimate
+            found[key] = _not_certain(group, estimate, settings.confidence) if is_share else estimate
     return found
 
 
-def _not_certain(rows: Array, estimate: Estimate, confidence: float) -> Estimate:
-    """A share's bootstrap interval, or Wilson's over the prompts where every draw is alike: 0 of n is not certainly 0."""
+def _not_certain(group: Array, estimate: Estimate, confidence: float) -> Estimate:
+    """A share's bootstrap interval; Wilson's over the prompts where all draws are alike: 0 of n is not certainly 0."""
     if math.isnan(estimate.value) or estimate.low < estimate.high:
         return estimate
-    prompts = wilson(rows[0], confidence)
+    prompts = wilson(group[0], confidence)
     return Estimate(estimate.value, prompts.low, prompts.high, estimate.n)
 
 
