@@ -4,7 +4,7 @@ import random
 import shutil
 from pathlib import Path
 
-from tests.checkout import DEMO, copy_checkout
+from tests.checkout import copy_checkout
 from tests.kills import ONE_FORMAT, kill_and_restart, leftovers
 
 KILLS = 10
@@ -15,7 +15,9 @@ def test_ten_kills_in_a_row_change_nothing(finished_demo: Path, tmp_path: Path):
     for name in ("resources", ".snakemake/metadata"):  # the demo's model is not trained again
         shutil.copytree(finished_demo / name, checkout / name)
     (checkout / "one_format.yaml").write_text(ONE_FORMAT)
-    killed = kill_and_restart(checkout, [*DEMO, "one_format.yaml"], KILLS, random.Random(0))
+    killed = kill_and_restart(
+        checkout, ["--cores", "2", "--configfile", "config/demo.yaml", "one_format.yaml"], KILLS, random.Random(0)
+    )
     assert killed.total() == KILLS
     assert len(killed) > 1
     summary = (checkout / "results/demo/summary.csv").read_text().splitlines()
