@@ -78,15 +78,12 @@ class LocalEngine:
         """Answer what the journal's section lacks, batch by batch; when memory runs out, halve the budget and go on.
 
         Raises:
-            FormsafeError: when a single prompt does not fit into memory.
+            FormsafeError: when a single prompt does not fit into memory, or into the model's context.
         """
-        if self.cache != "dynamic" and decoding.temperature > 0:
-            raise FormsafeError(
-                f"The cache '{self.cache}' answers greedily only. Set cache to auto, or temperature to 0."
-            )
         rows = [render_prompt(self.tokenizer, prompt.text, prompt.system) for prompt in prompts]
-        prefix = self._prefix(rows)
+        self._check(prompts, rows, decoding)
         done = journal.replies(section)
+        prefix = self._prefix(rows) if len(done) < len(prompts) else None
         with tqdm(total=len(prompts), initial=len(done), desc=section, unit="prompt", mininterval=5) as progress:
             while left := [index for index, prompt in enumerate(prompts) if prompt.id not in done]:
                 budget = journal.note(section).get("token_budget", self.token_budget)
@@ -100,6 +97,22 @@ class LocalEngine:
                         self._halve(budget, asked, journal, section)
                         break
                     self._keep(asked, results, time.perf_counter() - started, journal, section, progress)
+
+    def _check(self, prompts: list[Prompt], rows: list[list[int]], decoding: Decoding) -> None:
+        if self.cache != "dynamic" and decoding.temperature > 0:
+            raise FormsafeError(
+                f"The cache '{self.cache}' answers greedily only. Set cache to auto, or temperature to 0."
+            )
+        context = getattr(self.model.config, "max_position_embeddings", None)
+        longest = max(range(len(rows)), key=lambda index: len(rows[index]), default=None)
+        if context is None or longest is None:
+            return
+        needed = self._soft_length() + len(rows[longest]) + decoding.max_new_tokens
+        if needed > context:
+            raise FormsafeError(
+                f"Prompt {prompts[longest].id} and {decoding.max_new_tokens} new tokens need {needed} places; the "
+                f"model has {context}. Lower max_new_tokens (of the judge's retries, too) or use another model."
+            )
 
     def _keep(
         self,
