@@ -80,7 +80,7 @@ def _line(evidence: Evidence, row: Row) -> str:
     p = as_float(row["p_holm"])
     test = "" if math.isnan(p) else ", p < 0.001" if p < 0.001 else f", p = {p:.3f}"
     if not math.isnan(p) and not evidence.significance(row) and row["detectable"]:
-        test += f" (a rise of {as_float(row['detectable']):.3f} would have been found)"
+        test += f" (a rise of {as_float(row['detectable']):.3f} would likely have been found)"
     values = f"{as_float(row['b']):.3f} against {as_float(row['a']):.3f}"
     return f"{names.run(b)} {values} ({names.run(a)}): {found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]{test}"
 
