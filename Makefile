@@ -32,8 +32,8 @@ recover: .venv/installed ## after Snakemake itself was killed (ORPHANS=wait or O
 readme-figures: demo ## the figures that README.md shows, from the demo study
 	for figure in asr loss tradeoff; do cp results/demo/figures/$${figure}_demo.png docs/demo_$$figure.png; done
 
-test: lint ## everything that can run on this machine
-	$(BIN)/python -m pytest
+test: lint ## everything but the real Slurm (make test-slurm: it takes a machine to itself)
+	$(BIN)/python -m pytest --ignore tests/slurm
 
 test-unit: .venv/installed
 	$(BIN)/python -m pytest tests/unit
