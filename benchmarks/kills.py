@@ -37,7 +37,7 @@ def main() -> None:
             shutil.copytree(chosen.finished / name, checkout / name)
         (checkout / "one_format.yaml").write_text(ONE_FORMAT)
         started = time.time()
-        killed = kill_and_restart(checkout, [*DEMO, "one_format.yaml"], chosen.kills, random.Random(chosen.seed))
+        killed = kill_and_restart(checkout, ONE_FORMAT_STUDY, chosen.kills, random.Random(chosen.seed))
         summary = (checkout / "results/demo/summary.csv").read_text().splitlines()
         whole = (chosen.finished / "results/demo/summary.csv").read_text().splitlines()
         runs = {tuple(line.split(",")[:5]) for line in summary}

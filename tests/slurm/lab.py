@@ -22,6 +22,8 @@ NODES = ("n1", "n2", "n3")
 # Every process of the lab and of its jobs carries this variable: what bears it may be ended, nothing else.
 MARK = "FORMSAFE_SLURM_LAB"
 
+LEFTOVER = "# Of a test lab that is gone unless a process still bears its mark: "
+
 SLURM_CONF = """\
 ClusterName=lab
 SlurmctldHost={host}(127.0.0.1)
@@ -99,6 +101,7 @@ def prepare() -> None:
     """Make sure that the lab can run here, installing what is missing; raises CannotRun with the reason."""
     if os.geteuid() != 0:
         raise CannotRun("a Slurm lab needs root")
+    _remove_leftovers()
     if any((ETC / name).exists() for name in OURS):
         raise CannotRun("this host has a Slurm configuration in /etc/slurm, which the lab would replace")
     if all(shutil.which(program) for program in PROGRAMS):
@@ -110,6 +113,14 @@ def prepare() -> None:
         done = subprocess.run(["apt-get", "-q", *command], env=quiet, capture_output=True, text=True)
         if done.returncode:
             raise CannotRun(f"apt-get {command[0]} failed: {done.stderr.strip()[-200:]}")
+
+
+def _remove_leftovers() -> None:
+    """Remove the configuration of an earlier lab whose test was killed, once nothing of it runs."""
+    for name in OURS:
+        first = (ETC / name).read_text().partition("\n")[0] if (ETC / name).exists() else ""
+        if first.startswith(LEFTOVER) and not _marked(first.removeprefix(LEFTOVER)):
+            (ETC / name).unlink()
 
 
 class Lab:
@@ -173,7 +184,7 @@ class Lab:
         ETC.mkdir(exist_ok=True)
         values = {"root": self.root, "host": socket.gethostname().split(".")[0]}
         for name, text in zip(OURS, (SLURM_CONF, GRES_CONF, SLURMDBD_CONF), strict=True):
-            (ETC / name).write_text(text.format(**values))
+            (ETC / name).write_text(f"{LEFTOVER}{self.root}\n{text.format(**values)}")
         (ETC / "slurmdbd.conf").chmod(0o600)
 
     def _munge_files(self) -> list[str]:
@@ -226,8 +237,7 @@ class Lab:
 
     def processes(self) -> list[int]:
         """The living processes of the lab and its jobs."""
-        numbers = (int(name) for name in os.listdir("/proc") if name.isdigit())
-        return [pid for pid in numbers if pid != os.getpid() and f"{MARK}={self.root}" in _environment(pid)]
+        return _marked(str(self.root))
 
     def environment(self) -> dict[str, str]:
         """The environment for processes that submit jobs."""
@@ -254,6 +264,11 @@ def records() -> list[dict[str, str]]:
     names = ["JobIDRaw", "State", "Comment", "AllocTRES", "NodeList", "Start", "End", "Timelimit", "JobName"]
     rows = _call("sacct", "-X", "-D", "-n", "-P", "-S", "now-1day", "-o", ",".join(names)).splitlines()
     return [dict(zip(names, row.split("|"), strict=True)) for row in rows]
+
+
+def _marked(root: str) -> list[int]:
+    numbers = (int(name) for name in os.listdir("/proc") if name.isdigit())
+    return [pid for pid in numbers if pid != os.getpid() and f"{MARK}={root}" in _environment(pid)]
 
 
 def _environment(pid: int) -> list[str]:

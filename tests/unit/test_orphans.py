@@ -133,3 +133,20 @@ def test_what_snakemake_is_called_with_follows_two_dashes():
         ["--configfile", "a.yaml", "--", "b"],
     )
     assert split_arguments(["demo"]) == (["demo"], [])
+
+
+def test_slurm_is_asked_only_where_it_was_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Slurm's programs without a cluster behind them must not stop a study on a laptop."""
+    squeue = tmp_path / "bin" / "squeue"
+    squeue.parent.mkdir()
+    squeue.write_text("#!/bin/sh\necho Unable to contact slurm controller >&2\nexit 1\n")
+    squeue.chmod(0o755)
+    monkeypatch.setenv("PATH", str(squeue.parent), prepend=":")
+    monkeypatch.setenv("SLURM_CONF", "/nowhere/slurm.conf")
+    refuse_orphans("demo", tmp_path)
+    logs = tmp_path / ".snakemake" / "log"
+    logs.mkdir(parents=True)
+    (logs / "2026-01-01T000000.1.snakemake.log").write_text(LOG)
+    refuse_orphans("another", tmp_path)
+    with pytest.raises(FormsafeError, match="Slurm does not answer"):
+        refuse_orphans("demo", tmp_path)

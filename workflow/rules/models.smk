@@ -21,7 +21,7 @@ rule fetch_model:
     benchmark:
         f"{BENCHMARKS}/fetch_model/{{model}}.tsv"
     wildcard_constraints:
-        model="(?!encoder$)[^/]+",
+        model=r"(?!encoder\.json)[^/]+",
     localrule: True
     conda:
         "../../envs/analyse.yaml"

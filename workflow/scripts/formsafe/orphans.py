@@ -78,7 +78,10 @@ def newest_log(directory: Path, study: str) -> tuple[Path, RunLog] | None:
 
 def find_orphans(directory: Path, study: str) -> list[Orphan]:
     """All living jobs of `study` in `directory`, in Slurm and on this host; no Snakemake may run there."""
-    return [*slurm_orphans(queued_jobs(), directory, _foreign_runs(directory, study)), *local_orphans(directory)]
+    runs = _slurm_runs(directory)
+    foreign = {run for run, studies in runs.items() if studies and study not in studies}
+    queue = queued_jobs() if runs.keys() - foreign else []
+    return [*slurm_orphans(queue, directory, foreign), *local_orphans(directory)]
 
 
 def refuse_orphans(study: str, directory: Path | None = None) -> None:
@@ -137,14 +140,16 @@ def living_snakemakes(directory: Path) -> list[int]:
     ]
 
 
-def _foreign_runs(directory: Path, study: str) -> set[str]:
-    """Slurm runs that were started in `directory` for other studies only, by their logs."""
-    foreign = set()
-    for path in directory.glob(".snakemake/log/*.snakemake.log"):
-        log = read_log(path.read_text(encoding="utf-8", errors="replace"))
-        if log.run_id and log.studies and study not in log.studies:
-            foreign.add(log.run_id)
-    return foreign
+def _slurm_runs(directory: Path) -> dict[str, set[str]]:
+    """The Slurm runs that were started in `directory`, with the studies of each, by Snakemake's logs.
+
+    Without one there is nothing to ask Slurm for: a host may have its programs and no cluster behind them.
+    """
+    logs = [
+        read_log(path.read_text(encoding="utf-8", errors="replace"))
+        for path in directory.glob(".snakemake/log/*.snakemake.log")
+    ]
+    return {log.run_id: log.studies for log in logs if log.run_id}
 
 
 def _processes_in(directory: Path) -> Iterator[tuple[int, list[str], str]]:
