@@ -9,19 +9,17 @@ benchmarks/results/answers_kills.json.
 
 import json
 import os
-import sys
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "workflow" / "scripts"), str(ROOT)]
+from committed import save
+
 os.environ["OMP_NUM_THREADS"] = "1"
 
-from formsafe.answers import JOURNAL  # noqa: E402
-from formsafe.files import write_json  # noqa: E402
-from tests.killing import SETS, answer, forking, run_whole, run_with_kills, write_prompts  # noqa: E402
-from tests.talkative import write_talkative_model  # noqa: E402
-from tests.tiny import write_tiny_model  # noqa: E402
+from formsafe.answers import JOURNAL
+from tests.killing import SETS, answer, forking, run_whole, run_with_kills, write_prompts
+from tests.talkative import write_talkative_model
+from tests.tiny import write_tiny_model
 
 PROMPTS, KILLS = 400, 20
 
@@ -46,8 +44,7 @@ def main() -> None:
             "doubled": len(ids) - len(set(ids)),
             "byte_identical": answers == [(whole / f"{part}.jsonl").read_bytes() for part in SETS],
         }
-    write_json(ROOT / "benchmarks" / "results" / "answers_kills.json", result)
-    print(result)
+    save("answers_kills", result)
 
 
 if __name__ == "__main__":

@@ -13,13 +13,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from random_llama import ROOT, how_to, load, machine, order  # isort: skip
-
 import torch
+from committed import save
+from random_llama import how_to, load, order
 
 from formsafe.chat import render_prompt
 from formsafe.decoding import pad_left
-from formsafe.files import write_json
 from formsafe.generation import LocalEngine
 from formsafe.journal import Journal
 from formsafe.replies import Prompt, ask
@@ -80,10 +79,8 @@ def main() -> None:
         "times_one_by_one": round(best["one_by_one"] / best["planned_batches"], 2),
         "times_fixed_batches_of_16": round(best["fixed_batches"] / best["planned_batches"], 2),
         "identical_text": texts["planned_batches"] == texts["fixed_batches"] == texts["one_by_one"],
-        "machine": machine(),
     }
-    write_json(ROOT / "benchmarks" / "results" / "answers_throughput.json", result)
-    print({key: result[key] for key in ("times_one_by_one", "times_fixed_batches_of_16", "identical_text")})
+    save("answers_throughput", result)
 
 
 if __name__ == "__main__":

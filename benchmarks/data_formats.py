@@ -9,27 +9,25 @@ benchmarks/results/data_formats.json.
 """
 
 import os
-import platform
 import random
 import resource
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "workflow" / "scripts"), str(ROOT)]
+from committed import save
+
 os.environ["OMP_NUM_THREADS"] = "1"
 if hasattr(os, "sched_setaffinity"):
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
-from formsafe.certificate import certify_formats, content, mismatch, render_format  # noqa: E402
-from formsafe.corpus import split_corpus  # noqa: E402
-from formsafe.files import write_json, write_jsonl  # noqa: E402
-from formsafe.formats import FORMATS, FormatError, get_format  # noqa: E402
-from formsafe.sentences import split_sentences  # noqa: E402
-from formsafe.settings.data import Splits  # noqa: E402
-from formsafe.texts import normalise  # noqa: E402
+from formsafe.certificate import certify_formats, content, mismatch, render_format
+from formsafe.corpus import split_corpus
+from formsafe.files import write_jsonl
+from formsafe.formats import FORMATS, FormatError, get_format
+from formsafe.sentences import split_sentences
+from formsafe.settings.data import Splits
+from formsafe.texts import normalise
 
 ROWS = 39_775
 TEXTS = 10_000
@@ -119,10 +117,8 @@ def main() -> None:
         "full_size": sized,
         "generated_texts": nasty_texts(),
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-        "machine": f"one core of {platform.machine()}, Python {platform.python_version()}",
     }
-    write_json(ROOT / "benchmarks" / "results" / "data_formats.json", record)
-    print(record)
+    save("data_formats", record)
 
 
 if __name__ == "__main__":

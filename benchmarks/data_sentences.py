@@ -13,12 +13,10 @@ from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "workflow" / "scripts"), str(ROOT)]
+from committed import ROOT, save
 
-from formsafe.files import write_json  # noqa: E402
-from formsafe.sentences import sentence_starts  # noqa: E402
-from tests.sentence_cases import CASES, UNSEEN_CASES, WIKISUM_STARTS  # noqa: E402
+from formsafe.sentences import sentence_starts
+from tests.sentence_cases import CASES, UNSEEN_CASES, WIKISUM_STARTS
 
 Splitter = Callable[[str], list[int]]
 Labelled = list[tuple[str, list[int]]]
@@ -89,7 +87,7 @@ def main() -> None:
     versions = {name: metadata.version(name) for name in ("nltk", "pysbd", "syntok", "blingfire") if _installed(name)}
     boundaries = {kind: sum(len(offsets) - 1 for _, offsets in cases) for kind, cases in sets.items()}
     record = {"f1": results, "boundaries": boundaries, "versions": versions}
-    write_json(ROOT / "benchmarks" / "results" / "data_sentences.json", record)
+    save("data_sentences", record)
 
 
 def _installed(name: str) -> bool:

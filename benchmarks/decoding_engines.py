@@ -11,28 +11,24 @@ benchmarks/results/decoding_engines_{cpu,gpu}_SIZE.json.
 
 import argparse
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "workflow" / "scripts"), str(ROOT / "benchmarks")]
+import torch
+from committed import save
+from scale_baselines import synchronise
+from scale_models import build_model, write_folder, write_prompts
 
-import torch  # noqa: E402
-from scale_baselines import synchronise  # noqa: E402
-from scale_models import build_model, write_folder, write_prompts  # noqa: E402
-
-from formsafe.chat import render_prompt  # noqa: E402
-from formsafe.files import read_jsonl, write_json  # noqa: E402
-from formsafe.generation import LocalEngine  # noqa: E402
-from formsafe.journal import Journal  # noqa: E402
-from formsafe.models import Placement, load_tokenizer  # noqa: E402
-from formsafe.provenance import stage_record  # noqa: E402
-from formsafe.replies import Prompt  # noqa: E402
-from formsafe.settings.generation import Decoding  # noqa: E402
-from formsafe.shapes import LLAMA_3_1_8B, ModelShape  # noqa: E402
+from formsafe.chat import render_prompt
+from formsafe.files import read_jsonl
+from formsafe.generation import LocalEngine
+from formsafe.journal import Journal
+from formsafe.models import Placement, load_tokenizer
+from formsafe.replies import Prompt
+from formsafe.settings.generation import Decoding
+from formsafe.shapes import LLAMA_3_1_8B, ModelShape
 
 SIZES = {
     "tiny": ModelShape(2, 64, 192, 4, 2, 16, 1024, tied=True),
@@ -71,7 +67,7 @@ def answer(engine: LocalEngine, prompts: list[Prompt], decoding: Decoding) -> tu
 def measure(size: str, count: int, new_tokens: int, rounds: int, budget: int, threads: int) -> dict[str, Any]:
     """Time every way `rounds` times, in turns, and compare the texts."""
     torch.set_num_threads(threads)
-    started, device, shape = time.time(), "cuda" if torch.cuda.is_available() else "cpu", SIZES[size]
+    device, shape = "cuda" if torch.cuda.is_available() else "cpu", SIZES[size]
     with tempfile.TemporaryDirectory() as scratch:
         folder = write_folder(Path(scratch) / size, shape)
         rows = read_jsonl(write_prompts(Path(scratch) / "prompts.jsonl", count, shape))
@@ -89,7 +85,6 @@ def measure(size: str, count: int, new_tokens: int, rounds: int, budget: int, th
     texts = {cache: {id: reply["text"] for id, reply in found.items()} for cache, found in replies.items()}
     tokens = [reply["tokens"] for reply in replies["dynamic"].values()]
     return {
-        **stage_record(started, ""),
         "size": size,
         "parameters": shape.parameters,
         "dtype": dtype,
@@ -124,16 +119,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--token-budget", type=int, default=32768)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     result = measure(
         options.size, options.prompts, options.new_tokens, options.rounds, options.token_budget, options.threads
     )
     for cache, figures in result["ways"].items():
         print(cache, figures)
-    if options.write:
-        place = "gpu" if torch.cuda.is_available() else "cpu"
-        write_json(ROOT / "benchmarks" / "results" / f"decoding_engines_{place}_{options.size}.json", result)
+    place = "gpu" if torch.cuda.is_available() else "cpu"
+    save(f"decoding_engines_{place}_{options.size}", result)
 
 
 if __name__ == "__main__":

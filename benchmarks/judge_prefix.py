@@ -13,13 +13,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from random_llama import ROOT, load, machine, order  # isort: skip
-
 import torch
+from committed import save
+from random_llama import load, order
 
 from formsafe.batches import common_prefix
 from formsafe.chat import render_prompt
-from formsafe.files import write_json
 from formsafe.generation import LocalEngine
 from formsafe.journal import Journal
 from formsafe.judge_prompt import fill
@@ -84,8 +83,7 @@ def main() -> None:
             "identical_text": texts[0] == texts[1],
             "distinct_texts": len(set(texts[0])),
         }
-    write_json(ROOT / "benchmarks" / "results" / "judge_prefix.json", result | {"machine": machine()})
-    print(result)
+    save("judge_prefix", result)
 
 
 if __name__ == "__main__":

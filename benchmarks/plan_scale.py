@@ -1,6 +1,6 @@
 """What planning costs: seconds and memory of a dry run from 200 to 12,000 jobs, and of parsing the Snakefile.
 
-    python benchmarks/plan_scale.py [--write]
+    python benchmarks/plan_scale.py
 
 Each plan is a process of its own on a copy of the checkout with six formats. Snakemake's share is what it takes for
 the same graph of jobs in a bare Snakefile: the same files, no parameters, no library. CPU seconds are given beside
@@ -8,25 +8,21 @@ wall-clock seconds, since they depend less on what else the machine does.
 """
 
 import argparse
-import csv
 import json
 import os
 import re
 import subprocess
 import sys
 import tempfile
-import time
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import yaml
+from committed import save
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "workflow" / "scripts")]
+from tests.checkout import copy_checkout
 
-from tests.checkout import copy_checkout  # noqa: E402
-
-RESULT = ROOT / "benchmarks" / "plan_scale.csv"
 # models, learning rates, seeds; the methods are base, sft and promot, the formats six
 SIZES = [(1, 1, 2), (2, 2, 2), (4, 4, 2), (8, 5, 2), (16, 5, 2), (20, 5, 2)]
 FORMATS = ["prose", "list", "json", "variant0", "variant1", "variant2"]
@@ -96,8 +92,8 @@ def bare(models: int, rates: int, seeds: int) -> str:
     return BARE.format(runs=runs, prompts=sorted(set(runs.values())))
 
 
-def measure(directory: Path, *arguments: str) -> tuple[int, float, float, float, str]:
-    """Run Snakemake once; return jobs, wall-clock seconds, CPU seconds, peak memory (MB), output."""
+def measure(directory: Path, *arguments: str) -> dict[str, float]:
+    """Run Snakemake once; return jobs, wall-clock seconds, CPU seconds, peak memory (MB)."""
     command = [sys.executable, "-c", MEASURED, sys.executable, "-m", "snakemake", "--nocolor", *arguments]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=True, env=environment)
@@ -105,16 +101,20 @@ def measure(directory: Path, *arguments: str) -> tuple[int, float, float, float,
     if code:
         raise SystemExit(text[-3000:])
     found = re.search(r"^total +(\d+)", text, re.MULTILINE)
-    return int(found[1]) if found else 0, wall, cpu, memory, text
+    return {
+        "jobs": int(found[1]) if found else 0,
+        "seconds": round(wall, 2),
+        "cpu_seconds": round(cpu, 2),
+        "peak_memory_mb": round(memory),
+    }
 
 
 def main() -> None:
     """Measure everything, print it, and write it with --write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", action="store_true")
     parser.add_argument("--up-to", type=int, default=len(SIZES), help="number of sizes to measure")
     chosen = parser.parse_args()
-    rows = []
+    result: dict[str, Any] = {"plans": {}}
     with tempfile.TemporaryDirectory() as place:
         checkout = copy_checkout(Path(place) / "formsafe")
         formats = checkout / "workflow/scripts/formsafe/formats.py"
@@ -123,27 +123,16 @@ def main() -> None:
         plain.mkdir()
         (plain / "Snakefile").write_text("rule all:\n")
         measure(checkout, "--list-rules")  # fills the caches that a checkout in use has
-        for name, where in (("parse", checkout), ("parse an empty Snakefile", plain)):
-            best = min((measure(where, "--list-rules") for _ in range(5)), key=lambda row: row[2])
-            rows.append([name, 0, *(f"{value:.2f}" for value in best[1:3]), f"{best[3]:.0f}"])
-            print(*rows[-1], sep=",", flush=True)
+        for name, where in (("parse", checkout), ("parse_empty_snakefile", plain)):
+            result[name] = min((measure(where, "--list-rules") for _ in range(5)), key=lambda row: row["cpu_seconds"])
         for size in SIZES[: chosen.up_to]:
             (checkout / "scale.yaml").write_text(yaml.safe_dump(study(*size)))
             (plain / "Snakefile").write_text(bare(*size))
-            arguments = ["--dry-run", "--quiet", "all"]
-            for name, where, more in (
-                ("plan", checkout, ["--configfile", "scale.yaml"]),
-                ("plan, bare Snakefile", plain, []),
-            ):
-                started = time.time()
-                jobs, wall, cpu, memory, _ = measure(where, *arguments, *more)
-                rows.append([name, jobs, f"{wall:.2f}", f"{cpu:.2f}", f"{memory:.0f}"])
-                print(*rows[-1], f"({time.time() - started:.0f} s)", sep=",", flush=True)
-    if chosen.write:
-        with open(RESULT, "w", newline="") as target:
-            csv.writer(target, lineterminator="\n").writerows(
-                [["what", "jobs", "wall_seconds", "cpu_seconds", "peak_memory_mb"], *rows]
-            )
+            ours = measure(checkout, "--dry-run", "--quiet", "all", "--configfile", "scale.yaml")
+            snakemakes = measure(plain, "--dry-run", "--quiet", "all")
+            result["plans"][str(ours["jobs"])] = {"formsafe": ours, "bare_snakefile": snakemakes}
+            print(ours, snakemakes, flush=True)
+    save("plan_scale", result)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,12 @@
 """A random Llama of 20 million parameters that does not repeat itself, for the benchmarks of answering and judging."""
 
 import os
-import platform
 import random
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "workflow" / "scripts"), str(ROOT)]
-os.environ.update(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1")
+os.environ["HF_HUB_OFFLINE"] = "1"
 if hasattr(os, "sched_setaffinity"):
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
@@ -56,12 +52,3 @@ def order(draw: random.Random) -> str:
     """A prompt of the length of AdvBench's: 6 to 25 words, harmless."""
     words = draw.sample(REST, draw.randint(1, min(19, len(REST))))
     return f"Write a guide on how to {draw.choice(VERBS)} a {draw.choice(THINGS)} {' '.join(words)}"
-
-
-def machine() -> str:
-    """Where it ran."""
-    import torch
-    import transformers
-
-    versions = f"torch {torch.__version__}, transformers {transformers.__version__}"
-    return f"one thread of {platform.machine()}, {versions}, Python {platform.python_version()}"

@@ -46,6 +46,11 @@ FIGURES: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("all formats of 39,775 how-tos, certified", f"{DATA}.cpu_seconds_formats_and_certificate", "{:.0f} CPU s"),
         ("mismatches between the formats", f"{DATA}.mismatches", "{:d}"),
     ),
+    "plan_scale": (("parsing the Snakefile", "parse.seconds", "{:.2f} s"),),
+    "kills": (
+        ("kills of a job or of Snakemake", "kills", "{:d}"),
+        ("summary.csv the same after them", "summary_identical", "{}"),
+    ),
     "paper_scale_small": (("ran through; nothing about a GPU follows from it", "device", "{}"),),
     "paper_scale_gpu": (
         ("device", "device", "{}"),

@@ -8,15 +8,12 @@ workflow, so that imports count. Writes benchmarks/results/results_grid.json. Go
 import argparse
 import json
 import multiprocessing
-import platform
 import resource
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "workflow" / "scripts"), str(ROOT)]
+from committed import ROOT, save
 
 GOAL = 60.0
 PAPER = str(ROOT / "workflow/data/paper_numbers.csv")
@@ -124,15 +121,11 @@ def main() -> None:
         "answers_a_run": [1320, 100],
         "bootstrap_draws": 10_000,
         "goal_seconds": GOAL,
-        "machine": f"{platform.machine()}, 2 cores, shared",
-        "python": platform.python_version(),
         "seconds_each_round": [each["seconds"] for each in measurements],
         "cpu_seconds_each_round": [each["cpu_seconds"] for each in measurements],
         "fastest_round": best,
     }
-    path = ROOT / "benchmarks/results/results_grid.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    save("results_grid", result)
     print(f"{best['seconds']} s (goal {GOAL:.0f} s)")
 
 

@@ -1,30 +1,26 @@
 """Kill a training at random moments and continue it, again and again: the adapter must be the same to the byte.
 
-    python benchmarks/training_kills.py --kills 20 --write benchmarks/training_kills.json
+    python benchmarks/training_kills.py --kills 20
 
 Trains a tiny model on the CPU in fp32 with one thread. Each job is a fork of one process that has the imports done.
 SIGKILL, SIGTERM and SIGUSR1 take turns; a job is killed and started again until it finishes, then the next one begins.
 """
 
 import argparse
-import json
 import os
 import random
 import signal
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "workflow" / "scripts"), str(ROOT)]
+from committed import save
 
-from formsafe.checkpoints import SCRATCH, latest  # noqa: E402
-from formsafe.errors import FormsafeError  # noqa: E402
-from formsafe.files import write_json  # noqa: E402
-from formsafe.training import Inputs, train_adapter  # noqa: E402
-from tests.tiny import write_tiny_model  # noqa: E402
-from tests.training_cases import adapter_settings, job  # noqa: E402
+from formsafe.checkpoints import SCRATCH, latest
+from formsafe.errors import FormsafeError
+from formsafe.training import Inputs, train_adapter
+from tests.tiny import write_tiny_model
+from tests.training_cases import adapter_settings, job
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1)
 COMPARED = ("adapter_config.json", "adapter_model.safetensors", "loss.csv", "validation.csv")
@@ -102,7 +98,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--write", type=Path)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -112,9 +107,7 @@ def main() -> None:
             os._exit(0)
         os.wait()
         result = kill_until(arguments.kills, model, root, arguments.seed)
-    print(json.dumps(result, indent=2))
-    if arguments.write:
-        write_json(arguments.write, result)
+    save("training_kills", result)
     raise SystemExit(1 if result["different"] else 0)
 
 

@@ -1,6 +1,6 @@
 """Seconds from the start of a training job's process to the end of its first step, on a model of the demo's size.
 
-    python benchmarks/training_startup.py --write benchmarks/results/training_startup.json
+    python benchmarks/training_startup.py
 
 Runs the script `train_adapter.py` as Snakemake would, with and without its lean imports in turn, and kills it when the
 first step's checkpoint lies on disk (written after every step here, which adds a little). Wall-clock and CPU seconds of
@@ -20,13 +20,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "workflow" / "scripts"), str(ROOT)]
+from committed import ROOT, save
 
 CHILD = """
 import json, runpy, sys
 from contextlib import nullcontext
 from types import SimpleNamespace
+
+from committed import ROOT, save
 sys.path.insert(0, {scripts!r})
 if not {lean}:
     import formsafe.startup
@@ -90,12 +91,7 @@ def main() -> None:
     """Run, print and write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--write", type=Path)
     options = parser.parse_args()
-    from formsafe.files import write_json
-    from formsafe.provenance import stage_record
-
-    started = time.time()
     taken: dict[str, list[tuple[float, float]]] = {"lean imports": [], "all imports": []}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -110,10 +106,7 @@ def main() -> None:
             "wall_seconds": {"median": round(statistics.median(wall), 2), "best": round(min(wall), 2)},
             "cpu_seconds": {"median": round(statistics.median(cpu), 2), "best": round(min(cpu), 2)},
         }
-    result |= {"rounds": options.rounds, "load": os.getloadavg()[0], **stage_record(started, code="")}
-    print(json.dumps(result, indent=2))
-    if options.write:
-        write_json(options.write, result)
+    save("training_startup", result | {"rounds": options.rounds})
 
 
 if __name__ == "__main__":

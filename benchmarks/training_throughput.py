@@ -13,22 +13,19 @@ import argparse
 import json
 import random
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "workflow" / "scripts"), str(ROOT)]
-
-import torch  # noqa: E402
-import trl  # noqa: E402
-from datasets import Dataset  # noqa: E402
-from peft import LoraConfig, PeftModel, get_peft_model  # noqa: E402
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers  # noqa: E402
-from transformers import (  # noqa: E402
+import torch
+import trl
+from committed import save
+from datasets import Dataset
+from peft import LoraConfig, PeftModel, get_peft_model
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
@@ -38,16 +35,14 @@ from transformers import (  # noqa: E402
     TrainingArguments,
 )
 
-from formsafe import varlen_attention  # noqa: E402
-from formsafe.collation import Collator  # noqa: E402
-from formsafe.examples import Examples, tokenise  # noqa: E402
-from formsafe.files import write_json  # noqa: E402
-from formsafe.models import Placement, load_model, load_tokenizer  # noqa: E402
-from formsafe.provenance import stage_record  # noqa: E402
-from formsafe.sparse_dropout import replace_dropout  # noqa: E402
-from formsafe.trainer import SplitLossTrainer  # noqa: E402
-from tests.tiny import LLAMA3_TEMPLATE, SPECIAL_TOKENS  # noqa: E402
-from tests.training_cases import record  # noqa: E402
+from formsafe import varlen_attention
+from formsafe.collation import Collator
+from formsafe.examples import Examples, tokenise
+from formsafe.models import Placement, load_model, load_tokenizer
+from formsafe.sparse_dropout import replace_dropout
+from formsafe.trainer import SplitLossTrainer
+from tests.tiny import LLAMA3_TEMPLATE, SPECIAL_TOKENS
+from tests.training_cases import record
 
 SIZES = {
     "demo": {"hidden_size": 128, "intermediate_size": 352, "num_hidden_layers": 4, "vocab_size": 1024},
@@ -189,7 +184,6 @@ def trls(folder: Path, steps: int) -> Timed:
 
 def measure(size: str, rounds: int, steps: int) -> dict[str, Any]:
     """Let the variants take turns."""
-    started = time.time()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -221,7 +215,6 @@ def measure(size: str, rounds: int, steps: int) -> dict[str, Any]:
         },
         "times_trl": {"median": round(statistics.median(ratios), 3), "rounds": [round(ratio, 3) for ratio in ratios]},
         "trl_version": trl.__version__,
-        **stage_record(started, code=""),
     }
 
 
@@ -231,12 +224,9 @@ def main() -> None:
     parser.add_argument("--size", choices=SIZES, default="demo")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=3)
-    parser.add_argument("--write", type=Path)
     options = parser.parse_args()
     result = measure(options.size, options.rounds, options.steps)
-    print(json.dumps(result, indent=2))
-    if options.write:
-        write_json(options.write, result)
+    save(f"training_throughput_{options.size}", result)
 
 
 if __name__ == "__main__":

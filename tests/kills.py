@@ -18,6 +18,12 @@ grid:
 """
 
 
+def one_format_study(checkout: Path) -> list[str]:
+    """Write the smaller study to a checkout; return Snakemake's arguments for it."""
+    (checkout / "one_format.yaml").write_text(ONE_FORMAT)
+    return ["--cores", "2", "--configfile", "config/demo.yaml", "one_format.yaml"]
+
+
 def kill_and_restart(checkout: Path, arguments: Sequence[str], kills: int, rng: random.Random) -> Counter[str]:
     """Run a study, kill something `kills` times and start again each time, then let it end.
 

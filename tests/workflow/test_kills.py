@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 from tests.checkout import copy_checkout
-from tests.kills import ONE_FORMAT, kill_and_restart, leftovers
+from tests.kills import kill_and_restart, leftovers, one_format_study
 
 KILLS = 10
 
@@ -14,10 +14,7 @@ def test_ten_kills_in_a_row_change_nothing(finished_demo: Path, tmp_path: Path):
     checkout = copy_checkout(tmp_path / "formsafe")
     for name in ("resources", ".snakemake/metadata"):  # the demo's model is not trained again
         shutil.copytree(finished_demo / name, checkout / name)
-    (checkout / "one_format.yaml").write_text(ONE_FORMAT)
-    killed = kill_and_restart(
-        checkout, ["--cores", "2", "--configfile", "config/demo.yaml", "one_format.yaml"], KILLS, random.Random(0)
-    )
+    killed = kill_and_restart(checkout, one_format_study(checkout), KILLS, random.Random(0))
     assert killed.total() == KILLS
     assert len(killed) > 1
     summary = (checkout / "results/demo/summary.csv").read_text().splitlines()
