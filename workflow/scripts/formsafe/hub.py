@@ -20,7 +20,7 @@ MODEL_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 NOT_MODEL_FILES = ("original/*", "onnx/*", "openvino/*", "*.bin.index.json")
 DATA_FILES = ("*.parquet", "*.csv", "*.jsonl", "*.json", "*.jsonl.gz", "*.json.gz", "*.csv.gz", "README.md")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_TIMEOUT = 15.0
+TIMEOUT = 15.0  # seconds for one request
 
 
 def fetch_model(
@@ -68,15 +68,15 @@ def snapshot(
 
     wanted = locked or revision
     options: dict[str, Any] = {"repo_type": kind, "allow_patterns": list(allow), "ignore_patterns": list(ignore)}
-    if _COMMIT.fullmatch(wanted) and (cached := _cached(repo, wanted, options)) is not None:
+    if _COMMIT.fullmatch(wanted) and (cached := cached_snapshot(repo, wanted, options)) is not None:
         return cached, wanted
     try:
-        HfApi().repo_info(repo, repo_type=kind, revision=wanted, timeout=_TIMEOUT)  # one request that never retries
+        HfApi().repo_info(repo, repo_type=kind, revision=wanted, timeout=TIMEOUT)  # one request that never retries
         folder = Path(snapshot_download(repo, revision=wanted, **options))
     except Exception as error:
-        cached = _cached(repo, wanted, options)
-        if cached is None or not _is_outage(error):
-            raise FormsafeError(_explain(error, repo, kind, wanted, bool(locked))) from None
+        cached = cached_snapshot(repo, wanted, options)
+        if cached is None or not is_outage(error):
+            raise FormsafeError(explain(error, repo, kind, wanted, bool(locked))) from None
         print(f"The hub cannot be reached; taking {repo} from the cache.")
         return cached, cached.name
     return folder, folder.name
@@ -128,7 +128,7 @@ def _check_files(place: str, folder: Path, files: Mapping[str, int], needed: Seq
         raise FormsafeError(f"{place} lacks {', '.join(missing)} (looked in {folder}).")
 
 
-def _cached(repo: str, revision: str, options: Mapping[str, Any]) -> Path | None:
+def cached_snapshot(repo: str, revision: str, options: Mapping[str, Any]) -> Path | None:
     """The folder of a snapshot that is in the cache as a whole, if there is one."""
     from huggingface_hub import snapshot_download
 
@@ -138,7 +138,7 @@ def _cached(repo: str, revision: str, options: Mapping[str, Any]) -> Path | None
         return None
 
 
-def _is_outage(error: Exception) -> bool:
+def is_outage(error: Exception) -> bool:
     """Whether an error says nothing about the repository, only about the way to it."""
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
@@ -153,7 +153,7 @@ def _transport_error() -> type[Exception]:
     return httpx2.TransportError
 
 
-def _explain(error: Exception, repo: str, kind: Kind, revision: str, locked: bool) -> str:
+def explain(error: Exception, repo: str, kind: Kind, revision: str, locked: bool) -> str:
     """Say what went wrong and what to do. The token and the hub's own message (which may hold URLs) stay out."""
     from huggingface_hub import constants, get_token
     from huggingface_hub import errors as hub
@@ -182,7 +182,7 @@ def _explain(error: Exception, repo: str, kind: Kind, revision: str, locked: boo
             f"{page} refuses access with status {error.response.status_code} ({token}). Accept its terms on that page "
             "if it has any, and put a valid token with read access into the variable HF_TOKEN."
         )
-    if _is_outage(error):
+    if is_outage(error):
         return (
             f"{repo} is not in the cache ({constants.HF_HUB_CACHE}), and the hub cannot be reached "
             f"({type(error).__name__}). Without network: run the targets `models` and `data` on a machine that has it "

@@ -65,7 +65,7 @@ def probe(
     pages of gated repositories are open, their files are not."""
     wanted = locked or revision
     options: dict[str, Any] = {"repo_type": kind, "allow_patterns": list(allow), "ignore_patterns": list(ignore)}
-    cached = hub._cached(repo, wanted, options)
+    cached = hub.cached_snapshot(repo, wanted, options)
     if cached is not None:
         return Access("cached", folder=cached)
     from huggingface_hub.errors import OfflineModeIsEnabled
@@ -75,15 +75,15 @@ def probe(
             raise OfflineModeIsEnabled("no network")
         return Access("reachable", bytes=_look(repo, kind, wanted, allow, ignore))
     except Exception as error:
-        explained = hub._explain(error, repo, kind, wanted, bool(locked))
-        return Access("obstacle", obstacle=explained, outage=hub._is_outage(error))
+        explained = hub.explain(error, repo, kind, wanted, bool(locked))
+        return Access("obstacle", obstacle=explained, outage=hub.is_outage(error))
 
 
 def _look(repo: str, kind: hub.Kind, revision: str, allow: Sequence[str], ignore: Sequence[str]) -> int | None:
     """Bytes of the wanted files; raises what huggingface_hub raises where they cannot be had."""
     from huggingface_hub import HfApi, get_hf_file_metadata, hf_hub_url
 
-    found = HfApi().repo_info(repo, repo_type=kind, revision=revision, timeout=hub._TIMEOUT, files_metadata=True)
+    found = HfApi().repo_info(repo, repo_type=kind, revision=revision, timeout=hub.TIMEOUT, files_metadata=True)
     files = [
         file
         for file in getattr(found, "siblings", None) or []
@@ -92,6 +92,6 @@ def _look(repo: str, kind: hub.Kind, revision: str, allow: Sequence[str], ignore
     ]
     if files:
         url = hf_hub_url(repo, files[0].rfilename, repo_type=kind, revision=found.sha)
-        get_hf_file_metadata(url, timeout=hub._TIMEOUT)
+        get_hf_file_metadata(url, timeout=hub.TIMEOUT)
     sizes = [file.size for file in files]
     return None if None in sizes else sum(size or 0 for size in sizes)
