@@ -75,6 +75,11 @@ def test_a_changed_parameter_is_named():
     before, now = {"lora": {"r": 16, "alpha": 16}, "epochs": 2.0}, {"lora": {"r": 8, "alpha": 16}, "epochs": 2.0}
     assert words(PARAMETERS.format(before, f"'{new}',{now}")) == ["its code changed", "setting lora.r changed: 16 to 8"]
     assert words(PARAMETERS.format("<nothing exclusive>", "{broken")) == ["other settings than before"]
+    runs, more = [{"lr": "1e-4"}, {"lr": "2e-4"}], [{"lr": "2e-4"}, {"lr": "3e-4"}, {"lr": "5e-4"}]
+    assert words(PARAMETERS.format(runs, more)) == [
+        "a setting now also has {'lr': '3e-4'} and 1 more",
+        "a setting no longer has {'lr': '1e-4'}",
+    ]
 
 
 def test_gpu_hours_follow_earlier_jobs(tmp_path: Path):

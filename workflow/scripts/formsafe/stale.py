@@ -89,9 +89,7 @@ def _changed_parameters(reason: str) -> Iterator[str]:
         partner = max(old, key=lambda other: _likeness(other, value), default=None)
         if partner is not None:
             old.remove(partner)
-            yield from (
-                f"setting {name} changed: {was!r} to {is_!r}" for name, was, is_ in _differences(partner, value)
-            )
+            yield from _differences(partner, value)
         else:
             yield f"new setting: {_short(value)}"
     yield from (f"setting gone: {_short(value)}" for value in old)
@@ -107,17 +105,23 @@ def _likeness(left: Any, right: Any) -> float:
     return float(type(left) is type(right))
 
 
-def _differences(left: Any, right: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
-    if isinstance(left, dict) and isinstance(right, dict):
-        for key in dict.fromkeys([*left, *right]):
-            if left.get(key) != right.get(key):
-                yield from _differences(left.get(key), right.get(key), f"{name}.{key}" if name else str(key))
+def _differences(before: Any, now: Any, name: str = "") -> Iterator[str]:
+    """What differs between two values of a setting; of lists only the entries that came or went."""
+    setting = f"setting {name}" if name else "a setting"
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in dict.fromkeys([*before, *now]):
+            if before.get(key) != now.get(key):
+                yield from _differences(before.get(key), now.get(key), f"{name}.{key}" if name else str(key))
+    elif isinstance(before, list) and isinstance(now, list):
+        for words, some, others in (("now also has", now, before), ("no longer has", before, now)):
+            if entries := [entry for entry in some if entry not in others]:
+                yield f"{setting} {words} {_short(entries[0])}{f' and {len(entries) - 1} more' * (len(entries) > 1)}"
     else:
-        yield name or "value", left, right
+        yield f"{setting} changed: {_short(before)} to {_short(now)}"
 
 
 def _short(value: Any) -> str:
-    return repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
+    return repr(value) if len(repr(value)) <= 100 else repr(value)[:97] + "..."
 
 
 def _summed_up(reasons: Counter[str], jobs: int) -> list[str]:
