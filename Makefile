@@ -8,7 +8,7 @@ BIN := .venv/bin
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 RESULTS := results/$(STUDY)
 
-.PHONY: demo report test test-unit test-workflow test-slurm test-kills lint schema lock stale recover readme-figures
+.PHONY: demo report test test-unit test-workflow test-slurm lint schema lock stale recover readme-figures
 
 demo: .venv/installed ## the whole study in miniature, on a small model of its own
 	$(SNAKEMAKE) --configfile config/demo.yaml --quiet rules
@@ -32,14 +32,11 @@ recover: .venv/installed ## after Snakemake itself was killed (ORPHANS=wait or O
 readme-figures: demo ## the figures that README.md shows, from the demo study
 	for figure in asr loss tradeoff; do cp results/demo/figures/$${figure}_demo.png docs/demo_$$figure.png; done
 
-test: lint ## all but the long ones: test-slurm (a machine to itself) and test-kills
-	$(BIN)/python -m pytest --ignore tests/slurm --ignore tests/workflow/test_kills.py
+test: lint ## everything that can run on this machine
+	$(BIN)/python -m pytest
 
 test-unit: .venv/installed
 	$(BIN)/python -m pytest tests/unit
-
-test-kills: .venv/installed
-	$(BIN)/python -m pytest tests/workflow/test_kills.py
 
 test-workflow test-slurm: test-%: .venv/installed
 	$(BIN)/python -m pytest tests/$*

@@ -119,3 +119,12 @@ def test_a_manifest_says_what_made_the_run(tmp_path):
     assert manifest["stages"]["adapter"]["code"] == "c" * 64
     assert manifest["stages"]["judge"]["git_commit"] == "abc"
     assert "final_loss" not in manifest["stages"]["adapter"]
+
+
+def test_every_script_on_a_gpu_claims_a_card_before_it_loads_what_could_start_cuda():
+    rules = re.split(r"\nrule ", "\n".join(path.read_text() for path in ROOT.glob("workflow/rules/*.smk")))[1:]
+    on_gpu = {rule.split(":")[0] for rule in rules if re.search(r"^        gpu=", rule, re.MULTILINE)}
+    assert on_gpu == {"tune_soft_prompt", "train_adapter", "generate_answers", "judge_answers", "audit_judge"}
+    for name in on_gpu:
+        before, claim, after = (ROOT / f"workflow/scripts/{name}.py").read_text().partition("claim_device(model.device)")
+        assert claim and "lean_imports(*" in after and "lean_imports(*" not in before

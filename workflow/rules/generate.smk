@@ -28,7 +28,7 @@ rule generate_answers:
         "../../envs/generate.yaml"
     threads: STUDY.generation.threads
     resources:
-        gpu=1,
+        gpu=0 if STUDY.generation.server else 1,
         mem_mb=lambda wildcards, attempt: answering_resources(
             wildcards.model,
             HARMFUL_COUNT + STUDY.corpus.splits.test,

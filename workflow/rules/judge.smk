@@ -24,7 +24,7 @@ rule judge_answers:
         "../../envs/generate.yaml"
     threads: STUDY.judge.generation.threads
     resources:
-        gpu=1,
+        gpu=0 if STUDY.judge.generation.server else 1,
         mem_mb=lambda wildcards, attempt: answering_resources(STUDY.judge.model, HARMFUL_COUNT, JUDGE_TOKENS, attempt)[
             "mem_mb"
         ],
@@ -59,7 +59,7 @@ rule audit_judge:
         "../../envs/generate.yaml"
     threads: STUDY.judge.generation.threads
     resources:
-        gpu=1,
+        gpu=0 if STUDY.judge.generation.server else 1,
         mem_mb=lambda wildcards, attempt: answering_resources(
             STUDY.judge.model, 3 * STUDY.judge.audit.sample, JUDGE_TOKENS, attempt
         )["mem_mb"],

@@ -3,11 +3,14 @@
 from formsafe.logs import logging_to
 
 with logging_to(snakemake.log[0]):
+    from formsafe.devices import claim_device
     from formsafe.settings.generation import GenerationSettings
     from formsafe.settings.models import ModelSettings
     from formsafe.startup import lean_imports, unused_imports
 
     model = ModelSettings(**snakemake.params.model)
+    if snakemake.resources.get("gpu"):
+        claim_device(model.device)
     with lean_imports(*unused_imports(model.inference_quantisation)):
         from formsafe.answers import answer_prompts
 

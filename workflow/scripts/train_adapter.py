@@ -5,11 +5,14 @@ from formsafe.logs import logging_to
 with logging_to(snakemake.log[0]):
     from pathlib import Path
 
+    from formsafe.devices import claim_device
     from formsafe.settings.models import ModelSettings
     from formsafe.settings.training import AdapterSettings, TrainingSettings
     from formsafe.startup import lean_imports, unused_imports
 
     model = ModelSettings(**snakemake.params.model)
+    if snakemake.resources.get("gpu"):
+        claim_device(model.device)
     settings = AdapterSettings(**snakemake.params.adapter)
     with lean_imports(*unused_imports(model.quantisation, settings.optimiser)):
         from formsafe.training import Inputs, train_adapter
