@@ -126,5 +126,6 @@ def test_every_script_on_a_gpu_claims_a_card_before_it_loads_what_could_start_cu
     on_gpu = {rule.split(":")[0] for rule in rules if re.search(r"^        gpu=", rule, re.MULTILINE)}
     assert on_gpu == {"tune_soft_prompt", "train_adapter", "generate_answers", "judge_answers", "audit_judge"}
     for name in on_gpu:
-        before, claim, after = (ROOT / f"workflow/scripts/{name}.py").read_text().partition("claim_device(model.device)")
+        script = (ROOT / f"workflow/scripts/{name}.py").read_text()
+        before, claim, after = script.partition("claim_device(model.device)")
         assert claim and "lean_imports(*" in after and "lean_imports(*" not in before
