@@ -32,11 +32,11 @@ recover: .venv/installed ## after Snakemake itself was killed (ORPHANS=wait or O
 readme-figures: demo ## the figures that README.md shows, from the demo study
 	for figure in asr loss tradeoff; do cp results/demo/figures/$${figure}_demo.png docs/demo_$$figure.png; done
 
-test: lint ## everything that can run on this machine
-	$(BIN)/python -m pytest
+test: lint test-unit ## everything that can run on this machine
+	$(BIN)/python -m pytest --ignore tests/unit
 
 test-unit: .venv/installed
-	$(BIN)/python -m pytest tests/unit
+	$(BIN)/python -m pytest tests/unit --numprocesses auto
 
 test-workflow test-slurm: test-%: .venv/installed
 	$(BIN)/python -m pytest tests/$*
