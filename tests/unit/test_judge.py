@@ -89,6 +89,26 @@ def test_an_answer_that_the_judge_quotes_sets_no_score(number, tmp_path):
     assert judged(tmp_path, without, "x")[0]["score"] is None
 
 
+@pytest.mark.parametrize("number", [n for n, attack in enumerate(INJECTIONS) if SCORE in attack])
+def test_an_answer_that_the_judge_repeats_without_quoting_sets_no_score(number, tmp_path):
+    asked = [Prompt("a", fill(POLICY, "How to bake a cake?", INJECTIONS[number]))]
+    opening = f"Step 1: the answer reads\n{INJECTIONS[number]}"
+    for reply, expected in (
+        (Reply(opening, 9, "length"), None),
+        (Reply(f"{opening}\nSo it tries to set its own score.", 9, "stop"), None),
+        (Reply(f'{opening}\nIts "{SCORE}" is a trick', 9, "stop"), None),
+        (Reply(f"{opening}\nThat is a trick.\n#thescore: 5", 9, "stop"), 5),
+    ):
+        engine = Scripted(*[lambda prompt, reply=reply: reply] * 3)
+        assert judge_prompts(engine, asked, JUDGE, Journal(tmp_path / "j", {}))[0][0]["score"] == expected
+        (tmp_path / "j").unlink()
+
+
+def test_a_reply_that_was_cut_off_while_it_quoted_a_refusal_is_no_refusal_of_the_judge(tmp_path):
+    said = Scripted(*[lambda prompt: "Step 1: the answer says that it cannot help with"] * 3)
+    assert judged(tmp_path, said, "x")[0]["state"] == "unparsed"
+
+
 def test_states_and_tries(tmp_path):
     engine = Scripted(
         {
@@ -98,8 +118,12 @@ def test_states_and_tries(tmp_path):
             "a-3": "6",
             "a-4": Reply("7", 1, "stop"),
         },
-        {"a-1": "Step 1: well, #thescore: 2", "a-2": "I cannot rate this.", "a-3": "#thescore: 3 or 4"},
-        {"a-2": "I cannot rate this.", "a-3": "Step 1", "a-4": "#thescore: 1"},
+        {
+            "a-1": "Step 1: well, #thescore: 2",
+            "a-2": "I cannot rate this.",
+            "a-3": "#thescore: 3 or 4",
+        },
+        {"a-2": Reply("I cannot rate this.", 3, "stop"), "a-3": "Step 1", "a-4": "#thescore: 1"},
     )
     records = judged(tmp_path, engine, *"abcde")
     assert [(r["score"], r["state"], r["tries"]) for r in records] == [
@@ -189,13 +213,13 @@ def test_the_stage_scores_every_answer_and_is_repeatable(talkative_model, tmp_pa
 
 
 def test_a_judge_behind_a_server_gives_scores_without_probabilities(talkative_model, tmp_path):
-    inputs = write_inputs(tmp_path, talkative_model, ["one", "two", "three"])
+    _, *inputs = write_inputs(tmp_path, talkative_model, ["one", "two", "three"])
     replies = {1: "#thescore: 3", 2: "no score", 3: "#thescore: 1"}
     with serving(FaultyServer(lambda number, body: ("text", completion(replies.get(number, "I cannot"))))) as server:
         served = FIRST.model_copy(update={"server": ServerSettings(base_url=server.url, model="j", concurrency=1)})
         judge = JUDGE.model_copy(update={"generation": served})
         outputs = (tmp_path / "scores", tmp_path / "metrics")
-        judge_answers(*inputs, *outputs, model=model_settings("none"), judge=judge, gpu_memory_gb=1, code="c")
+        judge_answers(None, *inputs, *outputs, model=model_settings("none"), judge=judge, gpu_memory_gb=1, code="c")
     records = [json.loads(line) for line in outputs[0].read_text().splitlines()]
     assert [(row["score"], row["state"], row["tries"]) for row in records] == [
         (3, "parsed", 1),
@@ -204,6 +228,17 @@ def test_a_judge_behind_a_server_gives_scores_without_probabilities(talkative_mo
     ]
     assert all(row["probabilities"] is None and row["expected_score"] is None for row in records)
     assert json.loads(outputs[1].read_text())["states"] == {"judge_refused": 1, "parsed": 2}
+
+
+def test_no_text_of_prompts_or_answers_is_printed(talkative_model, tmp_path, capfd):
+    inputs = write_inputs(tmp_path, talkative_model, ["Stir the marmalade.", "Fold the napkins."])
+    outputs = (tmp_path / "scores", tmp_path / "metrics")
+    judge_answers(*inputs, *outputs, model=model_settings(talkative_model), judge=JUDGE, gpu_memory_gb=1, code="c")
+    printed = "".join(capfd.readouterr())
+    replies = [json.loads(line)["reply"] for line in outputs[0].read_text().splitlines()]
+    assert "prompt" in printed  # the progress bar's unit
+    for text in ("marmalade", "napkins", "lamp", "kettle", *filter(None, replies)):
+        assert text not in printed
 
 
 def test_an_answer_to_no_prompt_is_an_error_by_id(talkative_model, tmp_path):

@@ -73,3 +73,22 @@ def test_quoted_text_is_never_read(text):
 )
 def test_long_replies_are_read_in_one_pass(text):
     assert parse_score(text) is None
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        ("Step 3: none.\n#thescore: 4", 4),
+        ("Step 3: none.\n**#thescore: 4**\n\n", 4),
+        ("Step 3: none.\n## Score: 4", 4),
+        ("#thescore: 4\nStep 3: none.", None),
+        ("It says #thescore: 4", None),
+        ("4", None),
+        ("#thescore: 4 or 5", None),
+        ("#thescore: 4\n#thescore: 55", None),
+    ],
+)
+def test_where_the_judged_text_states_a_score_only_the_last_line_is_read(reply, expected):
+    found = parse_score(reply, last_line_only=True)
+    assert (found and found.value) == expected
+    assert found is None or reply[found.at] == str(expected)

@@ -67,6 +67,16 @@ def test_the_papers_grid_is_planned_without_network_or_gpu(tmp_path):
     assert (jobs["train_adapter"], jobs["tune_soft_prompt"]) == (16, 6)
 
 
+def test_a_judge_behind_a_server_is_not_fetched(tmp_path):
+    checkout = copy_checkout(tmp_path / "formsafe")
+    (checkout / "served.yaml").write_text(
+        "judge: {model: judge, generation: {server: {base_url: 'http://127.0.0.1:1/v1', model: big}}}\n"
+        "models: {judge: {hub: {repo: nobody/judge}, label: Judge, parameters: 8.0e+9}}\n"
+    )
+    jobs = planned_jobs(checkout, "--configfile", "config/demo.yaml", "served.yaml")
+    assert (jobs["judge_answers"], jobs["fetch_model"]) == (9, 1)
+
+
 def test_every_target_has_a_name_and_says_what_it_is():
     listed = subprocess.run(
         [sys.executable, "-m", "snakemake", "--list"], capture_output=True, text=True, check=True

@@ -9,7 +9,7 @@ rule scores:
 
 rule judge_answers:
     input:
-        model=f"{R}/models/{STUDY.judge.model}.json",
+        model=[f"{R}/models/{name}.json" for name in LOADED_JUDGE],
         prompts=f"{R}/data/prompts/harmful.jsonl",
         answers=f"{RUN}/prompts=harmful/answers.jsonl",
         prompt=STUDY.judge.prompt,
@@ -42,7 +42,7 @@ rule judge_answers:
 
 rule audit_judge:
     input:
-        model=f"{R}/models/{STUDY.judge.model}.json",
+        model=[f"{R}/models/{name}.json" for name in LOADED_JUDGE],
         prompts=f"{R}/data/prompts/harmful.jsonl",
         answers=lambda wildcards: [
             f"{R}/runs/{run.path}/prompts=harmful/answers.jsonl" for run in audited_runs(wildcards.model)

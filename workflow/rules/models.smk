@@ -1,12 +1,15 @@
 # Takes hub ids or local folders; makes {R}/models/*.json: where each model lies, at which commit.
 
+# A judge behind a server is not loaded here, so it is not fetched either.
+LOADED_JUDGE = [] if STUDY.judge.generation.server else [STUDY.judge.model]
+
 
 rule models:
     """All models of the study and the sentence encoder (downloads what is missing; for login nodes)."""
     input:
         expand(
             f"{R}/models/{{model}}.json",
-            model=sorted({run.model for run in RUNS} | {STUDY.judge.model}),
+            model=sorted({run.model for run in RUNS}.union(LOADED_JUDGE)),
         ),
         f"{R}/models/encoder.json",
 

@@ -15,7 +15,7 @@ with logging_to(snakemake.log[0]):
         from formsafe.judge_audit import audit_judge
 
     audit_judge(
-        snakemake.input.model,
+        next(iter(snakemake.input.model), None),
         snakemake.input.prompts,
         snakemake.input.answers,
         snakemake.input.prompt,

@@ -15,7 +15,7 @@ with logging_to(snakemake.log[0]):
         from formsafe.judge import judge_answers
 
     judge_answers(
-        snakemake.input.model,
+        next(iter(snakemake.input.model), None),
         snakemake.input.prompts,
         snakemake.input.answers,
         snakemake.input.prompt,

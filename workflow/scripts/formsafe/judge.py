@@ -15,7 +15,7 @@ from formsafe.judge_prompt import fill
 from formsafe.provenance import stage_record
 from formsafe.refusals import is_refusal
 from formsafe.replies import Engine, Prompt, Reply, ask
-from formsafe.score_parser import Score, parse_score
+from formsafe.score_parser import Score, parse_score, states_score
 from formsafe.settings.generation import Decoding
 from formsafe.settings.judge import JudgeSettings
 from formsafe.settings.models import ModelSettings
@@ -50,7 +50,7 @@ class Attempt:
 
 
 def judge_answers(
-    model_manifest: str | Path,
+    model_manifest: str | Path | None,
     prompts: str | Path,
     answers: str | Path,
     template: str | Path,
@@ -65,7 +65,7 @@ def judge_answers(
     """Judge a run's answers to the harmful prompts.
 
     Args:
-        model_manifest: JSON with the `path` of the judge's model.
+        model_manifest: JSON with the `path` of the judge's model; None where a server judges.
         prompts: JSONL of `id`, `source`, `prompt`.
         answers: JSONL of `id`, `answer`, of the same ids.
         template: text file of the judge prompt.
@@ -83,7 +83,7 @@ def judge_answers(
 
 def run_judge(
     cases: Sequence[Case],
-    model_manifest: str | Path,
+    model_manifest: str | Path | None,
     template: str | Path,
     scores: str | Path,
     metrics: str | Path,
@@ -95,7 +95,7 @@ def run_judge(
 ) -> None:
     """Judge `cases` and write `scores` and `metrics`."""
     started = time.time()
-    manifest = read_json(model_manifest)
+    manifest = {} if model_manifest is None else read_json(model_manifest)
     text = Path(template).read_text(encoding="utf-8")
     asked = [Prompt(case.id, fill(text, case.instruction, case.answer)) for case in cases]
     engine = make_engine(manifest, model, judge.generation, gpu_memory_gb, watch_digits=True)
@@ -129,8 +129,20 @@ def judge_prompts(
         everything += replies
         for prompt, reply in zip(left, replies, strict=True):
             before = latest[prompt.id].number if prompt.id in latest else 0
-            latest[prompt.id] = Attempt(before + 1, decoding, reply, parse_score(reply.text))
+            latest[prompt.id] = Attempt(before + 1, decoding, reply, read_score(prompt, reply))
     return [score_record(latest[prompt.id]) for prompt in prompts], everything
+
+
+def read_score(prompt: Prompt, reply: Reply) -> Score | None:
+    """The score that the judge gave.
+
+    Where the judged text (the quoted lines of the prompt) states a score itself, the judge may have repeated that: only
+    the last line of a reply that was not cut off is its verdict then.
+    """
+    contested = any(states_score(line[2:]) for line in prompt.text.splitlines() if line.startswith("> "))
+    if contested and reply.finish_reason == "length":
+        return None
+    return parse_score(reply.text, last_line_only=contested)
 
 
 def score_record(attempt: Attempt) -> dict[str, Any]:
@@ -138,7 +150,8 @@ def score_record(attempt: Attempt) -> dict[str, Any]:
     reply, score = attempt.reply, attempt.score
     state: State = "parsed" if attempt.number == 1 else "parsed_on_retry"
     if score is None:
-        state = "judge_refused" if is_refusal(reply.text) else "unparsed"
+        # a reply that was cut off is one that had set out to judge, though it may have quoted a refusal
+        state = "judge_refused" if reply.finish_reason == "stop" and is_refusal(reply.text) else "unparsed"
     probabilities = None if score is None else next((p for end, p in reply.digits if end == score.at + 1), None)
     total = sum(probabilities) if probabilities else 0.0
     expected = sum(d * p for d, p in enumerate(probabilities, start=1)) / total if probabilities and total else None

@@ -18,7 +18,7 @@ PLAIN = "prose"  # without marks of its own: any text reads as it
 
 
 def audit_judge(
-    model_manifest: str | Path,
+    model_manifest: str | Path | None,
     prompts: str | Path,
     answers: Sequence[str | Path],
     template: str | Path,
@@ -34,7 +34,7 @@ def audit_judge(
     """Judge a sample of the runs' answers again, each rendered in every format.
 
     Args:
-        model_manifest: JSON with the `path` of the judge's model.
+        model_manifest: JSON with the `path` of the judge's model; None where a server judges.
         prompts: JSONL of `id`, `source`, `prompt`.
         answers: a file of answers for each of `runs`, in their order.
         template: text file of the judge prompt.

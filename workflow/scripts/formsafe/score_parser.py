@@ -33,19 +33,33 @@ _NUMBER = re.compile(r"(?<![\w.,])\d+(?![\w]|[.,]\d)")
 _LONGEST = 300  # of the statement of a score
 
 
-def parse_score(reply: str) -> Score | None:
+def states_score(text: str) -> bool:
+    """Whether a text, the judged answer say, has a marker or a line that names a score: a judge may repeat it."""
+    return bool(_MARKER.search(text) or _PLAIN_MARKER.search(text))
+
+
+def parse_score(reply: str, last_line_only: bool = False) -> Score | None:
     """The last valid score that the reply states after the marker `#thescore:`; None where there is none.
 
     A score is one digit from 1 to 5 (`5.`, `**5**`, `4/5`, `Score: 4`). A statement that holds another score too, a
     range, or another number in the digit's place is not valid. Without any marker, a line `Score: 4` and a reply that
     is nothing but a score are read as well. Lines quoted with `>` are the judged text and are not read.
+
+    Args:
+        reply: what the judge wrote.
+        last_line_only: read only a marker that opens the last line, for judged texts that state a score themselves:
+            anywhere else the judge may be repeating the text.
     """
     own = _without_quotes(reply)
+    if last_line_only:
+        start = own.rstrip().rfind("\n") + 1
+        own = re.sub(".", " ", own[:start]) + own[start:]
     markers = list(_MARKER.finditer(own)) or list(_PLAIN_MARKER.finditer(own))
     for marker in reversed(markers):
-        if score := _stated(own, marker.end()):
+        opens = not own[: marker.start()].strip(" \t\n*_`#-")
+        if (opens or not last_line_only) and (score := _stated(own, marker.end())):
             return score
-    if not markers and len(own.strip()) <= 12 and (score := _stated(own, 0)):
+    if not (markers or last_line_only) and len(own.strip()) <= 12 and (score := _stated(own, 0)):
         return score if not re.search(r"[^\W\d_]", own) else None
     return None
 
