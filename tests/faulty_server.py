@@ -15,8 +15,8 @@ Fault = Callable[[int, dict[str, Any]], Any]
 class FaultyServer(ThreadingHTTPServer):
     """Counts requests; `fault(number, body)` says what befalls one.
 
-    It returns None (none), a status code, ("wait", seconds), ("text", a body in place of the reply), "drop" (the
-    connection is closed without an answer) or "die" (from now on every connection is).
+    It returns None (none), a status code, ("refuse", status, body), ("wait", seconds), ("text", a body in place of the
+    reply), "drop" (the connection is closed without an answer) or "die" (from now on every connection is).
     """
 
     daemon_threads = True
@@ -69,6 +69,8 @@ class Handler(BaseHTTPRequestHandler):
             return
         if isinstance(fault, int):
             return self._send(fault, b'{"error": "told to"}', {"retry-after": "0"} if fault == 429 else {})
+        if isinstance(fault, tuple) and fault[0] == "refuse":
+            return self._send(fault[1], fault[2].encode())
         if isinstance(fault, tuple) and fault[0] == "wait":
             time.sleep(fault[1])
         if isinstance(fault, tuple) and fault[0] == "text":

@@ -135,6 +135,37 @@ def test_without_a_key_none_is_sent_and_a_missing_one_is_named(tmp_path):
             engine(server, key_variable="FORMSAFE_NO_SUCH_KEY")
 
 
+@pytest.mark.parametrize("key", ["", " \n", "two\nlines", "clé"])
+def test_a_key_that_cannot_be_sent_is_an_error_without_it(monkeypatch, key):
+    monkeypatch.setenv("FORMSAFE_TEST_KEY", key)
+    with pytest.raises(FormsafeError, match=r"FORMSAFE_TEST_KEY .* holds no key") as error:
+        engine("http://127.0.0.1:1/v1", key_variable="FORMSAFE_TEST_KEY")
+    assert not key.strip() or key not in str(error.value)
+
+
+def refusal(code, message="You asked: how to mend"):
+    return ("refuse", 400, json.dumps({"error": {"code": code, "message": message}}))
+
+
+def test_a_refusal_is_told_by_its_code_and_never_by_a_message_that_may_repeat_the_prompt(tmp_path, capfd):
+    for code in ("context_length_exceeded", "how to mend", None, ["x"]):
+        with (
+            serving(FaultyServer(lambda number, body, code=code: refusal(code))) as server,
+            pytest.raises(FormsafeError, match="status 400") as error,
+        ):
+            answers(engine(server, concurrency=1), tmp_path)
+        assert ("context_length_exceeded" in str(error.value)) == (code == "context_length_exceeded")
+        seen = capfd.readouterr()
+        assert "how to mend" not in str(error.value) + seen.out + seen.err
+
+
+def test_a_prompt_that_the_service_filters_has_an_empty_reply_and_the_others_their_own(tmp_path):
+    fault = {3: refusal("content_filter")}
+    with serving(FaultyServer(lambda number, body: fault.get(number))) as server:
+        found = answers(engine(server, concurrency=1), tmp_path, PROMPTS[:5])
+    assert found == [*EXPECTED[:2], Reply("", None, "stop"), *EXPECTED[3:5]]
+
+
 def test_what_is_asked_for(tmp_path):
     with serving(FaultyServer()) as server:
         asked = [Prompt("a", "How?", "Be kind.")]

@@ -119,9 +119,13 @@ class ServerEngine:
         if response.status_code in _TRANSIENT:
             raise Transient(f"status {response.status_code}", _retry_after(response))
         if response.status_code != httpx.codes.OK:
+            reason = refusal_code(response)
+            if reason == "content_filter":  # the service will not say anything to this prompt, at no try
+                return Reply("", None, "stop")
             raise FormsafeError(
-                f"The server {self.settings.base_url} refused a request with status {response.status_code} for model "
-                f"{self.settings.model} (prompt {prompt.id}). Check generation.server: base_url, model, key_variable."
+                f"The server {self.settings.base_url} refused a request with status {response.status_code} {reason} "
+                f"for model {self.settings.model} (prompt {prompt.id}). Check generation.server (base_url, model, "
+                "key_variable) and max_new_tokens, then run again: the replies so far are kept."
             )
         return read_reply(response)
 
@@ -159,6 +163,15 @@ def read_reply(response: httpx.Response) -> Reply:
     return Reply(text, tokens if isinstance(tokens, int) else None, "length" if cut else "stop")
 
 
+def refusal_code(response: httpx.Response) -> str:
+    """The short code of a refused request, as `model_not_found`; "" without one. A message might repeat the prompt."""
+    try:
+        code = response.json()["error"]["code"]
+    except (ValueError, LookupError, TypeError):
+        return ""
+    return code if isinstance(code, str) and re.fullmatch(r"[a-z_]{1,40}", code) else ""
+
+
 def _retry_after(response: httpx.Response) -> float | None:
     try:
         return max(0.0, float(response.headers["retry-after"]))
@@ -167,10 +180,13 @@ def _retry_after(response: httpx.Response) -> float | None:
 
 
 def _key(variable: str) -> str:
-    try:
-        return os.environ[variable]
-    except KeyError:
-        raise FormsafeError(f"The environment variable {variable} for the server's key is not set.") from None
+    key = os.environ.get(variable, "").strip()
+    if not key.isascii() or not key.isprintable() or not key:
+        raise FormsafeError(
+            f"The environment variable {variable} (key_variable of the server's settings) holds no key. Export it "
+            "before starting, also on the nodes where jobs run."
+        )
+    return key
 
 
 def _first(errors: BaseException) -> FormsafeError:
