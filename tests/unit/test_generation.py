@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from formsafe import memory
 from formsafe.answers import answer_prompts
 from formsafe.errors import FormsafeError
 from formsafe.generation import LocalEngine, digit_spellings, load_engine
@@ -94,6 +95,31 @@ def test_without_memory_the_budget_halves_until_batches_fit_also_after_a_kill(
     after = dying(talkative_model, None)
     assert ask(after, PROMPTS, GREEDY, Journal(tmp_path / "killed", {}), "s") == replies
     assert after.seen == fitted[-len(after.seen) :]
+
+
+def test_a_budget_far_above_what_the_batch_took_falls_to_where_the_batch_is_cut(talkative_model, replies, tmp_path):
+    poor = dying(talkative_model, torch.OutOfMemoryError(), most_rows=10, token_budget=10**6)
+    assert ask(poor, PROMPTS, GREEDY, Journal(tmp_path / "j", {}), "s") == replies
+    assert sum(len(rows) > 10 for rows in poor.seen) == 2  # 17 at first, then 11
+
+
+@pytest.mark.parametrize(("said", "goes_on"), [("CUBLAS_STATUS_ALLOC_FAILED when calling", True), ("size 3 of", False)])
+def test_only_errors_for_want_of_memory_lower_the_budget(talkative_model, replies, tmp_path, said, goes_on):
+    made = dying(talkative_model, RuntimeError(f"CUDA error: {said}"), most_rows=3)
+    if goes_on:
+        assert ask(made, PROMPTS, GREEDY, Journal(tmp_path / "j", {}), "s") == replies
+    else:
+        with pytest.raises(RuntimeError, match="size 3"):
+            ask(made, PROMPTS, GREEDY, Journal(tmp_path / "j", {}), "s")
+
+
+def test_the_budget_follows_the_shape_of_the_model_that_was_loaded(talkative_model, monkeypatch):
+    seen = {}
+    plan = memory.plan
+    monkeypatch.setattr(memory, "plan", lambda *args, **more: seen.update(more) or plan(*args, **more))
+    load_engine(talkative_model, settings(talkative_model), GREEDY, 1)
+    config = AutoModelForCausalLM.from_pretrained(talkative_model).config
+    assert (seen["shape"].layers, seen["shape"].hidden) == (config.num_hidden_layers, config.hidden_size)
 
 
 def test_a_prompt_that_does_not_fit_alone_is_named_and_nothing_is_lost(talkative_model, tmp_path):

@@ -114,8 +114,8 @@ def files(tmp_path, monkeypatch):
     encoded = []
 
     class Encoder:
-        def __init__(self, path):
-            assert path == "somewhere"
+        def __init__(self, path, device):
+            assert (path, device) == ("somewhere", "cpu")
 
         def encode(self, texts, batch_size, normalize_embeddings, show_progress_bar):
             import numpy as np

@@ -9,7 +9,7 @@ import torch
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from formsafe import memory
+from formsafe import memory, shapes
 from formsafe.batches import common_prefix, plan_batches
 from formsafe.chat import render_prompt
 from formsafe.decoding import DigitWatch, Generated, decode, pad_left
@@ -94,7 +94,8 @@ class LocalEngine:
                     started = time.perf_counter()
                     results = self._try_batch([rows[left[place]] for place in batch], decoding, prefix, budget)
                     if results is None:
-                        self._halve(budget, asked, journal, section)
+                        taken = len(batch) * (max(lengths[place] for place in batch) + decoding.max_new_tokens)
+                        self._halve(budget, taken, asked, journal, section)
                         break
                     self._keep(asked, results, time.perf_counter() - started, journal, section, progress)
 
@@ -129,14 +130,18 @@ class LocalEngine:
         progress.set_postfix_str(f"{tokens / seconds:.0f} tokens/s", refresh=False)
         progress.update(len(asked))
 
-    def _halve(self, budget: int, asked: list[Prompt], journal: Journal, section: str) -> None:
+    def _halve(self, budget: int, tokens: int, asked: list[Prompt], journal: Journal, section: str) -> None:
+        """Lower the budget of a section by halves until a batch that took `tokens` is cut."""
         if len(asked) == 1:
             raise FormsafeError(
                 f"The GPU has no room for prompt {asked[0].id} on its own. Lower max_new_tokens, set "
                 "inference_quantisation to nf4, or use a GPU with more memory; what is finished is kept."
             )
-        print(f"Out of GPU memory with {len(asked)} prompts: the token budget falls from {budget} to {budget // 2}.")
-        journal.add_note(section, token_budget=budget // 2)
+        lower = budget // 2
+        while lower >= tokens:  # the batch would be the same again
+            lower //= 2
+        print(f"Out of GPU memory with {len(asked)} prompts: the token budget falls from {budget} to {lower}.")
+        journal.add_note(section, token_budget=lower)
 
     def _try_batch(
         self, rows: list[list[int]], decoding: Decoding, prefix: SharedPrefix | None, budget: int
@@ -149,6 +154,9 @@ class LocalEngine:
             return decode_by_library(self.model, rows, self.cache, decoding.max_new_tokens, self.stop_ids, budget)
         except torch.OutOfMemoryError:
             pass
+        except RuntimeError as error:  # cuBLAS allocates its workspace on its own
+            if "CUBLAS_STATUS_ALLOC_FAILED" not in str(error):
+                raise
         torch.cuda.empty_cache()  # outside the handler: the exception holds on to the batch's tensors
         return None
 
@@ -214,7 +222,10 @@ def load_engine(
     budget = generation.token_budget
     if budget == "auto":
         device, quantisation = placement.device, placement.quantisation
-        planned = memory.plan(gpu_memory_gb, model.parameters, device=device, inference_quantisation=quantisation)
+        shape = shapes.of_model(loaded)
+        planned = memory.plan(
+            gpu_memory_gb, model.parameters, device=device, shape=shape, inference_quantisation=quantisation
+        )
         budget = planned.token_budget
     cache = "dynamic" if generation.cache == "auto" else generation.cache
     tokenizer = load_tokenizer(directory)

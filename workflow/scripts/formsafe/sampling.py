@@ -26,12 +26,13 @@ class Sampler:
         if self.uniform is None:
             return logits.argmax(-1)
         uniform = self.uniform[rows.cpu(), step].to(logits.device)[:, None]
-        return _inverse_of_nucleus(logits / self.decoding.temperature, self.decoding.top_p, uniform)
+        # in fp32 before the division: bf16 would round logits to the nearest of few
+        return _inverse_of_nucleus(logits.float() / self.decoding.temperature, self.decoding.top_p, uniform)
 
 
 def _inverse_of_nucleus(logits: torch.Tensor, top_p: float, uniform: torch.Tensor) -> torch.Tensor:
     """Sample by inverting the cumulative distribution of the likeliest tokens that together have `top_p`."""
-    probabilities, order = logits.float().softmax(-1).sort(stable=True, dim=-1, descending=True)
+    probabilities, order = logits.softmax(-1).sort(stable=True, dim=-1, descending=True)
     cumulative = probabilities.cumsum(-1)
     outside = cumulative - probabilities >= top_p
     outside[:, 0] = False

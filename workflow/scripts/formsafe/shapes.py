@@ -71,6 +71,14 @@ def of_config(config: Mapping[str, Any]) -> ModelShape:
     )
 
 
+def of_model(model: Any) -> ModelShape | None:
+    """The shape of a model of transformers; None where its configuration is not that of a Llama-like one."""
+    try:
+        return of_config(model.config.get_text_config().to_dict())
+    except KeyError:
+        return None
+
+
 def of_size(parameters: float) -> ModelShape:
     """The shape of a model of which only the size is known: a known one within 1 %, else a guess that errs on the
     side of memory (every head with keys and values of its own, the largest vocabulary in use).

@@ -127,7 +127,8 @@ def cosine_similarities(pairs: Sequence[tuple[str, str]], encoder: str | Path, t
     from sentence_transformers import SentenceTransformer
 
     torch.set_num_threads(tasks.threads)
-    model = SentenceTransformer(str(encoder))
+    # on the CPU also where there is a GPU: the rule asks for none, and another job may have it
+    model = SentenceTransformer(str(encoder), device="cpu")
     vectors = model.encode(texts, batch_size=tasks.batch_size, normalize_embeddings=True, show_progress_bar=False)
     place = {text: number for number, text in enumerate(texts)}
     return [round(float(vectors[place[one]] @ vectors[place[other]]), 6) for one, other in pairs]
