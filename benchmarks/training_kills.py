@@ -7,6 +7,7 @@ SIGKILL, SIGTERM and SIGUSR1 take turns; a job is killed and started again until
 """
 
 import argparse
+import json
 import os
 import random
 import signal
@@ -98,6 +99,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--check", action="store_true", help="print the result instead of committing it")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -107,7 +109,10 @@ def main() -> None:
             os._exit(0)
         os.wait()
         result = kill_until(arguments.kills, model, root, arguments.seed)
-    save("training_kills", result)
+    if arguments.check:
+        print(json.dumps(result))
+    else:
+        save("training_kills", result)
     raise SystemExit(1 if result["different"] else 0)
 
 

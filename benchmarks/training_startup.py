@@ -27,7 +27,6 @@ import json, runpy, sys
 from contextlib import nullcontext
 from types import SimpleNamespace
 
-from committed import ROOT, save
 sys.path.insert(0, {scripts!r})
 if not {lean}:
     import formsafe.startup
