@@ -1,8 +1,10 @@
 """Checkpoints are whole or not there."""
 
+import shutil
+
 import pytest
 
-from formsafe.checkpoints import latest, open_scratch, writing
+from formsafe.checkpoints import latest, open_scratch, remove_scratch, writing
 
 
 def put(scratch, step, content="weights"):
@@ -38,3 +40,13 @@ def test_checkpoints_of_another_job_are_thrown_away(tmp_path):
     put(open_scratch(tmp_path, {"seed": 0}), 5)
     assert latest(open_scratch(tmp_path, {"seed": 0})) is not None
     assert latest(open_scratch(tmp_path, {"seed": 1})) is None
+
+
+def test_nothing_continues_from_a_scratch_folder_whose_removal_was_cut_short(tmp_path, monkeypatch):
+    scratch = open_scratch(tmp_path, {"seed": 0})
+    put(scratch, 5)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(shutil, "rmtree", lambda path: (_ for _ in ()).throw(KeyboardInterrupt))
+        remove_scratch(scratch)
+    (scratch / "checkpoint-5" / "adapter_model.safetensors").unlink()
+    assert latest(open_scratch(tmp_path, {"seed": 0})) is None

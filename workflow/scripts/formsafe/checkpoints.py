@@ -30,11 +30,17 @@ def open_scratch(beside: str | Path, job: dict[str, Any]) -> Path:
     identity = {"job": hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest()}
     if scratch.is_dir() and (not (scratch / _JOB).is_file() or read_json(scratch / _JOB) != identity):
         print(f"Checkpoints of an earlier job with other inputs are in the way: removing {scratch}")
-        shutil.rmtree(scratch)
+        remove_scratch(scratch)
     scratch.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(scratch / _PARTIAL, ignore_errors=True)
     write_json(scratch / _JOB, identity)
     return scratch
+
+
+def remove_scratch(scratch: Path) -> None:
+    """Remove the scratch folder, its identity first: where the removal is cut short, no job continues from the rest."""
+    (scratch / _JOB).unlink(missing_ok=True)
+    shutil.rmtree(scratch)
 
 
 def latest(scratch: str | Path) -> Path | None:

@@ -96,7 +96,7 @@ def load_model(directory: str | Path, placement: Placement) -> PreTrainedModel:
             bnb_4bit_compute_dtype=getattr(torch, placement.dtype),
         )
     if placement.device == "cuda" or placement.quantisation == "nf4":
-        arguments["device_map"] = {"": placement.device}
+        arguments["device_map"] = {"": 0 if placement.device == "cuda" else "cpu"}
     try:
         model = AutoModelForCausalLM.from_pretrained(
             directory, attn_implementation=_attention(directory, placement.attention), **arguments

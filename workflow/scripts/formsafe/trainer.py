@@ -68,7 +68,7 @@ class SplitLossTrainer(Trainer):
         self._tuned = model.active_peft_config.is_prompt_learning
         self._soft_prompt = soft_prompt
         self._embeddings = model.get_base_model().get_input_embeddings()
-        self._tokens, self._seconds = 0, {"training": 0.0, "validation": 0.0}
+        self._tokens, self._clock = 0, time.perf_counter()
 
     def soft_prompt(self) -> torch.Tensor | None:
         """The soft prompt before the input: p itself in stage 1, p* in stage 2, None for SFT."""
@@ -95,41 +95,47 @@ class SplitLossTrainer(Trainer):
         return token_losses(bare, self._embeddings, inputs, self.soft_prompt())
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Replace the running loss by the exact one, by kind of token."""
+        """Replace the running loss by the exact one, by kind of token; add the step's tokens and seconds."""
         if "loss" in logs:
-            logs = {**logs, **self._split.drain()}  # type: ignore[dict-item]
+            logs = {**logs, **self._split.drain(), "tokens": self._tokens, "seconds": self._lap()}  # type: ignore[dict-item]
+            self._tokens = 0
             loss_log.check_finite(logs["loss"], self.state.global_step)
         super().log(logs, start_time)
 
     @torch.no_grad()
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Validation loss by kind of token; draws no random numbers, so that training goes on as if it had not been."""
-        started = time.perf_counter()
+        self._lap()
         split, size = loss_log.SplitLoss(), self.args.per_device_eval_batch_size
         self._peft.eval()
         with self.compute_loss_context_manager():
             for start in range(0, len(self._validation), size):
                 batch = self._prepare_inputs(self._collate(self._validation[start : start + size]))
                 split.add(self._losses(self._peft, batch), batch["kinds"])
-        logs = {f"{loss_log.VALIDATION}{name}": value for name, value in split.drain().items()}
+        figures = {**split.drain(), "seconds": self._lap()}
+        logs = {f"{loss_log.VALIDATION}{name}": value for name, value in figures.items()}
         self.log(logs)  # type: ignore[arg-type]
-        self._seconds["validation"] += time.perf_counter() - started
         return logs
 
-    def train(self, *args: Any, **kwargs: Any) -> Any:
-        """Train, and take the time."""
-        started = time.perf_counter()
-        result = super().train(*args, **kwargs)
-        self._seconds["training"] = time.perf_counter() - started - self._seconds["validation"]
-        return result
+    def _lap(self) -> float:
+        """Seconds since the last call."""
+        before, self._clock = self._clock, time.perf_counter()
+        return self._clock - before
 
     def figures(self) -> dict[str, Any]:
-        """Figures for metrics.json; tokens are prompt and response, without soft prompt and padding."""
+        """Figures for metrics.json, of all the steps behind the result, also those before a resume.
+
+        Tokens are those of prompts and responses, without soft prompt and padding.
+        """
+
+        def total(name: str) -> float:
+            return sum(record.get(name, 0) for record in self.state.log_history)
+
         return {
             "steps": self.state.global_step,
-            "training_seconds": round(self._seconds["training"], 3),
-            "validation_seconds": round(self._seconds["validation"], 3),
-            "tokens_per_second": round(self._tokens / self._seconds["training"], 1),
+            "training_seconds": round(total("seconds"), 3),
+            "validation_seconds": round(total(f"{loss_log.VALIDATION}seconds"), 3),
+            "tokens_per_second": round(total("tokens") / total("seconds"), 1),
             "trainable_parameters": sum(p.numel() for p in self._peft.parameters() if p.requires_grad),
         }
 

@@ -1,7 +1,6 @@
 """The two stages of training; SFT is stage 2 without a soft prompt (paper, sections 2.1 and 3)."""
 
 import hashlib
-import os
 import shutil
 import time
 from pathlib import Path
@@ -14,7 +13,7 @@ from transformers import PreTrainedModel, PrinterCallback, set_seed
 from formsafe import checkpoints, examples, loss_log, varlen_attention
 from formsafe.collation import Collator
 from formsafe.errors import FormsafeError
-from formsafe.files import read_json, write_json
+from formsafe.files import read_json, replacing, write_json
 from formsafe.models import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
@@ -37,6 +36,8 @@ __all__ = ["Inputs", "train_adapter", "tune_soft_prompt"]
 LOSS, VALIDATION_LOSS, METRICS = "loss.csv", "validation.csv", "metrics.json"
 # Settings that only say how to fit: a job that ran out of memory continues with other ones.
 _FITTING = {"micro_batch_size", "gradient_checkpointing", "checkpoint_minutes"}
+# How PyTorch (GPU and CPU), CUDA and cuBLAS put it.
+_LACK_OF_MEMORY = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
 # Attention that keeps the examples of one flattened row apart.
 _FLAT_ATTENTION = {varlen_attention.NAME, "flash_attention_2"}
 
@@ -121,7 +122,7 @@ def _train(
         "continued_from_step": None if resume is None else checkpoints.step_of(resume),
     }
     write_json(Path(inputs.folder) / METRICS, own | stage_record(started, inputs.code, inputs.seed))
-    shutil.rmtree(scratch)
+    checkpoints.remove_scratch(scratch)
 
 
 def _tokenised(inputs: Inputs, model: PreTrainedModel, virtual: int) -> tuple[examples.Examples, examples.Examples]:
@@ -149,8 +150,8 @@ def _run(trainer: SplitLossTrainer, pace: Pace, resume: Path | None) -> None:
     try:
         with pace.listening():
             trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
-    except (torch.OutOfMemoryError, RuntimeError) as error:
-        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+    except RuntimeError as error:
+        if not any(words in str(error) for words in _LACK_OF_MEMORY):
             raise
         raise FormsafeError(
             "Out of memory in training. Set training.micro_batch_size to a smaller divisor of the batch size (1 is the "
@@ -170,7 +171,8 @@ def _write(inputs: Inputs, model: PeftModel, trainer: SplitLossTrainer, scratch:
     folder = Path(inputs.folder)
     checkpoints.save_adapter(model, scratch / "adapter")
     for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
-        os.replace(scratch / "adapter" / name, folder / name)
+        with replacing(folder / name) as temporary:
+            shutil.move(scratch / "adapter" / name, temporary)
     loss_log.write_tables(trainer.state.log_history, folder / LOSS, folder / VALIDATION_LOSS)
 
 

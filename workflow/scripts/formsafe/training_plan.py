@@ -87,6 +87,7 @@ def training_arguments(
         activation_checkpointing=plan.gradient_checkpointing,
         activation_checkpointing_kwargs={"use_reentrant": False},
         bf16=cuda and model.dtype == torch.bfloat16,
+        fp16=cuda and model.dtype == torch.float16,  # scales the loss, or small gradients would vanish
         seed=inputs.seed,
         data_seed=inputs.seed,
         use_cpu=not cuda,

@@ -70,8 +70,9 @@ def varlen_attention_forward(
 
 def _has_kernel(query: torch.Tensor) -> bool:
     """PyTorch's own flash attention for examples of different lengths: 16 bits, compute capability 8.0 and up."""
-    half = query.dtype in (torch.bfloat16, torch.float16)
-    return query.is_cuda and half and torch.cuda.get_device_capability(query.device) >= (8, 0)
+    half, width = query.dtype in (torch.bfloat16, torch.float16), query.shape[-1]
+    fits = query.is_cuda and half and width % 8 == 0 and width <= 256
+    return fits and torch.cuda.get_device_capability(query.device) >= (8, 0)
 
 
 def _kernel(
