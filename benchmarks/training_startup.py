@@ -32,7 +32,7 @@ if not {lean}:
     import formsafe.startup
     formsafe.startup.lean_imports = lambda *left_out: nullcontext()
 fields = {{name: SimpleNamespace(**value) for name, value in json.loads(sys.argv[1]).items()}}
-snakemake = SimpleNamespace(**fields, log=[{log!r}])
+snakemake = SimpleNamespace(**fields, log=[{log!r}], resources={{}})
 runpy.run_path({script!r}, init_globals={{"snakemake": snakemake}})
 """
 
