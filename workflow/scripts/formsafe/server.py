@@ -123,8 +123,8 @@ class ServerEngine:
             if reason == "content_filter":  # the service will not say anything to this prompt, at no try
                 return Reply("", None, "stop")
             raise FormsafeError(
-                f"The server {self.settings.base_url} refused a request with status {response.status_code} {reason} "
-                f"for model {self.settings.model} (prompt {prompt.id}). Check generation.server (base_url, model, "
+                f"The server {self.settings.base_url} refused a request with status {response.status_code} for model "
+                f"{self.settings.model} (prompt {prompt.id}; {reason or 'it gives no reason'}). Check generation.server (base_url, model, "
                 "key_variable) and max_new_tokens, then run again: the replies so far are kept."
             )
         return read_reply(response)
