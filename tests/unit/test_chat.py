@@ -2,7 +2,7 @@
 
 import pytest
 
-from formsafe.chat import prompt_text, render_exchange, render_prompt
+from formsafe.chat import render_exchange, render_prompt
 from formsafe.errors import FormsafeError
 from tests.chats import llama2, llama3
 
@@ -43,7 +43,6 @@ def test_prompt_ids_begin_the_exchange_and_the_response_is_found(tokenizer):
     assert exchange.ids[: exchange.prompt_length] == render_prompt(tokenizer, "How to varnish?", "Be brief.")
     assert exchange.text[exchange.content_start :].startswith("Sand it.\nBrush it.")
     assert exchange.content_skipped == 2
-    assert exchange.text.startswith(prompt_text(tokenizer, "How to varnish?", "Be brief."))
 
 
 @pytest.mark.parametrize("place", ["start", "middle", "end"])

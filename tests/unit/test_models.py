@@ -20,10 +20,10 @@ from formsafe.models import (
     load_tokenizer,
     resolve,
 )
-from formsafe.soft_prompts import add_soft_prompt
 from formsafe.trainer import token_losses
+from formsafe.training import add_soft_prompt
 from tests.tiny import write_tiny_model
-from tests.training_cases import model_settings, soft_prompt_settings, write_rows
+from tests.training_cases import model_settings, write_rows
 
 CPU = Placement("cpu", "float32", "none", "sdpa")
 
@@ -66,13 +66,13 @@ def test_answers_end_where_the_generation_config_or_the_tokenizer_says(tiny_mode
 @pytest.fixture(scope="module")
 def soft_prompt_folder(tiny_model, tmp_path_factory):
     folder = tmp_path_factory.mktemp("soft")
-    add_soft_prompt(load_model(tiny_model, CPU), soft_prompt_settings(), seed=0).save_pretrained(folder)
+    add_soft_prompt(load_model(tiny_model, CPU), 6, seed=0).save_pretrained(folder)
     return folder
 
 
 def test_a_soft_prompt_comes_back_as_it_was_saved(tiny_model, soft_prompt_folder):
     model = load_model(tiny_model, CPU)
-    expected = add_soft_prompt(load_model(tiny_model, CPU), soft_prompt_settings(), seed=0)
+    expected = add_soft_prompt(load_model(tiny_model, CPU), 6, seed=0)
     loaded = load_soft_prompt(soft_prompt_folder, model)
     assert torch.equal(loaded, expected.prompt_encoder["default"].embedding.weight)
     assert loaded.shape == (6, 32) and not loaded.requires_grad

@@ -31,11 +31,6 @@ class Exchange(NamedTuple):
     content_skipped: int
 
 
-def prompt_text(tokenizer: PreTrainedTokenizerFast, user: str, system: str | None = None) -> str:
-    """The text of the model's chat template up to where the assistant's answer begins."""
-    return _render(tokenizer, _messages(user, system), generation_prompt=True)
-
-
 def render_prompt(tokenizer: PreTrainedTokenizerFast, user: str, system: str | None = None) -> list[int]:
     """Token ids of the model's chat template up to where the assistant's answer begins.
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from formsafe import memory, varlen_attention
 from formsafe.errors import FormsafeError
@@ -48,21 +48,13 @@ def resolve(
     dtype: str = settings.dtype
     if dtype == "auto":
         dtype = "bfloat16" if device == "cuda" else "float32"
-    quantisation = settings.quantisation
-    if purpose == "inference":
-        quantisation = _inference_quantisation(settings, device, gpu_memory_gb)
+    quantisation = settings.quantisation if purpose == "training" else settings.inference_quantisation
+    if quantisation == "auto":
+        quantisation = memory.plan(gpu_memory_gb, settings.parameters, device=device).inference_quantisation
     attention: str = settings.attention
     if attention == "auto":
         attention = varlen_attention.NAME if purpose == "training" else "sdpa"
     return Placement(device, dtype, quantisation, attention)
-
-
-def _inference_quantisation(
-    settings: ModelSettings, device: Literal["cpu", "cuda"], gpu_memory_gb: int | Literal["auto"]
-) -> Literal["nf4", "none"]:
-    if settings.inference_quantisation != "auto":
-        return settings.inference_quantisation
-    return memory.plan(gpu_memory_gb, settings.parameters, device=device).inference_quantisation
 
 
 def load_tokenizer(directory: str | Path) -> PreTrainedTokenizerFast:
@@ -97,10 +89,11 @@ def load_model(directory: str | Path, placement: Placement) -> PreTrainedModel:
         )
     if placement.device == "cuda" or placement.quantisation == "nf4":
         arguments["device_map"] = {"": 0 if placement.device == "cuda" else "cpu"}
+    attention = placement.attention
+    if attention == varlen_attention.NAME and not varlen_attention.supports(AutoConfig.from_pretrained(directory)):
+        attention = "sdpa"  # and padded batches
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            directory, attn_implementation=_attention(directory, placement.attention), **arguments
-        )
+        model = AutoModelForCausalLM.from_pretrained(directory, attn_implementation=attention, **arguments)
     except torch.OutOfMemoryError as error:
         raise FormsafeError(
             f"The GPU is too small for the weights of {directory}: use a GPU with more memory, or quantisation nf4 "
@@ -108,15 +101,6 @@ def load_model(directory: str | Path, placement: Placement) -> PreTrainedModel:
         ) from error
     keep_weights_as_loaded(model)
     return model.eval()
-
-
-def _attention(directory: str | Path, wanted: str) -> str:
-    """Variable-length attention where the architecture takes attention functions without extras, else SDPA."""
-    if wanted != varlen_attention.NAME:
-        return wanted
-    from transformers import AutoConfig
-
-    return wanted if varlen_attention.supports(AutoConfig.from_pretrained(directory)) else "sdpa"
 
 
 def keep_weights_as_loaded(model: torch.nn.Module) -> None:

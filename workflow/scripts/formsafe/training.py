@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, TaskType, get_peft_model
+from peft import LoraConfig, PeftModel, PromptTuningConfig, TaskType, get_peft_model
 from transformers import PreTrainedModel, PrinterCallback, set_seed
 
 from formsafe import checkpoints, examples, loss_log, varlen_attention
@@ -25,13 +25,12 @@ from formsafe.models import (
 )
 from formsafe.pace import Pace
 from formsafe.provenance import stage_record
-from formsafe.settings.training import AdapterSettings, Optimisation, SoftPromptSettings
-from formsafe.soft_prompts import add_soft_prompt
+from formsafe.settings.training import AdapterSettings, LoraSettings, Optimisation, SoftPromptSettings
 from formsafe.sparse_dropout import replace_dropout
 from formsafe.trainer import SplitLossTrainer
 from formsafe.training_plan import Inputs, memory_plan, training_arguments
 
-__all__ = ["Inputs", "train_adapter", "tune_soft_prompt"]
+__all__ = ["Inputs", "add_adapter", "add_soft_prompt", "train_adapter", "tune_soft_prompt"]
 
 LOSS, VALIDATION_LOSS, METRICS = "loss.csv", "validation.csv", "metrics.json"
 # Settings that only say how to fit: a job that ran out of memory continues with other ones.
@@ -50,7 +49,7 @@ def tune_soft_prompt(inputs: Inputs, settings: SoftPromptSettings) -> None:
     """
     started = time.time()
     model = _load(inputs)
-    tuned = add_soft_prompt(model, settings, inputs.seed)
+    tuned = add_soft_prompt(model, settings.virtual_tokens, inputs.seed)
     _train(inputs, settings, settings.learning_rate, tuned, None, started)
 
 
@@ -67,19 +66,40 @@ def train_adapter(
     started = time.time()
     model = _load(inputs)
     prompt = None if soft_prompt is None else load_soft_prompt(soft_prompt, model)
+    adapted = add_adapter(model, settings.lora, inputs.seed)
+    _train(inputs, settings, learning_rate, adapted, prompt, started)
+
+
+def add_soft_prompt(model: PreTrainedModel, virtual_tokens: int, seed: int) -> PeftModel:
+    """Freeze `model` and put a trainable soft prompt of fp32 embeddings before its input (paper, section 3.1).
+
+    It starts from embeddings of random vocabulary tokens (assumed); PEFT's own random start has a spread of 1, some
+    fifty times that of word embeddings.
+    """
+    config = PromptTuningConfig(
+        task_type=TaskType.CAUSAL_LM, num_virtual_tokens=virtual_tokens, prompt_tuning_init="SAMPLE_VOCAB"
+    )
+    set_seed(seed)
+    tuned = get_peft_model(model, config)
+    assert isinstance(tuned, PeftModel)
+    return tuned
+
+
+def add_adapter(model: PreTrainedModel, lora: LoraSettings, seed: int) -> PeftModel:
+    """Freeze `model` and put a trainable LoRA adapter, fp32, on its linear layers."""
     config = LoraConfig(
         task_type=TaskType.CAUSAL_LM,
-        r=settings.lora.r,
-        lora_alpha=settings.lora.alpha,
-        lora_dropout=settings.lora.dropout,
-        target_modules=settings.lora.target_modules,
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=lora.target_modules,
     )
-    set_seed(inputs.seed)
+    set_seed(seed)
     adapted = get_peft_model(model, config)
     assert isinstance(adapted, PeftModel)
     if model.device.type == "cpu":
         replace_dropout(adapted)
-    _train(inputs, settings, learning_rate, adapted, prompt, started)
+    return adapted
 
 
 def _load(inputs: Inputs) -> PreTrainedModel:

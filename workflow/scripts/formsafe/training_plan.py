@@ -1,6 +1,6 @@
 """How a training is laid out: what it takes, what fits into memory, and what the Trainer is told."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -42,16 +42,15 @@ def memory_plan(inputs: Inputs, settings: Optimisation, model: PreTrainedModel, 
         quantisation=inputs.model.quantisation,
         lora_rank=settings.lora.r if isinstance(settings, AdapterSettings) else 0,
     )
-    micro = plan.micro_batch_size if wanted.micro_batch_size == "auto" else wanted.micro_batch_size
+    micro, checkpointing = wanted.micro_batch_size, wanted.gradient_checkpointing
+    micro = plan.micro_batch_size if micro == "auto" else micro
+    checkpointing = plan.gradient_checkpointing if checkpointing == "auto" else checkpointing
     if micro < 1 or settings.batch_size % micro:
         raise FormsafeError(
             f"training.micro_batch_size {micro} does not divide batch_size {settings.batch_size}: choose a divisor, "
             "so that every optimiser step sees whole batches, or auto."
         )
-    checkpointing = (
-        plan.gradient_checkpointing if wanted.gradient_checkpointing == "auto" else wanted.gradient_checkpointing
-    )
-    return memory.MemoryPlan(micro, checkpointing, plan.inference_quantisation, plan.token_budget)
+    return replace(plan, micro_batch_size=micro, gradient_checkpointing=checkpointing)
 
 
 def _shape(model: PreTrainedModel) -> shapes.ModelShape | None:
@@ -72,6 +71,7 @@ def training_arguments(
 ) -> TrainingArguments:
     """What transformers is told; the effective batch is `batch_size x gradient_accumulation` whatever the plan."""
     cuda = model.device.type == "cuda"
+    # `use_reentrant=False`: the embeddings of the input need no gradient, which the other variant would take for none.
     arguments = TrainingArguments(
         output_dir=str(scratch),
         per_device_train_batch_size=plan.micro_batch_size,

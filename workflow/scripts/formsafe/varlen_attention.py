@@ -6,6 +6,8 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 NAME = "formsafe_varlen"
+# Decoders whose attention is the shared interface with rotary positions; others are trained with padded batches.
+ARCHITECTURES = {"llama", "mistral", "qwen2", "qwen3", "olmo2", "smollm3", "granite"}
 
 
 def register() -> None:
@@ -25,10 +27,6 @@ def supports(config: Any) -> bool:
     return plain and not windowed and text.model_type in ARCHITECTURES
 
 
-# Decoders whose attention is the shared interface with rotary positions; others are trained with padded batches.
-ARCHITECTURES = {"llama", "mistral", "qwen2", "qwen3", "olmo2", "smollm3", "granite"}
-
-
 def varlen_attention_forward(
     module: torch.nn.Module,
     query: torch.Tensor,
@@ -41,26 +39,29 @@ def varlen_attention_forward(
     scaling: float | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attend within each of the examples that stand one after another in the sequence.
+    """Attend within each of the examples that stand one after another in the sequence: an attention of transformers.
 
     Args:
-        module: the attention layer.
+        module: unused, as is `attention_mask`: there is nothing to mask.
         query: `[1, heads, tokens, width]`; `key` and `value` likewise with their own number of heads.
-        key: see `query`.
-        value: see `query`.
-        attention_mask: unused; there is nothing to mask.
         lengths: tokens of each example; their sum is `tokens`. None: one example.
         cu_seq_lens_q: `[examples + 1]`, int32: where the examples begin and end, for the kernel of GPUs.
-        dropout: attention dropout.
-        scaling: scale of the scores.
-        **kwargs: whatever else the architecture passes on.
 
     Returns:
         `[1, tokens, heads, width]` and None in the place of attention weights.
     """
+    assert len(query) == 1, "padded rows would see their padding here"
     lengths = lengths or (query.shape[2],)
     if cu_seq_lens_q is not None and not dropout and _has_kernel(query):
-        return _kernel(query, key, value, cu_seq_lens_q, max(lengths), scaling), None
+        from torch.nn.attention.varlen import varlen_attn
+
+        q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
+        bounds, longest, causal = cu_seq_lens_q, max(lengths), (-1, 0)
+        attended = varlen_attn(
+            q, k, v, bounds, bounds, longest, longest, scale=scaling, window_size=causal, enable_gqa=True
+        )
+        assert isinstance(attended, torch.Tensor)
+        return attended.unsqueeze(0), None
     parts = [
         scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True, scale=scaling, enable_gqa=True)
         for q, k, v in zip(*(tensor.split(lengths, dim=2) for tensor in (query, key, value)), strict=True)
@@ -73,29 +74,3 @@ def _has_kernel(query: torch.Tensor) -> bool:
     half, width = query.dtype in (torch.bfloat16, torch.float16), query.shape[-1]
     fits = query.is_cuda and half and width % 8 == 0 and width <= 256
     return fits and torch.cuda.get_device_capability(query.device) >= (8, 0)
-
-
-def _kernel(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    bounds: torch.Tensor,
-    longest: int,
-    scaling: float | None,
-) -> torch.Tensor:
-    from torch.nn.attention.varlen import varlen_attn
-
-    attended = varlen_attn(
-        query[0].transpose(0, 1),
-        key[0].transpose(0, 1),
-        value[0].transpose(0, 1),
-        bounds,
-        bounds,
-        longest,
-        longest,
-        scale=scaling,
-        window_size=(-1, 0),  # causal
-        enable_gqa=True,
-    )
-    assert isinstance(attended, torch.Tensor)
-    return attended.unsqueeze(0)

@@ -35,8 +35,6 @@ class SoftPromptSettings(Optimisation):
     """Length l of the soft prompt (table 3: 32)."""
     learning_rate: float = Field(gt=0)
     """Learning rate (table 3: 0.1)."""
-    init: Literal["vocabulary", "normal"] = "vocabulary"
-    """Start from embeddings of random vocabulary tokens, or normal with the embeddings' own spread (assumed)."""
 
 
 class LoraSettings(Settings):
