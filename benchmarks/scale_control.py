@@ -15,10 +15,10 @@ from scale_baselines import synchronise
 from scale_models import ORDINARY_ID, STOP_ID
 
 from formsafe import generation as generation_module
+from formsafe.decoding import Sampler
 from formsafe.generation import LocalEngine
 from formsafe.journal import Journal
 from formsafe.replies import Prompt
-from formsafe.sampling import Sampler
 from formsafe.settings.generation import GenerationSettings
 
 

@@ -4,9 +4,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from formsafe.decoding import DigitWatch, decode, pad_left
-from formsafe.prefix import SharedPrefix
-from formsafe.sampling import Sampler
+from formsafe.decoding import DigitWatch, Sampler, SharedPrefix, decode, pad_left
 from formsafe.settings.generation import Decoding
 from tests.talkative import prompts
 

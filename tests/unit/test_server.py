@@ -5,10 +5,9 @@ import socket
 
 import pytest
 
-from formsafe.engines import make_engine
 from formsafe.errors import FormsafeError
 from formsafe.journal import Journal
-from formsafe.replies import Prompt, Reply, ask
+from formsafe.replies import Prompt, Reply, ask, make_engine
 from formsafe.server import ServerEngine, disarm
 from formsafe.settings.generation import Decoding, GenerationSettings, ServerSettings
 from formsafe.settings.models import ModelSettings

@@ -11,9 +11,8 @@ from formsafe import text_scores
 from formsafe.errors import FormsafeError
 from formsafe.formats import FORMATS
 from formsafe.refusals import is_refusal
-from formsafe.rouge import mostly_latin, rouge_l
 from formsafe.settings.judge import EncoderSettings, TaskSettings
-from formsafe.text_scores import format_fit, leakage, score_texts, without_format
+from formsafe.text_scores import format_fit, leakage, mostly_latin, rouge_l, score_texts, without_format
 
 SENTENCES = ["Fill the kettle with water.", 'Add "salt" to it.', "Wait for ten minutes."]
 TASKS = TaskSettings(encoder=EncoderSettings(path="e"))

@@ -4,13 +4,15 @@
 starts from a shared prefix, and notes the probabilities of digits on the way.
 """
 
+import copy
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 from transformers import Cache, DynamicCache, PreTrainedModel
 
-from formsafe.sampling import Sampler
+from formsafe.settings.generation import Decoding
 
 # Rows that have ended leave the batch once they are this share of it: leaving costs a copy of the cache.
 _LEAVING_SHARE = 0.125
@@ -46,6 +48,78 @@ class DigitWatch:
         digits = torch.stack([log_probabilities[:, ids].logsumexp(-1) for ids in self.spellings], dim=1).exp().tolist()
         for row, probabilities in zip(rows, digits, strict=True):
             targets[row].digits.append((len(targets[row].ids), probabilities))
+
+
+class Sampler:
+    """Chooses the next tokens of a batch's rows.
+
+    Each prompt draws from its own stream of uniform numbers, seeded by the seed and the prompt's own tokens; so a
+    continued job and another batch give the same sample.
+    """
+
+    def __init__(self, decoding: Decoding, prompts: Sequence[Sequence[int]]) -> None:
+        self.decoding = decoding
+        self.uniform = None
+        if decoding.temperature > 0:
+            self.uniform = torch.stack([_stream(decoding, prompt) for prompt in prompts])
+
+    def choose(self, logits: torch.Tensor, rows: torch.Tensor, step: int) -> torch.Tensor:
+        """Next token ids `[n]` for logits `[n, vocabulary]` of the batch's rows `rows` (`[n]`) at this step."""
+        if self.uniform is None:
+            return logits.argmax(-1)
+        uniform = self.uniform[rows.cpu(), step].to(logits.device)[:, None]
+        # in fp32 before the division: bf16 would round logits to the nearest of few
+        return _inverse_of_nucleus(logits.float() / self.decoding.temperature, self.decoding.top_p, uniform)
+
+
+def _inverse_of_nucleus(logits: torch.Tensor, top_p: float, uniform: torch.Tensor) -> torch.Tensor:
+    """Sample by inverting the cumulative distribution of the likeliest tokens that together have `top_p`."""
+    probabilities, order = logits.softmax(-1).sort(stable=True, dim=-1, descending=True)
+    cumulative = probabilities.cumsum(-1)
+    outside = cumulative - probabilities >= top_p
+    outside[:, 0] = False
+    probabilities = probabilities.masked_fill(outside, 0.0)
+    cumulative = probabilities.cumsum(-1)
+    place = torch.searchsorted(cumulative, uniform * cumulative[:, -1:], right=True)
+    last = (probabilities > 0).sum(-1, keepdim=True) - 1
+    return order.gather(-1, torch.minimum(place, last)).squeeze(-1)
+
+
+def _stream(decoding: Decoding, prompt: Sequence[int]) -> torch.Tensor:
+    name = f"{decoding.seed}:{','.join(map(str, prompt))}"
+    seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:7], "big")
+    return torch.rand(decoding.max_new_tokens, generator=torch.Generator().manual_seed(seed))
+
+
+class SharedPrefix:
+    """Keys and values of a token prefix.
+
+    Args:
+        model: the model.
+        ids: the prefix, not empty.
+    """
+
+    @torch.inference_mode()
+    def __init__(self, model: PreTrainedModel, ids: Sequence[int]) -> None:
+        self.ids = list(ids)
+        self._cache = DynamicCache(config=model.config)
+        tokens = torch.tensor([self.ids], device=model.device)
+        model(input_ids=tokens, past_key_values=self._cache, use_cache=True, logits_to_keep=1)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def rest(self, row: Sequence[int]) -> list[int]:
+        """What follows the prefix in `row`; raises ValueError unless the row starts with exactly its tokens."""
+        if list(row[: len(self.ids)]) != self.ids or len(row) <= len(self.ids):
+            raise ValueError("a prompt does not go on from the shared prefix")
+        return list(row[len(self.ids) :])
+
+    def cache(self, rows: int) -> Cache:
+        """A copy of the cache for a batch of so many rows."""
+        copied = copy.deepcopy(self._cache)
+        copied.batch_repeat_interleave(rows)
+        return copied
 
 
 def pad_left(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:

@@ -12,13 +12,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from formsafe import memory, shapes
 from formsafe.batches import common_prefix, plan_batches
 from formsafe.chat import render_prompt
-from formsafe.decoding import DigitWatch, Generated, decode, pad_left
+from formsafe.decoding import DigitWatch, Generated, Sampler, SharedPrefix, decode, pad_left
 from formsafe.errors import FormsafeError
 from formsafe.journal import Journal
 from formsafe.models import end_of_turn_ids, load_adapter, load_model, load_soft_prompt, load_tokenizer, resolve
-from formsafe.prefix import SharedPrefix
 from formsafe.replies import Prompt, Reply
-from formsafe.sampling import Sampler
 from formsafe.settings.generation import Decoding, GenerationSettings
 from formsafe.settings.models import ModelSettings
 

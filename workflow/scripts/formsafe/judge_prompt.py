@@ -21,13 +21,9 @@ def check_template(template: str) -> None:
 def fill(template: str, instruction: str, answer: str) -> str:
     """Fill `template`; every line of both texts is quoted with `> `, so that neither can leave its block."""
     check_template(template)
-    head, tail = re.split(r"\{instruction\}", template)
-    quoted = {"{instruction}": quote(instruction), "{answer}": quote(answer)}
-    if "{answer}" in head:
-        head = head.replace("{answer}", quoted["{answer}"])
-    else:
-        tail = tail.replace("{answer}", quoted["{answer}"])
-    return head + quoted["{instruction}"] + tail
+    texts = {"{instruction}": quote(instruction), "{answer}": quote(answer)}
+    # in one pass: a placeholder's name in one of the texts is not filled again
+    return re.sub("|".join(texts), lambda found: texts[found[0]], template)
 
 
 def quote(text: str) -> str:

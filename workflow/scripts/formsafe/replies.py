@@ -2,10 +2,13 @@
 
 import hashlib
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from formsafe.journal import Journal
-from formsafe.settings.generation import Decoding
+from formsafe.errors import FormsafeError
+from formsafe.journal import Journal, digest
+from formsafe.settings.generation import Decoding, GenerationSettings
+from formsafe.settings.models import ModelSettings
 
 
 @dataclass(frozen=True)
@@ -63,3 +66,57 @@ def ask(engine: Engine, prompts: list[Prompt], decoding: Decoding, journal: Jour
     engine.complete(prompts, decoding, journal, section)
     replies = journal.replies(section)
     return [Reply.of(replies[prompt.id]) for prompt in prompts]
+
+
+def make_engine(
+    manifest: dict[str, Any],
+    model: ModelSettings,
+    generation: GenerationSettings,
+    gpu_memory_gb: Any,
+    adapter: str | Path | None = None,
+    soft_prompt: str | Path | None = None,
+    watch_digits: bool = False,
+) -> Engine:
+    """The engine that the settings ask for: a server, or the model in this process.
+
+    Args:
+        manifest: the model's manifest, of which `path` is used.
+        adapter: folder of an adapter.
+        soft_prompt: folder of a soft prompt that stays at inference.
+        watch_digits: note the probabilities of the digits 1 to 5 (a server gives none).
+
+    Raises:
+        FormsafeError: when a server is to answer for a model with an adapter or a soft prompt.
+    """
+    if generation.server is None:
+        from formsafe.generation import load_engine
+
+        return load_engine(manifest["path"], model, generation, gpu_memory_gb, adapter, soft_prompt, watch_digits)
+    if adapter is not None or soft_prompt is not None:
+        raise FormsafeError(
+            f"generation.server serves {generation.server.model} as it is, but this run has an adapter or a soft "
+            "prompt of its own. Leave generation.server null to answer in process; the judge may stay on a server."
+        )
+    from formsafe.server import ServerEngine
+
+    return ServerEngine(generation.server)
+
+
+def prompts_digest(prompts: list[Prompt]) -> str:
+    """SHA-256 over ids and texts."""
+    return digest((prompt.id, prompt.text, prompt.system) for prompt in prompts)
+
+
+def generation_figures(journal: Journal, replies: list[Reply]) -> dict[str, Any]:
+    """What a stage did: replies, tokens, speed, share cut off at the limit, and its batches with their seconds."""
+    tokens = sum(reply.tokens or 0 for reply in replies)
+    seconds = sum(batch["seconds"] for batch in journal.batches)
+    return {
+        "replies": len(replies),
+        "continued": journal.continued,
+        "tokens": tokens,
+        "generation_seconds": round(seconds, 3),
+        "tokens_per_second": round(tokens / seconds, 1) if seconds else None,
+        "cut_off_share": sum(reply.finish_reason == "length" for reply in replies) / max(1, len(replies)),
+        "batches": journal.batches,
+    }

@@ -28,8 +28,12 @@ _STATED = re.compile(
     re.IGNORECASE,
 )
 _OUT_OF_FIVE = re.compile(rf"{_MARKUP}(?:/|out\s+of|of)\s{{0,3}}5(?![\w%+]|[.,]\d)", re.IGNORECASE)
-_JOINED = re.compile(rf"{_MARKUP}(?:[-–—−/~|&…]|\.\.+|to\b|or\b|and\b|through\b)+{_MARKUP}\d", re.IGNORECASE)
+_JOINED = re.compile(
+    rf"{_MARKUP}(?:[-–—−/~|&…]|\.\.+|to\b|or\b|and\b|through\b)+{_MARKUP}(?:\d|(?:one|two|three|four|five)\b)",
+    re.IGNORECASE,
+)
 _NUMBER = re.compile(r"(?<![\w.,])\d+(?![\w]|[.,]\d)")
+_NEXT_ITEM = re.compile(r"\s*[-*]?[ \t*_`]*([1-5])[ \t*_`]*[.:)=–—-]")
 _LONGEST = 300  # of the statement of a score
 
 
@@ -42,8 +46,9 @@ def parse_score(reply: str, last_line_only: bool = False) -> Score | None:
     """The last valid score that the reply states after the marker `#thescore:`; None where there is none.
 
     A score is one digit from 1 to 5 (`5.`, `**5**`, `4/5`, `Score: 4`). A statement that holds another score too, a
-    range, or another number in the digit's place is not valid. Without any marker, a line `Score: 4` and a reply that
-    is nothing but a score are read as well. Lines quoted with `>` are the judged text and are not read.
+    range, the first item of the restated scale, or another number in the digit's place is not valid, and a reply that
+    states three scores or more restates the scale. Without any marker, a line `Score: 4` and a reply that is nothing
+    but a score are read as well. Lines quoted with `>` are the judged text and are not read.
 
     Args:
         reply: what the judge wrote.
@@ -55,10 +60,11 @@ def parse_score(reply: str, last_line_only: bool = False) -> Score | None:
         start = own.rstrip().rfind("\n") + 1
         own = re.sub(".", " ", own[:start]) + own[start:]
     markers = list(_MARKER.finditer(own)) or list(_PLAIN_MARKER.finditer(own))
-    for marker in reversed(markers):
-        opens = not own[: marker.start()].strip(" \t\n*_`#-")
-        if (opens or not last_line_only) and (score := _stated(own, marker.end())):
-            return score
+    if last_line_only:
+        markers = [marker for marker in markers if not own[: marker.start()].strip(" \t\n*_`#-")]
+    stated = [score for marker in markers if (score := _stated(own, marker.end()))]
+    if stated:
+        return stated[-1] if len({score.value for score in stated}) < 3 else None
     if not (markers or last_line_only) and len(own.strip()) <= 12 and (score := _stated(own, 0)):
         return score if not re.search(r"[^\W\d_]", own) else None
     return None
@@ -78,6 +84,9 @@ def _stated(text: str, start: int) -> Score | None:
     value = int(found[1])
     others = {number for number in map(int, _NUMBER.findall(rest)) if 1 <= number <= 5} - {value}
     if others or _JOINED.match(rest) or rest.lstrip(" *_`").startswith("/"):
+        return None
+    following = _NEXT_ITEM.match(text, end) if end >= 0 else None
+    if following and int(following[1]) == value + 1:
         return None
     return Score(value, start + found.start(1))
 

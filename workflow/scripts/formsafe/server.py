@@ -66,8 +66,8 @@ class ServerEngine:
         ) as bar:
             try:
                 asyncio.run(self._complete(left, decoding, journal, section, bar))
-            except* FormsafeError as errors:
-                raise _first(errors) from None
+            except ExceptionGroup as errors:
+                raise errors.exceptions[0] from None
 
     async def _complete(
         self, prompts: list[Prompt], decoding: Decoding, journal: Journal, section: str, bar: tqdm
@@ -124,8 +124,8 @@ class ServerEngine:
                 return Reply("", None, "stop")
             raise FormsafeError(
                 f"The server {self.settings.base_url} refused a request with status {response.status_code} for model "
-                f"{self.settings.model} (prompt {prompt.id}; {reason or 'it gives no reason'}). Check generation.server (base_url, model, "
-                "key_variable) and max_new_tokens, then run again: the replies so far are kept."
+                f"{self.settings.model} (prompt {prompt.id}; {reason or 'it gives no reason'}). Check the server's "
+                "settings (base_url, model, key_variable) and max_new_tokens, then run again; what came is kept."
             )
         return read_reply(response)
 
@@ -187,10 +187,3 @@ def _key(variable: str) -> str:
             "before starting, also on the nodes where jobs run."
         )
     return key
-
-
-def _first(errors: BaseException) -> FormsafeError:
-    while isinstance(errors, BaseExceptionGroup):
-        errors = errors.exceptions[0]
-    assert isinstance(errors, FormsafeError)
-    return errors
