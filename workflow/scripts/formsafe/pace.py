@@ -63,12 +63,6 @@ class Pace(TrainerCallback):
         control.should_save = unfinished and (overdue or self.caught is not None)
         control.should_training_stop |= self.caught is not None
 
-    def on_epoch_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Take back what the last step of the epoch asked for; it has been done."""
-        control.should_evaluate = control.should_save = False
-
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Start the clock again."""
         self._last_checkpoint = time.monotonic()

@@ -115,6 +115,7 @@ class SplitLossTrainer(Trainer):
         figures = {**split.drain(), "seconds": self._lap()}
         logs = {f"{loss_log.VALIDATION}{name}": value for name, value in figures.items()}
         self.log(logs)  # type: ignore[arg-type]
+        self.control.should_evaluate = False  # or the end of an epoch would ask again
         return logs
 
     def _lap(self) -> float:
