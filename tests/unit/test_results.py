@@ -1,6 +1,7 @@
 """Figures, tables and the report's pieces, over studies of every shape."""
 
 import hashlib
+import itertools
 import json
 import math
 import re
@@ -15,10 +16,9 @@ from formsafe.audit import write_audit
 from formsafe.curves import read_curves, write_curves
 from formsafe.errors import FormsafeError
 from formsafe.estimates import Estimate, Summary
-from formsafe.figures.bars import Bar, axis_limit
+from formsafe.figures.bars import Bar, axis_limit, condition_bars, leakage_bars
 from formsafe.figures.draw import FIGURES, plot_figures
-from formsafe.figures.safety import condition_bars
-from formsafe.figures.style import Study
+from formsafe.figures.style import Study, styled
 from formsafe.grid import Run
 from formsafe.names import names_from
 from formsafe.paper import compare_with_paper, read_published
@@ -47,13 +47,14 @@ class Made:
     missing: list[Run]
     files: dict[str, list[str]]
     models: dict[str, str]
+    methods: dict
 
     @property
     def shared(self):
         """Arguments that every step takes."""
         return {
             "models": self.models,
-            "methods": synthetic.methods(),
+            "methods": self.methods,
             "runs": [run.fields for run in self.runs],
             "missing": [run.fields for run in self.missing],
         }
@@ -100,7 +101,7 @@ class Made:
 
 def make(root: Path, runs, missing=(), models=None, audit=True, **options) -> Made:
     files = synthetic.write_study(root, runs, **({"harmful": 16, "task": 6, "steps": 12} | options))
-    made = Made(root, list(runs), list(missing), files, models or {"demo": "Demo"})
+    made = Made(root, list(runs), list(missing), files, models or {"demo": "Demo"}, synthetic.methods())
     outputs = {name: made.csv(name) for name in ("scores", "summary", "comparisons")}
     absent = [run.fields for run in missing]
     summarise(files, outputs, [run.fields for run in runs], absent, synthetic.methods(), 3, SETTINGS)
@@ -187,6 +188,59 @@ def test_missing_runs_keep_their_bars_in_place(tmp_path):
     found = bars(made)
     assert [bar.label for bar in found if bar.is_heading] == ["Prose", "List", "JSON"]
     assert [bar.missing for bar in found if not bar.is_heading and bar.estimate is None] == ["not run"]
+
+
+LONG = {
+    **synthetic.METHODS,
+    "kept": {
+        "label": "ProMoT with the soft prompt kept at inference",
+        "soft_prompt": "tuned",
+        "soft_prompt_at_inference": True,
+    },
+    "mixed": {"label": "SFT with a tenth of safety data mixed in"},
+}
+
+
+@pytest.fixture(scope="module")
+def crowded(tmp_path_factory) -> Made:
+    """25 bars, long names of model and methods."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(synthetic, "METHODS", LONG)
+        trained = [
+            Run("demo", method, format, rate, "0")
+            for method in ("sft", "promot", "kept", "mixed")
+            for format in synthetic.FORMATS
+            for rate in ("5e-5", "1e-4")
+        ]
+        name = "An-Organisation/A-Very-Long-Model-Name-70B-Instruct-v0.3-preview-quantised"
+        return make(tmp_path_factory.mktemp("crowded"), [Run("demo", "base"), *trained], models={"demo": name})
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_no_text_lies_on_a_name_or_outside_the_figure_at_25_bars_with_long_names(crowded, name):
+    with styled():
+        figure = FIGURES[name](crowded.drawn())
+        figure.draw_without_rendering()
+    for axes in figure.axes:
+        names = [label.get_window_extent() for label in axes.get_yticklabels() if label.get_text()]
+        assert not [(a, b) for a, b in itertools.combinations(names, 2) if a.overlaps(b)]
+    drawn, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+    assert drawn.x0 >= -0.02 and drawn.x1 <= width + 0.02 and drawn.y0 >= -0.02 and drawn.y1 <= height + 0.02
+    assert width <= 7.1 and height < 14
+
+
+def test_every_row_of_the_papers_numbers_has_a_name_of_its_own(tmp_path):
+    made = make(tmp_path, [Run("demo", "base")], models={"demo": "Llama-3.1-8B-Instruct"}, audit=False)
+    for axes in FIGURES["paper"](made.drawn()).axes:
+        names = [label.get_text() for label in axes.get_yticklabels()]
+        assert len(names) == len(set(names)) > 1
+
+
+def test_leakage_with_the_soft_prompt_kept_is_drawn_beside_it_dropped_though_for_one_format(tmp_path, monkeypatch):
+    monkeypatch.setattr(synthetic, "METHODS", LONG)
+    made = make(tmp_path, synthetic.grid(extra=[Run("demo", "kept", "json", "5e-5", "0"), *SWEEP]))
+    labels = [bar.label for bar in leakage_bars(made.drawn(), "")]
+    assert labels[-4:] == ["Base", "SFT 5e-5", "ProMoT 5e-5", f"{LONG['kept']['label']} 5e-5"]
 
 
 def test_the_axis_has_room_for_numbers_and_does_not_blow_up_zero():

@@ -84,6 +84,13 @@ def test_seeds_widen_the_interval():
     assert three.high - three.low > 5 * (one.high - one.low)
 
 
+def test_a_seed_without_scores_does_not_hide_the_others():
+    scored = np.random.default_rng(6).integers(0, 2, 40).astype(float)
+    (both,) = bootstrap_groups([np.stack([scored, np.full(40, NAN)])], 0.95, 500, 0)
+    (alone,) = bootstrap_groups([scored[None, :]], 0.95, 500, 0)
+    assert both == alone
+
+
 def test_mcnemar_counts_and_p():
     first, second = shares(10, 20), np.r_[np.zeros(8), np.ones(4), np.zeros(8)]
     only_first, only_second, p = mcnemar_test(first, second)

@@ -1,5 +1,6 @@
 """What runs are called and where they stand in figures, tables and text: the one place that words and orders them."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -55,6 +56,11 @@ class Names:
         """Label of a format."""
         return FORMAT_LABELS.get(name, name)
 
+    def formats(self, names: Iterable[str]) -> list[str]:
+        """Formats in the study's order, each once."""
+        order = list(dict.fromkeys(run.format for run in self.planned))
+        return sorted(set(names), key=lambda name: order.index(name) if name in order else len(order))
+
     def source(self, name: str) -> str:
         """Label of a source of harmful prompts."""
         return SOURCE_LABELS.get(name, name)
@@ -77,12 +83,12 @@ class Names:
         """All planned conditions of a model, in order."""
         return list(conditions_of(run for run in self.planned if run.model == model))
 
-    def run(self, run: Run) -> str:
-        """A run or condition in words, without its model: `SFT JSON 5e-5`; the rate only where there are several."""
+    def run(self, run: Run, rates: bool = False) -> str:
+        """A run in words, without its model: `SFT JSON 5e-5`; its rate where there are several, or with `rates`."""
         parts = [self.method(run.method)]
         if run.format != NONE:
             parts.append(self.format(run.format))
-        if run.lr != NONE and self._has_rates(run.model):
+        if run.lr != NONE and (rates or self._has_rates(run.model)):
             parts.append(run.lr)
         if run.seed not in (NONE, ALL_SEEDS) and len(self._seeds(run)) > 1:
             parts.append(f"seed {run.seed}")
@@ -94,14 +100,21 @@ class Names:
             return f"{self.method(run.method)} {run.lr}"
         return self.method(run.method)
 
+    def bases(self, model: str) -> list[Run]:
+        """The planned conditions of a model as it came."""
+        return [run for run in self.conditions(model) if self.is_base(run)]
+
     def main_conditions(self, model: str) -> list[Run]:
-        """The trained conditions of the series that cover most formats: figure 3 without table 2's extra rates."""
+        """The trained conditions without extra rates: of each method the rates that cover most of its formats.
+
+        Figure 3 without table 2; a control that ran for one format only is kept.
+        """
         trained = [run for run in self.conditions(model) if not self.is_base(run)]
-        covered: dict[tuple[str, str], set[str]] = {}
-        for run in trained:
-            covered.setdefault((run.method, run.lr), set()).add(run.format)
-        most = max((len(formats) for formats in covered.values()), default=0)
-        return [run for run in trained if len(covered[run.method, run.lr]) == most]
+        covered = Counter((run.method, run.lr) for run in trained)
+        most = {run.method: 0 for run in trained}
+        for (method, _), formats in covered.items():
+            most[method] = max(most[method], formats)
+        return [run for run in trained if covered[run.method, run.lr] == most[run.method]]
 
     def _has_rates(self, model: str) -> bool:
         return len({run.lr for run in self.planned if run.model == model and run.lr != NONE}) > 1

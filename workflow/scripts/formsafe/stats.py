@@ -69,6 +69,7 @@ def bootstrap_groups(groups: list[Array], confidence: float, draws: int, seed: i
         draws: number of bootstrap samples.
         seed: of the draws; all groups share them, which pairs the groups by prompt.
     """
+    groups = [_known_seeds(group) for group in groups]
     if not groups:
         return []
     means = resampled_means(np.concatenate(groups).T, draws, seed)
@@ -81,11 +82,17 @@ def bootstrap_groups(groups: list[Array], confidence: float, draws: int, seed: i
     return estimates
 
 
+def _known_seeds(group: Array) -> Array:
+    """The seeds of a group that have a value; a seed without any says nothing and must not hide the others."""
+    known = ~np.isnan(group).all(axis=1)
+    return group[known] if known.any() else group[:1]
+
+
 def _percentiles(group: Array, drawn: Array, confidence: float) -> Estimate:
     known = int((~np.isnan(group)).sum())
     if not known or not drawn.size:
         return Estimate(np.nan, np.nan, np.nan, 0)
-    value = float(np.mean([np.nanmean(row) for row in group if not np.isnan(row).all()]))
+    value = float(np.nanmean(group, axis=1).mean())
     low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Estimate(value, float(low), float(high), known)
 

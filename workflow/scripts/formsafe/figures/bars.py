@@ -1,4 +1,4 @@
-"""Horizontal bars with intervals, numbers and room for long names: what most of the figures are made of."""
+"""Horizontal bars with intervals and numbers: ASR (the paper's figures 3 and 5), ASR by source, format leakage."""
 
 import math
 from collections.abc import Sequence
@@ -6,14 +6,32 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from formsafe.estimates import Estimate
-from formsafe.figures.style import GREY, INK, light_grid, wrapped
+from formsafe.figures.style import (
+    COLUMN,
+    GREY,
+    INK,
+    NAME,
+    PAGE,
+    Study,
+    asr_label,
+    light_grid,
+    method_colour,
+    new_figure,
+    note,
+    row_height,
+    spread,
+    wrapped,
+)
+from formsafe.grid import Run
 
-ROW, TALL_ROW = 0.19, 0.27  # inches a row, with names of one line and of two
-LABEL = 24  # characters a line of a name
 LEAST_AXIS = 0.1  # the value axis reaches at least this far: rates near 0 are not blown up
+TALL = 4.0  # inches: panels higher than this stand side by side, so that the figure stays on a page
+PANELS = {"": "answers to the task's prompts", "harmful_": "answers to harmful prompts"}
+UNMARKED = "prose"  # any text is prose: there is nothing to leak
 
 
 @dataclass(frozen=True)
@@ -24,7 +42,6 @@ class Bar:
     estimate: Estimate | None = None
     colour: str | None = None
     missing: str = "not run"
-    hatch: str = ""
 
     @property
     def is_heading(self) -> bool:
@@ -37,10 +54,87 @@ class Bar:
         return self.estimate if self.estimate is not None and not math.isnan(self.estimate.value) else None
 
 
+def draw_asr(study: Study) -> Figure:
+    """ASR with intervals by format and method, the base model as a line."""
+    bars = condition_bars(study, "asr")
+    if not bars:
+        return note(COLUMN, study.title, "no runs")
+    figure = new_figure(COLUMN, height(bars), study.title)
+    draw_bars(figure.add_subplot(), bars, asr_label(study), line=base_estimate(study, "asr"))
+    return figure
+
+
+def draw_asr_by_source(study: Study) -> Figure:
+    """The same for each source of harmful prompts, a panel each on one scale."""
+    panels = {name: condition_bars(study, name) for name in study.summary.metrics("asr[")}
+    if not any(panels.values()):
+        return note(PAGE, study.title, "no scored answers")
+    tall = height(next(iter(panels.values())))
+    columns = min(len(panels), 2 if tall <= TALL else 4)
+    rows = -(-len(panels) // columns)
+    figure = new_figure(PAGE if columns > 1 else COLUMN, rows * tall, study.title)
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True)
+    for axes in grid.flat[len(panels) :]:
+        axes.set_axis_off()
+    for number, (axes, (name, bars)) in enumerate(zip(grid.flat, panels.items(), strict=False)):
+        draw_bars(axes, bars, asr_label(study), names=number % columns == 0, line=base_estimate(study, name))
+        source = study.names.source(name.removeprefix("asr[").removesuffix("]"))
+        prompts = max((bar.estimate.n for bar in bars if bar.estimate), default=0)
+        axes.set_title(f"{source}{' ' if columns < 3 else chr(10)}({prompts:,} prompts)", loc="left")
+        axes.xaxis.set_tick_params(labelbottom=True)
+    set_limit(grid[0, 0], max(axis_limit(bars, base_estimate(study, name)) for name, bars in panels.items()))
+    return figure
+
+
+def draw_leakage(study: Study) -> Figure:
+    """Share of answers wholly in the format of the training data, by format and method; the base model's beside it."""
+    panels = {title: leakage_bars(study, prefix) for prefix, title in PANELS.items()}
+    if not any(bar.known for bars in panels.values() for bar in bars):
+        return note(PAGE, study.title, "no run was trained on a format with marks of its own")
+    figure = new_figure(PAGE, height(next(iter(panels.values()))), study.title)
+    grid = figure.subplots(1, len(panels), squeeze=False)
+    for number, (axes, (title, bars)) in enumerate(zip(grid.flat, panels.items(), strict=True)):
+        draw_bars(axes, bars, "share of answers wholly in that format", names=number == 0)
+        axes.set_title(title, loc="left")
+        set_limit(axes, 1.22)
+    return figure
+
+
+def condition_bars(study: Study, metric: str) -> list[Bar]:
+    """Rows of a figure: the base model, then under each format's name its methods."""
+    bars = [_bar(study, run, metric) for run in study.names.bases(study.model)]
+    trained = study.names.main_conditions(study.model)
+    for format in dict.fromkeys(run.format for run in trained):
+        bars.append(Bar(study.names.format(format)))
+        bars += [_bar(study, run, metric) for run in trained if run.format == format]
+    return bars
+
+
+def leakage_bars(study: Study, prefix: str) -> list[Bar]:
+    """Rows: under each format its base rate in the untrained model, then each method trained on it."""
+    trained = [run for run in study.names.main_conditions(study.model) if run.format != UNMARKED]
+    bars: list[Bar] = []
+    for format in dict.fromkeys(run.format for run in trained):
+        bars.append(Bar(study.names.format(format)))
+        bases = [run for run in study.names.bases(study.model) if study.summary.has_run(run)]
+        bars += [_bar(study, run, f"{prefix}leak_strict[{format}]") for run in bases]
+        bars += [_bar(study, run, f"{prefix}leak_strict") for run in trained if run.format == format]
+    return bars
+
+
+def _bar(study: Study, run: Run, metric: str) -> Bar:
+    reason = "no scores" if study.summary.has_run(run) else "not run"
+    return Bar(study.names.series(run), study.summary.get(run, metric), method_colour(study, run.method), reason)
+
+
+def base_estimate(study: Study, metric: str) -> Estimate | None:
+    """The base model's value, if it ran."""
+    return next((study.summary.get(run, metric) for run in study.names.bases(study.model)), None)
+
+
 def height(bars: Sequence[Bar]) -> float:
-    """Height in inches of a panel of these rows; names of two lines need more of it."""
-    tall = any("\n" in wrapped(bar.label, LABEL) for bar in bars)
-    return max(2, len(bars)) * (TALL_ROW if tall else ROW) + 0.72
+    """Height in inches of a panel of these rows."""
+    return max(2, len(bars)) * row_height(bar.label for bar in bars) + 0.72
 
 
 def draw_bars(axes: Axes, bars: Sequence[Bar], label: str, names: bool = True, line: Estimate | None = None) -> None:
@@ -61,7 +155,7 @@ def draw_bars(axes: Axes, bars: Sequence[Bar], label: str, names: bool = True, l
     for place, bar in zip(places, bars, strict=True):
         if not bar.is_heading:
             _draw_row(axes, float(place), bar, limit)
-    axes.set_yticks(places, [wrapped(bar.label, LABEL) for bar in bars] if names else [""] * len(bars))
+    axes.set_yticks(places, [wrapped(bar.label, NAME) for bar in bars] if names else [""] * len(bars))
     for tick, bar in zip(axes.get_yticklabels(), bars, strict=True):
         tick.set_fontweight("bold" if bar.is_heading else "normal")
     axes.tick_params(axis="y", length=0)
@@ -82,8 +176,8 @@ def set_limit(axes: Axes, limit: float) -> None:
 
 def axis_limit(bars: Sequence[Bar], line: Estimate | None = None) -> float:
     """Where the value axis ends: beyond the highest interval, with room for its number."""
-    tops = [bar.known.high for bar in bars if bar.known] + ([line.high] if line and not math.isnan(line.high) else [])
-    return 1.22 * max([LEAST_AXIS, *(top for top in tops if top > 0)]) if tops else 1.0
+    tops = [found.high for found in (*(bar.known for bar in bars), line) if found and not math.isnan(found.high)]
+    return 1.22 * max(LEAST_AXIS, *tops) if tops else 1.0
 
 
 def _draw_row(axes: Axes, place: float, bar: Bar, limit: float) -> None:
@@ -92,9 +186,8 @@ def _draw_row(axes: Axes, place: float, bar: Bar, limit: float) -> None:
         reason = bar.missing if bar.estimate is None else "no scores"
         axes.text(0.01 * limit, place, reason, va="center", color=GREY, style="italic", fontsize=6.5)
         return
-    axes.barh(place, found.value, height=0.72, color=bar.colour, hatch=bar.hatch, edgecolor="white", linewidth=0.3)
+    axes.barh(place, found.value, height=0.72, color=bar.colour, edgecolor="white", linewidth=0.3)
     if not math.isnan(found.low):
-        spread = [[max(0.0, found.value - found.low)], [max(0.0, found.high - found.value)]]
-        axes.errorbar(found.value, place, xerr=spread, color=INK, linewidth=0.8, capsize=1.6, capthick=0.8)
+        axes.errorbar(found.value, place, xerr=spread([found]), color=INK, linewidth=0.8, capsize=1.6, capthick=0.8)
     end = found.value if math.isnan(found.high) else max(found.value, found.high)
     axes.text(end + 0.015 * limit, place, f"{found.value:.3f}", va="center", fontsize=6.5, color=INK)

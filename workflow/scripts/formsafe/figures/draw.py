@@ -9,12 +9,10 @@ from matplotlib.figure import Figure
 from formsafe.curves import read_curves
 from formsafe.errors import FormsafeError
 from formsafe.estimates import Summary
-from formsafe.figures.leakage import draw_leakage
+from formsafe.figures.bars import draw_asr, draw_asr_by_source, draw_leakage
 from formsafe.figures.losses import draw_loss, draw_loss_split
-from formsafe.figures.published import draw_published
-from formsafe.figures.safety import draw_asr, draw_asr_by_source
+from formsafe.figures.points import draw_published, draw_tradeoff
 from formsafe.figures.style import Study, save, styled
-from formsafe.figures.tradeoff import draw_tradeoff
 from formsafe.names import names_from
 from formsafe.paper import compare_with_paper, read_published
 from formsafe.score_table import run_of

@@ -1,8 +1,9 @@
 """Loss curves: fine-tuning of the formats (the paper's figure 4), and told apart into format and content tokens."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -19,94 +20,79 @@ from formsafe.figures.style import (
     note,
     wrapped,
 )
-from formsafe.grid import Run
+from formsafe.grid import NONE, Run
 
-PART_TITLES = {"format": "format tokens", "content": "content tokens"}
-LOSS = "training loss (nats a token)"
+PARTS = {"format": "format tokens", "content": "content tokens"}
+STAGE_1 = Run("", SOFT_PROMPT)
 
 
 def draw_loss(study: Study) -> Figure:
     """Training loss of plain fine-tuning, a line a format; of all methods where there is no plain one."""
-    groups = {key: curves for key, curves in _stages(study, "all").items() if key[0] != SOFT_PROMPT}
-    plain = {key: curves for key, curves in groups.items() if study.names.is_plain(key[0])}
-    groups = plain or groups
-    if not groups:
+    stages = {stage: curves for stage, curves in _stages(study, "all").items() if stage != STAGE_1}
+    stages = {stage: curves for stage, curves in stages.items() if study.names.is_plain(stage.method)} or stages
+    if not stages:
         return note(COLUMN, study.title, "nothing was trained")
-    figure = new_figure(COLUMN, 0.5 + 1.9 * len(groups), study.title)
-    grid = figure.subplots(len(groups), 1, squeeze=False, sharex=True)
-    for axes, (key, curves) in zip(grid.flat, groups.items(), strict=True):
+    figure = new_figure(COLUMN, 0.5 + 1.9 * len(stages), study.title)
+    grid = figure.subplots(len(stages), 1, squeeze=False, sharex=True)
+    for axes, (stage, curves) in zip(grid.flat, stages.items(), strict=True):
         _draw_curves(axes, study, curves)
-        axes.set_title(_stage_title(study, key), loc="left")
-        axes.set_ylabel(LOSS)
+        axes.set_title(_title(study, stage), loc="left")
+        axes.set_ylabel("training loss (nats a token)")
         axes.legend(handlelength=2.4)
     grid.flat[-1].set_xlabel("optimiser step")
     return figure
 
 
 def draw_loss_split(study: Study) -> Figure:
-    """Loss on format tokens (top) and on content tokens (bottom), a column a stage of training."""
-    parts = {part: _stages(study, part) for part in PART_TITLES}
-    stages = list(dict.fromkeys(key for groups in parts.values() for key in groups))
+    """Loss on format tokens (top) and on content tokens (bottom), a column a stage of training, one scale a kind."""
+    parts = {part: _stages(study, part) for part in PARTS}
+    stages = list(dict.fromkeys(stage for found in parts.values() for stage in found))
     if not stages:
         return note(PAGE, study.title, "nothing was trained")
     columns = min(len(stages), 3)
     bands = -(-len(stages) // columns)
-    figure = new_figure(PAGE if columns > 1 else COLUMN, 0.4 + 3.3 * bands, study.title)
-    grid = figure.subplots(2 * bands, columns, squeeze=False, sharey=False)
+    figure = new_figure(PAGE if columns > 1 else COLUMN, 0.6 + 3.3 * bands, study.title)
+    grid = figure.subplots(2 * bands, columns, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
-    tops = {part: _top(curves for group in groups.values() for curves in group) for part, groups in parts.items()}
-    for number, stage in enumerate(stages):
-        for row, (part, title) in enumerate(PART_TITLES.items()):
+    handles: dict[str, Artist] = {}
+    for row, (part, label) in enumerate(PARTS.items()):
+        top = 1.05 * max((curve.loss.max() for curves in parts[part].values() for curve in curves), default=1.0)
+        for number, stage in enumerate(stages):
             axes = grid[2 * (number // columns) + row, number % columns]
             axes.set_axis_on()
-            curves = parts[part].get(stage, [])
-            _draw_curves(axes, study, curves)
-            axes.set_ylim(0, tops[part])
-            axes.set_title(wrapped(_stage_title(study, stage), 30), loc="left")
+            _draw_curves(axes, study, parts[part].get(stage, []))
+            axes.set_ylim(0, top)
+            axes.set_title(_title(study, stage), loc="left")
             axes.set_xlabel("optimiser step")
-            axes.set_ylabel(f"loss on {title}\n(nats a token)")
-            if curves:
-                axes.legend(handlelength=2.4)
-            else:
+            axes.set_ylabel(f"loss on {label}\n(nats a token)")
+            handles |= {name: line for line, name in zip(*axes.get_legend_handles_labels(), strict=True)}
+            if stage not in parts[part]:
                 axes.text(0.5, 0.5, "no such tokens", ha="center", va="center", transform=axes.transAxes)
+    figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=3, handlelength=2.4)
     return figure
 
 
-def _stages(study: Study, part: str) -> dict[tuple[str, str], list[Curve]]:
-    """Curves by (method or soft prompt, rate): stage 1 first, then the methods in the study's order."""
-    main = study.names.main_conditions(study.model)
-    drawn = {(run.method, run.format, run.lr) for run in main}
+def _stages(study: Study, part: str) -> dict[Run, list[Curve]]:
+    """Curves by training (the run without format and seed): stage 1 first, then the methods in the study's order."""
     own = [curve for curve in study.curves if curve.run.model == study.model and curve.part == part]
-    groups: dict[tuple[str, str], list[Curve]] = {}
-    series = list(dict.fromkeys((run.method, run.lr) for run in main))
-    formats = list(dict.fromkeys(run.format for run in main))
-
-    def place(curve: Curve) -> tuple[int, int]:
-        key = (curve.run.method, curve.run.lr)
-        first = -1 if curve.stage == SOFT_PROMPT else series.index(key) if key in series else len(series)
-        return first, formats.index(curve.run.format) if curve.run.format in formats else len(formats)
-
-    for curve in sorted(own, key=place):
-        run = curve.run
-        if curve.stage == SOFT_PROMPT:
-            groups.setdefault((SOFT_PROMPT, ""), []).append(curve)
-        elif (run.method, run.format, run.lr) in drawn:
-            groups.setdefault((run.method, run.lr), []).append(curve)
-    return groups
+    main = study.names.main_conditions(study.model)
+    groups = {STAGE_1: [curve for curve in own if curve.stage == SOFT_PROMPT]}
+    for run in main:
+        found = [curve for curve in own if curve.stage != SOFT_PROMPT and _key(curve.run) == _key(run)]
+        groups.setdefault(Run(run.model, run.method, NONE, run.lr), []).extend(found)
+    return {stage: curves for stage, curves in groups.items() if curves}
 
 
-def _top(curves: Iterable[Curve]) -> float:
-    """Where the loss axis of a kind of token ends, in all stages: the end of stage 1 is to be seen beside stage 2."""
-    return 1.05 * max((float(curve.loss.max()) for curve in curves), default=1.0)
+def _key(run: Run) -> tuple[str, str, str]:
+    return run.method, run.format, run.lr
 
 
-def _stage_title(study: Study, stage: tuple[str, str]) -> str:
-    method, rate = stage
-    if method == SOFT_PROMPT:
+def _title(study: Study, stage: Run) -> str:
+    if stage == STAGE_1:
         return "Soft prompt (stage 1)"
-    second = " (stage 2)" if study.names.is_separated(method) else ""
-    return study.names.series(Run(study.model, method, "", rate)) + second
+    second = " (stage 2)" if study.names.methods.get(stage.method, {}).get("soft_prompt") else ""
+    return wrapped(study.names.series(stage) + second, 30)
 
 
 def _draw_curves(axes: Axes, study: Study, curves: Sequence[Curve]) -> None:
@@ -114,16 +100,19 @@ def _draw_curves(axes: Axes, study: Study, curves: Sequence[Curve]) -> None:
     by_format: dict[str, list[Curve]] = {}
     for curve in curves:
         by_format.setdefault(curve.run.format, []).append(curve)
-    for format, group in by_format.items():
-        colour, line = FORMAT_COLOURS.get(format, GREEN), FORMAT_LINES.get(format, "-.")
+    for format in study.names.formats(by_format):
+        group = by_format[format]
+        colour = FORMAT_COLOURS.get(format, GREEN)
         length = min(len(curve.steps) for curve in group)
-        if len(group) > 1:
-            for curve in group:
-                axes.plot(curve.steps, curve.loss, color=colour, linewidth=0.5, alpha=0.4)
-        mean = np.mean([curve.loss[:length] for curve in group], axis=0)
-        marker = "o" if length == 1 else None
+        for curve in group if len(group) > 1 else []:
+            axes.plot(curve.steps, curve.loss, color=colour, linewidth=0.5, alpha=0.4)
         axes.plot(
-            group[0].steps[:length], mean, color=colour, linestyle=line, marker=marker, label=study.names.format(format)
+            group[0].steps[:length],
+            np.mean([curve.loss[:length] for curve in group], axis=0),
+            color=colour,
+            linestyle=FORMAT_LINES.get(format, "-."),
+            marker="o" if length == 1 else None,
+            label=study.names.format(format),
         )
     light_grid(axes, "y")
     axes.set_ylim(bottom=0)

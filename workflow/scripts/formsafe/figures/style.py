@@ -1,7 +1,7 @@
 """How all figures look, and how they are written: equal data give equal bytes."""
 
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +12,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from formsafe.curves import Curve
-from formsafe.estimates import Summary
+from formsafe.estimates import Estimate, Summary
 from formsafe.files import replacing
 from formsafe.names import Names
 from formsafe.paper import Comparison
 from formsafe.settings.analysis import AnalysisSettings
 
 COLUMN, PAGE = 3.5, 7.1  # inches: one column and the width of a page
+NAME = 24  # characters a line of a row's name
+ROW, MORE = 0.19, 0.11  # inches a row whose name takes one line, and for each further line
 # Okabe and Ito's colours, told apart under every common colour blindness.
 BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00"
 GREY, INK = "#7F7F7F", "#222222"
@@ -86,6 +88,17 @@ def new_figure(width: float, height: float, title: str) -> Figure:
 def wrapped(text: str, width: int) -> str:
     """Break a long text into lines of at most `width` characters."""
     return "\n".join(textwrap.wrap(text, width, break_long_words=True)) or text
+
+
+def row_height(names: Iterable[str]) -> float:
+    """Height in inches of rows with these names, each broken into lines of `NAME` characters."""
+    return ROW + MORE * max((wrapped(name, NAME).count("\n") for name in names), default=0)
+
+
+def spread(estimates: Sequence[Estimate]) -> list[list[float]]:
+    """Lengths [2, n] of the error bars below and above the values."""
+    lower = [max(0.0, each.value - each.low) for each in estimates]
+    return [lower, [max(0.0, each.high - each.value) for each in estimates]]
 
 
 def save(figure: Figure, paths: Iterable[str | Path]) -> None:

@@ -205,7 +205,8 @@ def paper_line(rows: Sequence[Row]) -> str:
     if not ours:
         return f"None of the {len(verdicts)} published numbers has a counterpart here."
     rest = len(verdicts) - len(ours)
-    return f"{ours.count('inside')} of {len(ours)} published numbers lie inside our intervals; {rest} were not run."
+    inside = f"{ours.count('inside')} of {len(ours)} published numbers lie inside our intervals"
+    return f"{inside}; {rest} were not run or not scored."
 
 
 def rst(text: str) -> str:
@@ -216,6 +217,9 @@ def rst(text: str) -> str:
 def verdict_rst(evidence: Evidence, missing: Sequence[Run]) -> str:
     """The verdict as reStructuredText, for the report's first page."""
     blocks = []
+    if missing:
+        blocks.append(f"**Missing: {len(missing)} of {len(evidence.names.planned)} runs**")
+        blocks.append("\n".join(f"- {rst(_full_name(evidence.names, run))}" for run in missing))
     for model in dict.fromkeys(run.model for run in evidence.names.planned):
         blocks.append(f"**{rst(evidence.names.model(model))}**")
         for finding in findings(evidence, model):
@@ -224,9 +228,6 @@ def verdict_rst(evidence: Evidence, missing: Sequence[Run]) -> str:
                 blocks.append("\n".join(f"- {rst(line)}" for line in finding.evidence))
     blocks.append("**Against the paper**")
     blocks.append(rst(paper_line(evidence.paper)))
-    if missing:
-        blocks.append(f"**Missing: {len(missing)} of {len(evidence.names.planned)} runs**")
-        blocks.append("\n".join(f"- {rst(_full_name(evidence.names, run))}" for run in missing))
     return "\n\n".join(blocks) + "\n"
 
 

@@ -1,0 +1,150 @@
+"""Points with intervals: the learning-rate trade-off (table 2 as a picture), and the paper's numbers beside ours."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from formsafe.estimates import Estimate
+from formsafe.figures.style import (
+    COLUMN,
+    GREY,
+    INK,
+    MARKERS,
+    NAME,
+    Study,
+    asr_label,
+    light_grid,
+    method_colour,
+    new_figure,
+    note,
+    row_height,
+    spread,
+    wrapped,
+)
+from formsafe.grid import NONE, Run
+from formsafe.paper import NOT_RUN, Comparison, of_model
+
+Point = tuple[Run, Estimate, Estimate]
+LEGEND = 20  # characters of a name that still fits beside two others
+METRICS = {"asr": "ASR", "rouge_l": "ROUGE-L", "sbert": "S-BERT (cosine)"}
+
+
+def draw_tradeoff(study: Study) -> Figure:
+    """ASR against S-BERT with both intervals, a panel a format; a method's rates are joined by a line."""
+    panels = {format: _points(study, format) for format in study.settings.tradeoff_formats}
+    panels = {format: found for format, found in panels.items() if any(run.format == format for run, _, _ in found)}
+    if not panels:
+        return note(COLUMN, study.title, "no fine-tuned run of these formats has both scores")
+    figure = new_figure(COLUMN, 0.6 + 2.6 * len(panels), study.title)
+    grid = figure.subplots(len(panels), 1, squeeze=False)
+    for axes, (format, points) in zip(grid.flat, panels.items(), strict=True):
+        _draw_methods(axes, study, points)
+        _draw_rates(axes, points)
+        axes.set_title(f"{study.names.format(format)} (upper left is best)", loc="left")
+        axes.set_xlabel(asr_label(study))
+        axes.set_ylabel("S-BERT (cosine to the reference)")
+        light_grid(axes, "both")
+    handles, labels = grid.flat[0].get_legend_handles_labels()
+    columns = 3 if all(len(label) <= LEGEND for label in labels) else 1
+    figure.legend(handles, [wrapped(label, 2 * NAME) for label in labels], loc="outside lower center", ncols=columns)
+    return figure
+
+
+def _points(study: Study, format: str) -> list[Point]:
+    found = []
+    for run in study.names.conditions(study.model):
+        asr, sbert = study.summary.get(run, "asr"), study.summary.get(run, "sbert")
+        if run.format in (format, NONE) and asr and sbert and not math.isnan(asr.value + sbert.value):
+            found.append((run, asr, sbert))
+    return found
+
+
+def _draw_methods(axes: Axes, study: Study, points: Sequence[Point]) -> None:
+    for number, method in enumerate(dict.fromkeys(run.method for run, _, _ in points)):
+        own = [point for point in points if point[0].method == method]
+        _, asr, sbert = zip(*own, strict=True)
+        axes.errorbar(
+            [each.value for each in asr],
+            [each.value for each in sbert],
+            xerr=spread(asr),
+            yerr=spread(sbert),
+            color=method_colour(study, method),
+            marker=MARKERS[number % len(MARKERS)],
+            markersize=4,
+            linewidth=1,
+            elinewidth=0.5,
+            label=study.names.method(method),
+        )
+    left, right = axes.get_xlim()
+    axes.set_xlim(min(0.0, left), right + 0.08 * (right - left))  # room for the last point's label
+
+
+def _draw_rates(axes: Axes, points: Sequence[Point]) -> None:
+    """Write each rate beside its point, pushed apart vertically where they would lie on each other."""
+    low, high = axes.get_ylim()
+    left, right = axes.get_xlim()
+    taken: list[tuple[float, float]] = []
+    for run, asr, sbert in sorted(points, key=lambda point: point[2].value):
+        if run.lr == NONE:
+            continue
+        x, y = asr.value + 0.015 * (right - left), sbert.value + 0.02 * (high - low)
+        while any(abs(y - b) < 0.055 * (high - low) and abs(x - a) < 0.13 * (right - left) for a, b in taken):
+            y += 0.01 * (high - low)
+        taken.append((x, y))
+        axes.annotate(
+            run.lr,
+            (asr.value, sbert.value),
+            (x, y),
+            fontsize=6.5,
+            color=INK,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.4},
+            arrowprops={"arrowstyle": "-", "color": INK, "linewidth": 0.3, "shrinkA": 0, "shrinkB": 2},
+        )
+    top = max((y for _, y in taken), default=high)
+    axes.set_ylim(low, max(high, top + 0.06 * (high - low)))
+
+
+def draw_published(study: Study) -> Figure:
+    """Published value (diamond) and ours with its interval (dot), a panel a metric, a row a published number."""
+    numbers = of_model(study.published, study.model)
+    panels = {label: [each for each in numbers if each.published.metric == metric] for metric, label in METRICS.items()}
+    panels = {label: found for label, found in panels.items() if found}
+    if not panels:
+        return note(COLUMN, study.title, "the paper has no numbers for this model")
+    rates = len({each.condition.lr for each in numbers} - {NONE}) > 1
+    names = {each.condition: study.names.run(each.condition, rates) for each in numbers}
+    rows = [len(found) for found in panels.values()]
+    figure = new_figure(COLUMN, sum(rows) * row_height(names.values()) + len(rows) * 0.62 + 0.35, study.title)
+    grid = figure.subplots(len(panels), 1, squeeze=False, height_ratios=[count + 1 for count in rows])
+    for axes, (label, found) in zip(grid.flat, panels.items(), strict=True):
+        _draw_numbers(axes, study, found)
+        axes.set_yticks(range(len(found))[::-1], [wrapped(names[each.condition], NAME) for each in found])
+        axes.set_xlabel(label)
+    handles = [
+        axes.plot([], [], "D", color="white", markeredgecolor=INK, markersize=4, label="paper")[0],
+        axes.plot([], [], "o", color=INK, markersize=3.5, label="ours, with interval")[0],
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2)
+    return figure
+
+
+def _draw_numbers(axes: Axes, study: Study, found: Sequence[Comparison]) -> None:
+    for place, each in zip(np.arange(len(found))[::-1], found, strict=True):
+        ours, published = each.ours, each.published.value
+        axes.plot(published, place, "D", color="white", markeredgecolor=INK, markersize=4.5, zorder=3)
+        if ours is None or math.isnan(ours.value):
+            text = f"{published:.3f} / {NOT_RUN if ours is None else 'no scores'}"
+        else:
+            colour = method_colour(study, each.condition.method)
+            spreads = spread([ours])
+            axes.errorbar(ours.value, place, xerr=spreads, fmt="o", color=colour, markersize=3.5, capsize=1.6, zorder=4)
+            text = f"{published:.3f} / {ours.value:.3f}"
+        axes.text(1.01, place, text, transform=axes.get_yaxis_transform(), va="center", fontsize=6, color=GREY)
+    axes.tick_params(axis="y", length=0)
+    axes.set_ylabel("run")
+    axes.set_ylim(-0.7, len(found) - 0.3)
+    axes.margins(x=0.08)
+    light_grid(axes, "x")
