@@ -160,7 +160,15 @@ def decode(
     cache = DynamicCache(config=model.config) if cache is None else cache
     positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -next(iter(inputs.values())).shape[1] :]
     for step in range(sampler.decoding.max_new_tokens):
-        logits = _forward(model, inputs, mask, positions, cache)
+        output = model(
+            **inputs,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        logits = output.logits[:, -1]
         chosen = sampler.choose(logits, rows, step)
         tokens = [token if still else _NONE for token, still in zip(chosen.tolist(), alive, strict=True)]
         targets = [results[row] for row in rows.tolist()]
@@ -189,22 +197,3 @@ def _append(target: Generated, token: int, stop_ids: Sequence[int]) -> bool:
         return False
     target.ids.append(token)
     return True
-
-
-def _forward(
-    model: PreTrainedModel,
-    inputs: dict[str, torch.Tensor],
-    mask: torch.Tensor,
-    positions: torch.Tensor,
-    cache: Cache,
-) -> torch.Tensor:
-    """Logits `[rows, vocabulary]` after the last token."""
-    output = model(
-        **inputs,
-        attention_mask=mask,
-        position_ids=positions,
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=1,
-    )
-    return output.logits[:, -1]

@@ -25,6 +25,7 @@ Cache = Literal["dynamic", "static", "continuous"]
 WAITING = 8
 # A shorter prefix is computed anew with each prompt: copying its cache would save nothing.
 SHORTEST_PREFIX = 32
+VIRTUAL = -1  # stands for a vector of the soft prompt
 
 
 class LocalEngine:
@@ -58,6 +59,7 @@ class LocalEngine:
         self.tokenizer, self.model = tokenizer, model
         self.token_budget = token_budget
         self.soft_prompt = soft_prompt
+        self.soft_length = 0 if soft_prompt is None else len(soft_prompt)
         self.share_prefix = share_prefix and soft_prompt is None and cache == "dynamic"
         self.cache = cache
         self.placement = placement or {}
@@ -86,7 +88,7 @@ class LocalEngine:
             while left := [index for index, prompt in enumerate(prompts) if prompt.id not in done]:
                 budget = journal.note(section).get("token_budget", self.token_budget)
                 planned = budget * WAITING if self.cache == "continuous" else budget
-                lengths = [len(rows[index]) + self._soft_length() for index in left]
+                lengths = [len(rows[index]) + self.soft_length for index in left]
                 for batch in plan_batches(lengths, decoding.max_new_tokens, planned):
                     asked = [prompts[left[place]] for place in batch]
                     started = time.perf_counter()
@@ -106,7 +108,7 @@ class LocalEngine:
         longest = max(range(len(rows)), key=lambda index: len(rows[index]), default=None)
         if context is None or longest is None:
             return
-        needed = self._soft_length() + len(rows[longest]) + decoding.max_new_tokens
+        needed = self.soft_length + len(rows[longest]) + decoding.max_new_tokens
         if needed > context:
             raise FormsafeError(
                 f"Prompt {prompts[longest].id} and {decoding.max_new_tokens} new tokens need {needed} places; the "
@@ -158,38 +160,25 @@ class LocalEngine:
         torch.cuda.empty_cache()  # outside the handler: the exception holds on to the batch's tensors
         return None
 
+    @torch.inference_mode()
     def generate(self, rows: list[list[int]], decoding: Decoding, prefix: SharedPrefix | None) -> list[Generated]:
         """Answer one batch of token rows."""
         rests = rows if prefix is None else [prefix.rest(row) for row in rows]
-        ids, mask = pad_left(rests, self.model.device)
-        inputs = {"input_ids": ids}
-        cache = None
+        # `pads|soft prompt|text`: the pads stay outermost, so that positions are those of training
+        ids, mask = pad_left([[VIRTUAL] * self.soft_length + rest for rest in rests], self.model.device)
+        inputs, cache = {"input_ids": ids}, None
+        if self.soft_prompt is not None:
+            embeds = self.model.get_input_embeddings()(ids.clamp(min=0))
+            embeds[ids == VIRTUAL] = self.soft_prompt.to(embeds.dtype).repeat(len(rows), 1)
+            inputs = {"inputs_embeds": embeds}
         if prefix is not None:
             mask = torch.cat([mask.new_ones(len(rows), len(prefix)), mask], dim=1)
             cache = prefix.cache(len(rows))
-        if self.soft_prompt is not None:
-            inputs, mask = self._with_soft_prompt(ids, mask)
         return decode(self.model, inputs, mask, self.stop_ids, Sampler(decoding, rows), cache, self.watch)
-
-    def _with_soft_prompt(self, ids: torch.Tensor, mask: torch.Tensor) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-        """Embeddings of `pads|soft prompt|text`: the pads stay outermost, so that positions are those of training."""
-        assert self.soft_prompt is not None
-        text = self.model.get_input_embeddings()(ids)
-        count, width = len(self.soft_prompt), ids.shape[1]
-        embeds = text.new_zeros(len(ids), count + width, text.shape[2])
-        longer = mask.new_zeros(len(ids), count + width)
-        for row, pads in enumerate((width - mask.sum(1)).tolist()):
-            embeds[row, pads : pads + count] = self.soft_prompt.to(text.dtype)
-            embeds[row, pads + count :] = text[row, pads:]
-            longer[row, pads:] = 1
-        return {"inputs_embeds": embeds}, longer
 
     def _prefix(self, rows: list[list[int]]) -> SharedPrefix | None:
         shared = common_prefix(rows) if self.share_prefix and len(rows) > 1 else 0
         return SharedPrefix(self.model, rows[0][:shared]) if shared >= SHORTEST_PREFIX else None
-
-    def _soft_length(self) -> int:
-        return 0 if self.soft_prompt is None else len(self.soft_prompt)
 
     def _reply(self, result: Generated) -> Reply:
         digits = tuple((len(self._text(result.ids[: at + 1])), tuple(chances)) for at, chances in result.digits)

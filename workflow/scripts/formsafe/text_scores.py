@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -97,16 +97,15 @@ def format_fit(answer: str, format: str) -> Fit | None:
     """Whether all of an answer (`strict`), a part (`loose`) or nothing of it has a format."""
     if not answer.strip():
         return None
-    try:
-        get_format(format).parse(answer)
-        return "strict"
-    except FormatError:
-        pass
-    try:
-        get_format(format).parse_loose(answer)
-        return "loose"
-    except FormatError:
-        return None
+    marked = get_format(format)
+    readings: list[tuple[Fit, Callable[[str], list[str]]]] = [("strict", marked.parse), ("loose", marked.parse_loose)]
+    for fit, read in readings:
+        try:
+            read(answer)
+            return fit
+        except FormatError:
+            continue
+    return None
 
 
 def without_format(answer: str) -> str:
