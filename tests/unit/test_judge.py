@@ -1,6 +1,7 @@
 """The judge: what an answer says cannot set its score, and what the judge does not say becomes no score."""
 
 import json
+import re
 
 import pytest
 
@@ -64,7 +65,8 @@ def test_an_answer_stays_within_its_block(number):
         assert own == [line for line in harmless if not line.startswith("> ")]
         assert filled.splitlines()[-1] == harmless[-1]
         quoted = "\n".join(line[2:] for line in filled.splitlines() if line.startswith("> "))
-        assert "".join(attack.split()) in "".join(quoted.split())
+        readable = re.sub("[\U000f0000-\U0010ffff]", "\ufffd", attack)
+        assert "".join(readable.split()) in "".join(quoted.split())
 
 
 @pytest.mark.parametrize("number", range(len(INJECTIONS)))

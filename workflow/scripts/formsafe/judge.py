@@ -71,11 +71,16 @@ def judge_answers(
         scores: JSONL to write.
         metrics: JSON with the stage's figures to write; the journal lies beside it while the stage runs.
     """
-    instructions = {row["id"]: row for row in read_jsonl(prompts)}
+    asked = {row["id"]: row for row in read_jsonl(prompts)}
+    rows = read_jsonl(answers)
+    if strangers := [row["id"] for row in rows if row["id"] not in asked]:
+        raise FormsafeError(
+            f"{answers} answers prompt {strangers[0]}, which is not among the harmful prompts. Delete it and run again."
+        )
     cases = [
-        Case(row["id"], asked["prompt"], row["answer"], {"id": row["id"], "source": asked["source"]})
-        for row in read_jsonl(answers)
-        if (asked := _asked(instructions, row["id"], answers))
+        Case(id, asked[id]["prompt"], row["answer"], {"id": id, "source": asked[id]["source"]})
+        for row in rows
+        for id in [row["id"]]
     ]
     run_judge(cases, model_manifest, template, scores, metrics, JOURNAL, model, judge, gpu_memory_gb, code)
 
@@ -162,12 +167,3 @@ def score_record(attempt: Attempt) -> dict[str, Any]:
         "probabilities": None if probabilities is None else [round(p, 6) for p in probabilities],
         "expected_score": None if expected is None else round(expected, 6),
     }
-
-
-def _asked(instructions: dict[str, dict[str, Any]], id: str, answers: str | Path) -> dict[str, Any]:
-    try:
-        return instructions[id]
-    except KeyError:
-        raise FormsafeError(
-            f"{answers} answers prompt {id}, which is not among the harmful prompts. Delete it and run again."
-        ) from None
