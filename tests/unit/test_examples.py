@@ -79,13 +79,13 @@ def test_a_special_token_spelled_in_the_response_does_not_end_it(tmp_path):
     assert tokenizer.decode(example.ids[-4:-1]) == "it."
 
 
-def test_truncation_is_counted_and_limited(tmp_path):
+def test_truncation_is_counted_reported_and_limited(tmp_path, capsys):
     tokenizer = llama3()
     whole = tokens_of(tmp_path, tokenizer, ROW)[0]
     longer = record("b", "Is it dry?", ["Wipe it. " * 20])
     limit = len(whole.ids)
     data = tokens_of(tmp_path, tokenizer, *[ROW] * 3, longer, max_length=limit, tolerance=0.25)
-    assert data.figures()["truncated_examples"] == 1
+    assert data.figures()["truncated_examples"] == 1 and "1 of 4 examples are cut" in capsys.readouterr().out
     assert len(data[3].ids) == limit and len(data[3].kinds) == limit - data[3].prompt_length
     with pytest.raises(FormsafeError, match=r"1 of 4 examples are longer than \d+ tokens \(the first: b\).*max_length"):
         tokens_of(tmp_path, tokenizer, *[ROW] * 3, longer, max_length=limit, tolerance=0.2)

@@ -126,6 +126,7 @@ def test_both_stages_train_in_4_bit_with_and_without_gradient_checkpointing(tmp_
         seen.clear()
         tune_soft_prompt(first, soft_prompt_settings())
         train_adapter(second, adapter_settings(), 1e-2, first.folder)
+        assert read_json(second.folder / "metrics.json")["gradient_checkpointing"] == checkpointing
         assert seen == {(checkpointing, torch.uint8 if quantisation == "nf4" else torch.float32)}
         outcomes.append([row["loss"] for inputs in (first, second) for row in table(inputs.folder / "loss.csv")])
     plain, checkpointed, exact = outcomes

@@ -96,6 +96,8 @@ def tokenise(
 def _check(path: str | Path, rows: int, cut: list[str], max_length: int, tolerance: float) -> None:
     if not rows:
         raise FormsafeError(f"{path} holds no examples, so there is nothing to learn from. Check corpus.splits.")
+    if cut:
+        print(f"{path}: {len(cut)} of {rows} examples are cut at {max_length} tokens, the first: {cut[0]}")
     if len(cut) > tolerance * rows:
         raise FormsafeError(
             f"{path}: {len(cut)} of {rows} examples are longer than {max_length} tokens (the first: {cut[0]}), "

@@ -136,6 +136,7 @@ def _train(
         **data.figures(),
         **trainer.figures(),
         "micro_batch_size": plan.micro_batch_size,
+        "gradient_checkpointing": plan.gradient_checkpointing,
         "padding_free": collator.flat,
         "learning_rate": learning_rate,
         "virtual_tokens": virtual,
