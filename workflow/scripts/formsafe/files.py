@@ -12,10 +12,14 @@ from formsafe.errors import FormsafeError
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Yield a neighbouring temporary path; on success fsync it and rename it to `path`, on failure remove it."""
+    """Yield a neighbouring temporary path; on success fsync it and rename it to `path`, on failure remove it.
+
+    The neighbour's name is fixed, so that the next writer takes away what a killed one left. A file has one writer at a
+    time: Snakemake runs one job for it, and none beside jobs that outlived their Snakemake.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.tmp")
     try:
         yield temporary
         with open(temporary, "rb") as written:
