@@ -33,12 +33,18 @@ def write_scores(root: Path) -> dict:
     return {"files": files, "runs": [run.fields for run in runs], "methods": synthetic.methods()}
 
 
+def names_of(study: dict):
+    from formsafe.names import names_from
+
+    return names_from(MODELS, study["methods"], study["runs"])
+
+
 def summarise(root: Path, study: dict, settings) -> None:
     from formsafe import audit, curves, summary
 
-    files, methods = study["files"], study["methods"]
+    files = study["files"]
     outputs = {name: str(root / f"{name}.csv") for name in ("scores", "summary", "comparisons")}
-    summary.summarise(files, outputs, study["runs"], [], methods, 3, settings)
+    summary.summarise(files, outputs, names_of(study), 3, settings)
     curves.write_curves(files["losses"], str(root / "curves.csv"))
     audit.write_audit(files["audit"], str(root / "audit.csv"), 3, settings)
 
@@ -48,8 +54,8 @@ def plot_figures(root: Path, study: dict, settings, model: str) -> None:
     from formsafe.figures.draw import plot_figures as plot
 
     outputs = [str(root / f"figures/{name}_{model}.{kind}") for name in FIGURES for kind in ("svg", "png", "pdf")]
-    shared = {"models": MODELS, "methods": study["methods"], "runs": study["runs"], "missing": [], "threshold": 3}
-    plot(str(root / "summary.csv"), study["files"]["losses"], PAPER, outputs, model=model, settings=settings, **shared)
+    shared = {"names": names_of(study), "threshold": 3, "settings": settings}
+    plot(str(root / "summary.csv"), study["files"]["losses"], PAPER, outputs, model=model, **shared)
 
 
 def write_tables(root: Path, study: dict, settings) -> None:
@@ -58,8 +64,7 @@ def write_tables(root: Path, study: dict, settings) -> None:
 
     inputs = {name: str(root / f"{name}.csv") for name in ("summary", "comparisons", "curves", "audit")}
     outputs = [str(root / f"tables/{name}.{kind}") for name in TABLES for kind in ("csv", "md", "tex", "html")]
-    shared = {"models": MODELS, "methods": study["methods"], "runs": study["runs"], "missing": [], "threshold": 3}
-    write(inputs | {"paper": PAPER}, [], outputs, **shared)
+    write(inputs | {"paper": PAPER}, [], outputs, names=names_of(study), threshold=3)
 
 
 def describe_study(root: Path, study: dict, settings) -> None:
@@ -69,9 +74,8 @@ def describe_study(root: Path, study: dict, settings) -> None:
     inputs["paper"] = str(root / "tables/paper_comparison.csv")
     outputs = {name: str(root / "report" / name) for name in ("verdict", "study", "answers")}
     files = [study["files"][name] for name in ("metrics", "answers", "scores")]
-    shared = {"models": MODELS, "methods": study["methods"], "runs": study["runs"], "missing": []}
     texts = {"title": "t", "study": "s", "licences": {}, "settings": {}, "confidence": 0.95}
-    describe(inputs, *files, outputs, **shared, **texts)
+    describe(inputs, *files, outputs, names=names_of(study), **texts)
 
 
 def step(function, *arguments) -> None:

@@ -50,21 +50,17 @@ class Made:
     methods: dict
 
     @property
-    def shared(self):
-        """Arguments that every step takes."""
-        return {
-            "models": self.models,
-            "methods": self.methods,
-            "runs": [run.fields for run in self.runs],
-            "missing": [run.fields for run in self.missing],
-        }
+    def names(self):
+        """Labels and roles of the runs."""
+        fields = ([run.fields for run in runs] for runs in (self.runs, self.missing))
+        return names_from(self.models, self.methods, *fields)
 
     def csv(self, name: str) -> str:
         return str(self.root / f"{name}.csv")
 
     def drawn(self) -> Study:
         """What figures are drawn from."""
-        names, summary = names_from(**self.shared), Summary.read(self.csv("summary"))
+        names, summary = self.names, Summary.read(self.csv("summary"))
         published = compare_with_paper(read_published(PAPER), summary, names)
         return Study("demo", names, summary, read_curves(self.files["losses"]), published, 3, SETTINGS)
 
@@ -72,14 +68,14 @@ class Made:
         paths = [self.root / folder / f"{name}_demo.{suffix}" for name in names]
         plot_figures(
             *(self.csv("summary"), self.files["losses"], PAPER, [str(path) for path in paths]),
-            **{**self.shared, "model": "demo", "threshold": 3, "settings": SETTINGS},
+            **{"model": "demo", "names": self.names, "threshold": 3, "settings": SETTINGS},
         )
         return paths
 
     def tables(self, suffixes=("csv", "md", "tex", "html")) -> Path:
         inputs = {name: self.csv(name) for name in ("summary", "comparisons", "curves", "audit")} | {"paper": PAPER}
         outputs = [str(self.root / f"tables/{name}.{suffix}") for name in TABLES for suffix in suffixes]
-        write_tables(inputs, self.files.get("tokens", []), outputs, **self.shared, threshold=3)
+        write_tables(inputs, self.files.get("tokens", []), outputs, names=self.names, threshold=3)
         return self.root / "tables"
 
     def report(self) -> Path:
@@ -95,7 +91,7 @@ class Made:
             "settings": {"judge": {"a": "<b>"}},
         }
         metrics, answers, scores = (self.files[name] for name in ("metrics", "answers", "scores"))
-        describe_study(inputs, metrics, answers, scores, outputs, **self.shared, confidence=0.95, **described)
+        describe_study(inputs, metrics, answers, scores, outputs, names=self.names, confidence=0.95, **described)
         return self.root / "report"
 
 
@@ -103,8 +99,7 @@ def make(root: Path, runs, missing=(), models=None, audit=True, **options) -> Ma
     files = synthetic.write_study(root, runs, **({"harmful": 16, "task": 6, "steps": 12} | options))
     made = Made(root, list(runs), list(missing), files, models or {"demo": "Demo"}, synthetic.methods())
     outputs = {name: made.csv(name) for name in ("scores", "summary", "comparisons")}
-    absent = [run.fields for run in missing]
-    summarise(files, outputs, [run.fields for run in runs], absent, synthetic.methods(), 3, SETTINGS)
+    summarise(files, outputs, made.names, 3, SETTINGS)
     write_curves(files["losses"], made.csv("curves"))
     audits = [synthetic.write_audit(root, "demo", shift=0.4)] if audit else []
     write_audit(audits, made.csv("audit"), 3, SETTINGS)
@@ -167,7 +162,7 @@ def test_an_unknown_figure_or_table_is_named(study):
             {name: study.csv(name) for name in ("summary", "comparisons", "curves", "audit")} | {"paper": PAPER},
             [],
             ["pie.md"],
-            **study.shared,
+            names=study.names,
             threshold=3,
         )
 
@@ -274,8 +269,7 @@ def test_the_papers_numbers_agree_where_they_stand_twice():
 
 
 def test_comparison_with_the_paper(study):
-    names = names_from(study.models, synthetic.methods(), study.shared["runs"])
-    found = compare_with_paper(read_published(PAPER), Summary.read(study.csv("summary")), names)
+    found = compare_with_paper(read_published(PAPER), Summary.read(study.csv("summary")), study.names)
     by_verdict = {
         verdict: [each for each in found if each.verdict == verdict] for verdict in ("inside", "outside", "not run")
     }

@@ -10,7 +10,7 @@ import pytest
 from formsafe.errors import FormsafeError
 from formsafe.estimates import Summary
 from formsafe.grid import Run
-from formsafe.names import condition_of
+from formsafe.names import condition_of, names_from
 from formsafe.score_table import number, read_csv, run_of
 from formsafe.settings.analysis import AnalysisSettings
 from formsafe.summary import summarise
@@ -21,12 +21,16 @@ BASE = Run("demo", "base")
 SFT = Run("demo", "sft", "json", "5e-5", "0")
 
 
+def named(runs, missing=()):
+    """Roles of the runs."""
+    return names_from({}, synthetic.methods(), [run.fields for run in runs], [run.fields for run in missing])
+
+
 def build(root: Path, runs, missing=(), **options) -> tuple[Summary, list[dict[str, str]]]:
     """Write synthetic runs, summarise them, and read summary and comparisons back."""
     files = synthetic.write_study(root, runs, **options)
     outputs = {name: str(root / f"{name}.csv") for name in ("scores", "summary", "comparisons")}
-    fields, absent = [run.fields for run in runs], [run.fields for run in missing]
-    summarise(files, outputs, fields, absent, synthetic.methods(), 3, SETTINGS)
+    summarise(files, outputs, named(runs, missing), 3, SETTINGS)
     return Summary.read(outputs["summary"]), read_csv(outputs["comparisons"])
 
 
@@ -103,8 +107,7 @@ def test_the_order_of_files_carries_no_meaning(grid, tmp_path):
         )
     }
     outputs = {name: str(tmp_path / f"{name}.csv") for name in ("scores", "summary", "comparisons")}
-    fields = [run.fields for run in synthetic.grid()]
-    summarise(files, outputs, fields, [], synthetic.methods(), 3, SETTINGS)
+    summarise(files, outputs, named(synthetic.grid()), 3, SETTINGS)
     assert (tmp_path / "summary.csv").read_bytes() == (root / "summary.csv").read_bytes()
 
 
@@ -164,7 +167,7 @@ def test_an_id_that_stands_twice_is_refused(tmp_path):
     path.write_text(path.read_text() + path.read_text().splitlines()[0] + "\n")
     outputs = {name: str(tmp_path / f"{name}.csv") for name in ("scores", "summary", "comparisons")}
     with pytest.raises(FormsafeError, match="doubled"):
-        summarise(files, outputs, [BASE.fields], [], synthetic.methods(), 3, SETTINGS)
+        summarise(files, outputs, named([BASE]), 3, SETTINGS)
 
 
 def test_runs_that_answered_other_prompts_are_paired_on_the_shared_ones(tmp_path):
@@ -172,7 +175,7 @@ def test_runs_that_answered_other_prompts_are_paired_on_the_shared_ones(tmp_path
     path = Path(files["scores"][1])
     path.write_text("".join(line + "\n" for line in path.read_text().splitlines()[:5]))
     outputs = {name: str(tmp_path / f"{name}.csv") for name in ("scores", "summary", "comparisons")}
-    summarise(files, outputs, [BASE.fields, SFT.fields], [], synthetic.methods(), 3, SETTINGS)
+    summarise(files, outputs, named([BASE, SFT]), 3, SETTINGS)
     summary, rows = Summary.read(outputs["summary"]), read_csv(outputs["comparisons"])
     assert summary.get(condition_of(SFT), "asr").n == 5 and summary.get(condition_of(SFT), "unscored").value == 0
     assert {row["n"] for row in rows if row["metric"] == "asr"} == {"5"}

@@ -3,6 +3,7 @@
 from formsafe.logs import logging_to
 
 with logging_to(snakemake.log[0]):
+    from formsafe.names import names_from
     from formsafe.report.study import describe_study
     from formsafe.settings.analysis import AnalysisSettings
 
@@ -15,10 +16,7 @@ with logging_to(snakemake.log[0]):
         {name: snakemake.output[name] for name in ("verdict", "study", "answers")},
         title=params.title,
         study=params.study,
-        models=params.models,
-        methods=params.methods,
-        runs=params.runs,
-        missing=params.missing,
+        names=names_from(params.models, params.methods, params.runs, params.missing),
         confidence=AnalysisSettings(**params.analysis).confidence,
         licences=params.licences,
         settings=params.settings,

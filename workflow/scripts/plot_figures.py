@@ -4,6 +4,7 @@ from formsafe.logs import logging_to
 
 with logging_to(snakemake.log[0]):
     from formsafe.figures.draw import plot_figures
+    from formsafe.names import names_from
     from formsafe.settings.analysis import AnalysisSettings
 
     params = snakemake.params
@@ -13,10 +14,7 @@ with logging_to(snakemake.log[0]):
         snakemake.input.paper,
         list(snakemake.output),
         model=params.model,
-        models=params.models,
-        methods=params.methods,
-        runs=params.runs,
-        missing=params.missing,
+        names=names_from(params.models, params.methods, params.runs, params.missing),
         threshold=params.threshold,
         settings=AnalysisSettings(**params.analysis),
     )

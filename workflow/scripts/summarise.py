@@ -5,6 +5,7 @@ from formsafe.logs import logging_to
 with logging_to(snakemake.log[0]):
     from formsafe.audit import write_audit
     from formsafe.curves import write_curves
+    from formsafe.names import names_from
     from formsafe.settings.analysis import AnalysisSettings
     from formsafe.summary import summarise
 
@@ -13,9 +14,7 @@ with logging_to(snakemake.log[0]):
     summarise(
         {name: files.get(name, []) for name in ("scores", "task", "harmful")},
         {name: outputs[name] for name in ("scores", "summary", "comparisons")},
-        params.runs,
-        params.missing,
-        params.methods,
+        names_from({}, params.methods, params.runs, params.missing),
         params.threshold,
         settings,
     )

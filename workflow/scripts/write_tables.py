@@ -3,6 +3,7 @@
 from formsafe.logs import logging_to
 
 with logging_to(snakemake.log[0]):
+    from formsafe.names import names_from
     from formsafe.tables.write import write_tables
 
     params = snakemake.params
@@ -10,9 +11,6 @@ with logging_to(snakemake.log[0]):
         {name: snakemake.input[name] for name in ("summary", "comparisons", "curves", "audit", "paper")},
         snakemake.input.get("token_counts", []),
         list(snakemake.output),
-        models=params.models,
-        methods=params.methods,
-        runs=params.runs,
-        missing=params.missing,
+        names=names_from(params.models, params.methods, params.runs, params.missing),
         threshold=params.threshold,
     )

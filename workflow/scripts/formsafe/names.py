@@ -1,8 +1,8 @@
 """What runs are called and where they stand in figures, tables and text: the one place that words and orders them."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from formsafe.grid import NONE, Run
@@ -38,11 +38,13 @@ class Names:
         models: model name to label.
         methods: method name to its settings (`MethodSettings` as builtins), in the configuration's order.
         planned: every run of the study, missing ones included, in the order of figures and tables.
+        missing: those of them without results.
     """
 
     models: Mapping[str, str]
     methods: Mapping[str, Mapping[str, Any]]
-    planned: list[Run] = field(default_factory=list)
+    planned: Sequence[Run] = ()
+    missing: Sequence[Run] = ()
 
     def model(self, name: str) -> str:
         """Label of a model."""
@@ -130,6 +132,7 @@ def names_from(
     missing: Iterable[Mapping[str, str]] = (),
 ) -> Names:
     """Build the names from rule parameters; all runs stand in one order, whichever of them are missing."""
+    missing = list(missing)
     planned = [Run(**fields) for fields in (*runs, *missing)]
     orders = [list(dict.fromkeys(run.model for run in planned)), list(methods), [NONE, *FORMAT_LABELS]]
 
@@ -138,4 +141,6 @@ def names_from(
         ranks = (order.index(name) if name in order else len(order) for name, order in known)
         return (*ranks, *(-1.0 if text == NONE else float(text) for text in (run.lr, run.seed)))
 
-    return Names(models, methods, sorted(planned, key=place))
+    ordered = sorted(planned, key=place)
+    absent = {Run(**fields) for fields in missing}
+    return Names(models, methods, ordered, [run for run in ordered if run in absent])

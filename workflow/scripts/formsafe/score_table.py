@@ -2,7 +2,7 @@
 
 import csv
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -143,8 +143,3 @@ def read_csv(path: str | Path) -> list[dict[str, str]]:
 def as_float(cell: str | None) -> float:
     """A cell as a number; empty is NaN."""
     return float(cell) if cell else math.nan
-
-
-def runs_from(fields: Iterable[Mapping[str, str]]) -> list[Run]:
-    """Runs from rule parameters."""
-    return [Run(**each) for each in fields]

@@ -11,7 +11,7 @@ from formsafe.comparisons import COLUMNS as COMPARISON_COLUMNS
 from formsafe.comparisons import compare
 from formsafe.estimates import SUMMARY_COLUMNS, Estimate
 from formsafe.grid import Run
-from formsafe.names import conditions_of, names_from
+from formsafe.names import Names, conditions_of
 from formsafe.score_table import COLUMNS, HARMFUL, TASK, Scores, read_scores, write_csv
 from formsafe.settings.analysis import AnalysisSettings
 from formsafe.stats import Array, bootstrap_groups, kappa, wilson
@@ -69,9 +69,7 @@ def metrics_of(scores: Scores, threshold: int) -> list[Metric]:
 def summarise(
     files: Mapping[str, Sequence[str]],
     outputs: Mapping[str, str],
-    runs: Sequence[Mapping[str, str]],
-    missing: Sequence[Mapping[str, str]],
-    methods: Mapping[str, Mapping[str, Any]],
+    names: Names,
     threshold: int,
     settings: AnalysisSettings,
 ) -> None:
@@ -80,14 +78,11 @@ def summarise(
     Args:
         files: paths under `scores`, `task` and `harmful`, one a run, in any order: the paths name the runs.
         outputs: paths under `scores`, `summary` and `comparisons`.
-        runs: the runs that are there, in the grid's order.
-        missing: the runs that are not.
-        methods: method name to its settings.
+        names: labels and roles of the planned runs.
         threshold: judge scores from here on are harmful.
         settings: intervals and tests.
     """
-    names = names_from({}, methods, runs, missing)
-    there = [Run(**fields) for fields in runs]
+    there = [run for run in names.planned if run not in names.missing]
     scores = read_scores(files["scores"], files["task"], files["harmful"])
     write_csv(outputs["scores"], COLUMNS, scores.rows(there))
     write_csv(outputs["summary"], SUMMARY_COLUMNS, summary_rows(scores, there, threshold, settings))

@@ -1,8 +1,7 @@
 """All figures of one model."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -13,7 +12,7 @@ from formsafe.figures.bars import draw_asr, draw_asr_by_source, draw_leakage
 from formsafe.figures.losses import draw_loss, draw_loss_split
 from formsafe.figures.points import draw_published, draw_tradeoff
 from formsafe.figures.style import Study, save, styled
-from formsafe.names import names_from
+from formsafe.names import Names
 from formsafe.paper import compare_with_paper, read_published
 from formsafe.score_table import run_of
 from formsafe.settings.analysis import AnalysisSettings
@@ -36,10 +35,7 @@ def plot_figures(
     outputs: Sequence[str],
     *,
     model: str,
-    models: Mapping[str, str],
-    methods: Mapping[str, Mapping[str, Any]],
-    runs: Sequence[Mapping[str, str]],
-    missing: Sequence[Mapping[str, str]],
+    names: Names,
     threshold: int,
     settings: AnalysisSettings,
 ) -> None:
@@ -51,14 +47,10 @@ def plot_figures(
         paper: the published numbers.
         outputs: files `{figure}_{model}.{svg,png,pdf}`.
         model: name of the model.
-        models: labels of models.
-        methods: settings of methods.
-        runs: the runs that are there.
-        missing: the runs that are not: they are drawn as such.
+        names: labels and roles of the planned runs.
         threshold: judge scores from here on are harmful.
         settings: level of the intervals, formats of the trade-off.
     """
-    names = names_from(models, methods, runs, missing)
     found = Summary.read(summary)
     curves = read_curves(path for path in losses if run_of(path).model == model)
     published = compare_with_paper(read_published(paper), found, names)

@@ -1,7 +1,7 @@
 """What a study took, by stage, from the figures that each stage leaves behind."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,38 +18,7 @@ STAGES = {
     "text scores": lambda path: path.name == "text.metrics.json",
     "other": lambda path: True,
 }
-
-
-@dataclass
-class Cost:
-    """Sums over the jobs of a stage."""
-
-    jobs: int = 0
-    seconds: float = 0.0
-    gpu_seconds: float = 0.0
-    tokens: int = 0
-    memory: int = 0
-    gpu_memory: int = 0
-    devices: set[str] = field(default_factory=set)
-
-    def add(self, record: dict[str, Any]) -> None:
-        """Add one job's record."""
-        device = str(record.get("device", "unknown"))
-        seconds = float(record.get("seconds") or 0.0)
-        self.jobs += 1
-        self.seconds += seconds
-        self.gpu_seconds += 0.0 if device.startswith("cpu") else seconds
-        self.tokens += tokens_of(record)
-        self.memory = max(self.memory, record.get("peak_memory_bytes") or 0)
-        self.gpu_memory = max(self.gpu_memory, record.get("peak_gpu_memory_bytes") or 0)
-        self.devices.add(device)
-
-
-def tokens_of(record: dict[str, Any]) -> int:
-    """Tokens trained on (all epochs) or generated."""
-    if "training_seconds" in record:
-        return round((record.get("tokens_per_second") or 0) * record["training_seconds"])
-    return int(record.get("tokens") or 0)
+Record = dict[str, Any]
 
 
 def stage_of(path: str | Path) -> str:
@@ -57,41 +26,52 @@ def stage_of(path: str | Path) -> str:
     return next(name for name, belongs in STAGES.items() if belongs(Path(path)))
 
 
-def read_metrics(paths: Iterable[str]) -> list[tuple[str, dict[str, Any]]]:
+def read_metrics(paths: Iterable[str]) -> list[tuple[str, Record]]:
     """Stage and record of every metrics file."""
     return [(stage_of(path), read_json(path)) for path in paths]
 
 
-def cost_table(metrics: Sequence[tuple[str, dict[str, Any]]]) -> Table:
+def cost_table(metrics: Sequence[tuple[str, Record]]) -> Table:
     """Jobs, hours, tokens and memory by stage."""
-    costs: dict[str, Cost] = {}
-    for stage, record in metrics:
-        costs.setdefault(stage, Cost()).add(record)
-    rows = [_row(stage, costs[stage]) for stage in STAGES if stage in costs]
-    total = Cost()
-    for _, record in metrics:
-        total.add(record)
+    by_stage = {name: [record for stage, record in metrics if stage == name] for name in STAGES}
+    rows = [_row(stage, records) for stage, records in by_stage.items() if records]
     caption = (
         "Cost by stage: hours of jobs, of them on GPUs, tokens trained on or generated, highest memory of a job (GiB). "
         "A job that was stopped and went on counts its last stretch."
     )
     header = ["Stage", "jobs", "hours", "GPU hours", "tokens", "memory", "GPU memory", "devices"]
-    return Table("cost", "Cost", caption, header, [*rows, _row("all", total)])
+    return Table("cost", "Cost", caption, header, [*rows, _row("all", [record for _, record in metrics])])
 
 
-def _row(stage: str, cost: Cost) -> list[Cell]:
-    gigabytes = [f"{size / 2**30:.1f}" if size else None for size in (cost.memory, cost.gpu_memory)]
-    hours = [cost.seconds / 3600, cost.gpu_seconds / 3600]
-    return [stage, cost.jobs, *hours, cost.tokens, *gigabytes, ", ".join(sorted(cost.devices))]
+def _row(stage: str, records: Sequence[Record]) -> list[Cell]:
+    devices = [str(record.get("device", "unknown")) for record in records]
+    hours = [(record.get("seconds") or 0.0) / 3600 for record in records]
+    on_gpus = sum(hour for hour, device in zip(hours, devices, strict=True) if not device.startswith("cpu"))
+    tokens = sum(map(_tokens, records))
+    return [
+        *(stage, len(records), float(sum(hours)), float(on_gpus), tokens),
+        *(_highest(records, "peak_memory_bytes"), _highest(records, "peak_gpu_memory_bytes")),
+        ", ".join(sorted(set(devices))),
+    ]
 
 
-def versions_table(metrics: Sequence[tuple[str, dict[str, Any]]]) -> Table:
+def _tokens(record: Record) -> int:
+    """Tokens trained on (all epochs) or generated."""
+    if "training_seconds" in record:
+        return round((record.get("tokens_per_second") or 0) * record["training_seconds"])
+    return int(record.get("tokens") or 0)
+
+
+def _highest(records: Sequence[Record], key: str) -> str | None:
+    highest = max((record.get(key) or 0 for record in records), default=0)
+    return f"{highest / 2**30:.1f}" if highest else None
+
+
+def versions_table(metrics: Sequence[tuple[str, Record]]) -> Table:
     """Software that the stages ran with, each version with the number of its jobs."""
-    counts: dict[tuple[str, str], int] = {}
+    counts: Counter[tuple[str, str]] = Counter()
     for _, record in metrics:
-        versions = dict(record.get("versions") or {})
-        versions["git commit of the workflow"] = record.get("git_commit") or "unknown"
-        for name, version in versions.items():
-            counts[name, version] = counts.get((name, version), 0) + 1
+        counts.update((record.get("versions") or {}).items())
+        counts["git commit of the workflow", record.get("git_commit") or "unknown"] += 1
     rows: list[list[Cell]] = [[name, version, count] for (name, version), count in sorted(counts.items())]
     return Table("versions", "Versions", "Software of the jobs.", ["Package", "version", "jobs"], rows)

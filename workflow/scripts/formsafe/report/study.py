@@ -8,12 +8,12 @@ import yaml
 
 from formsafe.estimates import Summary
 from formsafe.files import write_text
-from formsafe.grid import NONE, Run
-from formsafe.names import Names, names_from
+from formsafe.grid import NONE
+from formsafe.names import Names
 from formsafe.report.costs import cost_table, read_metrics, versions_table
 from formsafe.report.sample import answers_page
 from formsafe.report.verdict import Evidence, findings, paper_line, verdict_rst
-from formsafe.score_table import read_csv, runs_from
+from formsafe.score_table import read_csv
 from formsafe.tables.base import Table
 from formsafe.tables.write import html_page, html_table
 
@@ -27,10 +27,7 @@ def describe_study(
     *,
     title: str,
     study: str,
-    models: Mapping[str, str],
-    methods: Mapping[str, Mapping[str, Any]],
-    runs: Sequence[Mapping[str, str]],
-    missing: Sequence[Mapping[str, str]],
+    names: Names,
     confidence: float,
     licences: Mapping[str, str],
     settings: Mapping[str, Any],
@@ -45,15 +42,11 @@ def describe_study(
         outputs: paths under `verdict` (reStructuredText), `study` and `answers` (HTML).
         title: the study's title.
         study: its name.
-        models: labels of models.
-        methods: settings of methods.
-        runs: the runs that are there, in the grid's order.
-        missing: the runs that are not.
+        names: labels and roles of the planned runs.
         confidence: level of the intervals and tests.
         licences: data set to its licence.
         settings: sections of the configuration to show.
     """
-    names = names_from(models, methods, runs, missing)
     evidence = Evidence(
         names=names,
         summary=Summary.read(inputs["summary"]),
@@ -63,14 +56,13 @@ def describe_study(
         paper=read_csv(inputs["paper"]),
         confidence=confidence,
     )
-    absent = runs_from(missing)
     records = read_metrics(metrics)
-    write_text(outputs["verdict"], verdict_rst(evidence, absent))
+    write_text(outputs["verdict"], verdict_rst(evidence))
     write_text(outputs["answers"], answers_page(answers, scores, names))
     body = [
         f"<h1>{html.escape(title)}</h1>\n<p>Study <code>{html.escape(study)}</code></p>",
         *_verdict(evidence),
-        *_section("Runs", html_table(runs_table(names, set(absent)))),
+        *_section("Runs", html_table(runs_table(names))),
         *_section("Data", html_table(licence_table(licences))),
         *_section("Cost", html_table(cost_table(records))),
         *_section("Versions", html_table(versions_table(records))),
@@ -95,17 +87,17 @@ def _verdict(evidence: Evidence) -> list[str]:
     return [*blocks, f"<p>{html.escape(paper_line(evidence.paper))}</p>"]
 
 
-def runs_table(names: Names, missing: set[Run]) -> Table:
+def runs_table(names: Names) -> Table:
     """Every planned run and whether it is there."""
     rows = [
         [
             *(names.model(run.model), names.method(run.method)),
             *(None if text == NONE else text for text in (run.format, run.lr, run.seed)),
-            "missing" if run in missing else "done",
+            "missing" if run in names.missing else "done",
         ]
         for run in names.planned
     ]
-    caption = f"{len(names.planned) - len(missing)} of {len(names.planned)} runs are in this report."
+    caption = f"{len(names.planned) - len(names.missing)} of {len(names.planned)} runs are in this report."
     header = ["Model", "Method", "Format", "LR", "seed", "state"]
     return Table("runs", "Runs", caption, header, [list(row) for row in rows])
 

@@ -61,14 +61,29 @@ class Evidence:
             and all(run in main or self.names.is_base(run) for run in self.sides(row))
         ]
 
+    def separated(self, model: str, metric: str) -> list[Row]:
+        """Comparisons of plain fine-tuning (a) with the method that drops its soft prompt (b)."""
+        is_plain, is_separated = self.names.is_plain, self.names.is_separated
+        rows = self.pairs(model, "method", metric)
+        return [row for row in rows if is_plain(row["a_method"]) and is_separated(row["b_method"])]
+
 
 def findings(evidence: Evidence, model: str) -> list[Finding]:
     """All questions for one model."""
+    plain = evidence.names.is_plain
+    base = [row for row in evidence.pairs(model, "base") if plain(row["b_method"])]
+    raised = _answer([evidence.significance(row) for row in base], 1)
+    separated = evidence.separated(model, "asr")
+    lowered = _answer([evidence.significance(row) for row in separated], -1)
+    quality = evidence.separated(model, "sbert")
+    ends = [(as_float(row["ci_low"]), as_float(row["ci_high"])) for row in quality]
+    cost = _answer([int(low > 0) - int(high < 0) for low, high in ends], -1)
+    prevented = [_line(evidence, row) + _prevented(evidence, row) for row in separated]
     return [
-        _fine_tuning(evidence, model),
-        _format(evidence, model),
-        _separation(evidence, model),
-        _task(evidence, model),
+        Finding("Does fine-tuning on benign data raise the ASR?", raised, [_line(evidence, row) for row in base]),
+        _format(evidence, [row for row in evidence.pairs(model, "format") if plain(row["b_method"])]),
+        Finding("Does training the format away (ProMoT) lower the ASR?", lowered, prevented),
+        Finding("Does that cost task quality (S-BERT)?", cost, [_line(evidence, row) for row in quality]),
         _order(evidence, model),
         _judge(evidence, model),
     ]
@@ -97,15 +112,7 @@ def _answer(signs: Sequence[int], wanted: int) -> str:
     return f"in {hits} of {len(signs)} comparisons" + (f", the reverse in {against}" if against else "")
 
 
-def _fine_tuning(evidence: Evidence, model: str) -> Finding:
-    rows = [row for row in evidence.pairs(model, "base") if evidence.names.is_plain(row["b_method"])]
-    lines = [_line(evidence, row) for row in rows]
-    answer = _answer([evidence.significance(row) for row in rows], 1)
-    return Finding("Does fine-tuning on benign data raise the ASR?", answer, lines)
-
-
-def _format(evidence: Evidence, model: str) -> Finding:
-    rows = [row for row in evidence.pairs(model, "format") if evidence.names.is_plain(row["b_method"])]
+def _format(evidence: Evidence, rows: Sequence[Row]) -> Finding:
     signs = [evidence.significance(row) for row in rows]
     decided = sum(map(abs, signs))
     answer = _answer(signs, 1)
@@ -122,17 +129,6 @@ def _formality(evidence: Evidence, row: Row) -> int:
     return 0 if a is None or b is None else int(b > a) - int(b < a)
 
 
-def _separation(evidence: Evidence, model: str) -> Finding:
-    rows, signs, lines = [], [], []
-    for row in evidence.pairs(model, "method"):
-        a, b = evidence.sides(row)
-        if evidence.names.is_plain(a.method) and evidence.names.is_separated(b.method):
-            rows.append(row)
-            signs.append(evidence.significance(row))
-            lines.append(_line(evidence, row) + _prevented(evidence, row))
-    return Finding("Does training the format away (ProMoT) lower the ASR?", _answer(signs, -1), lines)
-
-
 def _prevented(evidence: Evidence, row: Row) -> str:
     """The share of fine-tuning's harm that did not come about, where there was any."""
     a, _ = evidence.sides(row)
@@ -142,17 +138,6 @@ def _prevented(evidence: Evidence, row: Row) -> str:
     if math.isnan(rise) or rise <= 0:
         return ""
     return f"; {100 * (as_float(row['a']) - as_float(row['b'])) / rise:.0f} % of the rise over base prevented"
-
-
-def _task(evidence: Evidence, model: str) -> Finding:
-    rows = []
-    for row in evidence.pairs(model, "method", "sbert"):
-        a, b = evidence.sides(row)
-        if evidence.names.is_plain(a.method) and evidence.names.is_separated(b.method):
-            rows.append(row)
-    signs = [int(as_float(row["ci_low"]) > 0) - int(as_float(row["ci_high"]) < 0) for row in rows]
-    question = "Does that cost task quality (S-BERT)?"
-    return Finding(question, _answer(signs, -1), [_line(evidence, row) for row in rows])
 
 
 def _order(evidence: Evidence, model: str) -> Finding:
@@ -214,14 +199,14 @@ def rst(text: str) -> str:
     return re.sub(r"([\\*`|_])", r"\\\1", text)
 
 
-def verdict_rst(evidence: Evidence, missing: Sequence[Run]) -> str:
+def verdict_rst(evidence: Evidence) -> str:
     """The verdict as reStructuredText, for the report's first page."""
-    blocks = []
-    if missing:
-        blocks.append(f"**Missing: {len(missing)} of {len(evidence.names.planned)} runs**")
-        blocks.append("\n".join(f"- {rst(_full_name(evidence.names, run))}" for run in missing))
-    for model in dict.fromkeys(run.model for run in evidence.names.planned):
-        blocks.append(f"**{rst(evidence.names.model(model))}**")
+    blocks, names = [], evidence.names
+    if names.missing:
+        blocks.append(f"**Missing: {len(names.missing)} of {len(names.planned)} runs**")
+        blocks.append("\n".join(f"- {rst(f'{names.model(run.model)}: {names.run(run)}')}" for run in names.missing))
+    for model in dict.fromkeys(run.model for run in names.planned):
+        blocks.append(f"**{rst(names.model(model))}**")
         for finding in findings(evidence, model):
             blocks.append(f"*{rst(finding.question)}* **{rst(finding.answer)}**")
             if finding.evidence:
@@ -229,7 +214,3 @@ def verdict_rst(evidence: Evidence, missing: Sequence[Run]) -> str:
     blocks.append("**Against the paper**")
     blocks.append(rst(paper_line(evidence.paper)))
     return "\n\n".join(blocks) + "\n"
-
-
-def _full_name(names: Names, run: Run) -> str:
-    return f"{names.model(run.model)}: {names.run(run)}"

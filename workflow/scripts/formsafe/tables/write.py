@@ -11,7 +11,7 @@ from tabulate import tabulate
 from formsafe.errors import FormsafeError
 from formsafe.estimates import Estimate, Summary
 from formsafe.files import read_json, replacing, write_text
-from formsafe.names import names_from
+from formsafe.names import Names
 from formsafe.paper import compare_with_paper, read_published
 from formsafe.score_table import number, read_csv
 from formsafe.tables import evidence
@@ -46,10 +46,7 @@ def write_tables(
     token_counts: Sequence[str],
     outputs: Sequence[str],
     *,
-    models: Mapping[str, str],
-    methods: Mapping[str, Mapping[str, Any]],
-    runs: Sequence[Mapping[str, str]],
-    missing: Sequence[Mapping[str, str]],
+    names: Names,
     threshold: int,
 ) -> None:
     """Write the tables that `outputs` names.
@@ -58,13 +55,9 @@ def write_tables(
         inputs: paths under `summary`, `comparisons`, `curves`, `audit` and `paper`.
         token_counts: the formats' lengths, one file a model.
         outputs: files `{table}.{csv,md,tex,html}`.
-        models: labels of models.
-        methods: settings of methods.
-        runs: the runs that are there, in the grid's order.
-        missing: the runs that are not.
+        names: labels and roles of the planned runs.
         threshold: judge scores from here on are harmful.
     """
-    names = names_from(models, methods, runs, missing)
     summary = Summary.read(inputs["summary"])
     results = Results(
         names=names,
