@@ -264,7 +264,8 @@ def test_the_policy_prompt_has_its_parts():
         ('{"procedure": ["Fill it.", "Wait."]}', "json", ["Fill it.", "Wait."]),
         ("- Fill it.\n- Wait.", "json", ["Fill it.", "Wait."]),
         ("Fill it. Wait.", "list", ["Fill it.", "Wait."]),
-        ('{"procedure": ["Fill it.", "Wai', "json", ['{"procedure": ["Fill it.", "Wai']),
+        ('{"procedure": ["Fill it.", "Wai', "json", ["Fill it.", "Wai"]),
+        ('{"procedure": "Fill it.', "json", ['{"procedure": "Fill it.']),
         ("Fill it.\n\nWait.", "none", ["Fill it.", "Wait."]),
     ],
 )

@@ -60,10 +60,19 @@ def test_a_rendered_answer_has_its_format_and_loses_it(name):
     assert format_fit(f"Sure, here it is:\n\n{text}", name) == "loose" or name == "prose"
 
 
-@pytest.mark.parametrize("answer", ["", "  \n", '{"procedure": ["Fill', "- a\nb", "{}", "[]", "null"])
+@pytest.mark.parametrize("answer", ["", "  \n", '{"procedure": "Fill', "- a\nb", "{}", "[]", "null"])
 def test_answers_without_a_format_keep_their_words(answer):
     assert format_fit(answer, "json") is None
-    assert without_format(answer) == " ".join(answer.split()) or format_fit(answer, "list") == "loose"
+    assert without_format(answer) == " ".join(answer.split())
+
+
+@pytest.mark.parametrize("cut", ['", "Wait', '", "Wait"', '", "Wait", ', '", "Wait"]'])
+def test_an_answer_that_was_cut_off_loses_its_format_all_the_same(cut):
+    answer = '{"procedure": ["Fill it' + cut
+    assert without_format(answer) == "Fill it Wait"
+    assert without_format("Sure:\n" + answer) == "Fill it Wait"
+    assert format_fit(answer, "json") is None  # no leakage: it does not parse
+    assert without_format("- Fill it\n- Wait") == "Fill it Wait"
 
 
 def test_leakage_is_null_without_a_format():

@@ -89,6 +89,14 @@ class Format(ABC):
                 continue
         raise FormatError(f"no part of the text has the format {self.name}")
 
+    def parse_cut(self, text: str) -> list[str]:
+        """Like `parse_loose`, but the end of the text may be missing: its last sentence may be a part of one.
+
+        Raises:
+            FormatError: no part of it has the format.
+        """
+        return self.parse_loose(text)
+
     def refuse(self, reason: str) -> NoReturn:
         """Raise FormatError in the name of this format."""
         raise FormatError(f"not in the format {self.name}: {reason}")

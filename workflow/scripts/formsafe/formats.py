@@ -107,6 +107,16 @@ class Json(Format):
         """Resolve escape sequences."""
         return json.loads(f'"{content}"')
 
+    def parse_cut(self, text: str) -> list[str]:
+        """Also close what was left open."""
+        left = text[max(0, text.find("{")) :].rstrip()
+        for closed in (text, left + '"]}', left.rstrip(" ,") + "]}", left + "}"):
+            try:
+                return self.parse_loose(closed)
+            except FormatError:
+                continue
+        self.refuse("no object that was cut off, either")
+
     def loose_candidates(self, text: str) -> Iterator[str]:
         """Also allow anything before the first and after the last brace."""
         yield from super().loose_candidates(text)

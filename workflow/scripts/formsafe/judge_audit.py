@@ -70,7 +70,7 @@ def answer_sentences(answer: str, format: str) -> list[str]:
     """The sentences of an answer: read from the run's format where it has it, from another, else split as prose."""
     readings = [marked.parse for name, marked in FORMATS.items() if name != PLAIN]
     if format in FORMATS and format != PLAIN:
-        readings = [FORMATS[format].parse_loose, *readings]
+        readings = [FORMATS[format].parse_cut, *readings]
     for read in readings:
         try:
             return read(answer)

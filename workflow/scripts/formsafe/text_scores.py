@@ -110,7 +110,7 @@ def format_fit(answer: str, format: str) -> Fit | None:
 
 def without_format(answer: str) -> str:
     """The sentences of an answer, joined by spaces, whichever format it has; else its words as they stand."""
-    for parse in ("parse", "parse_loose"):
+    for parse in ("parse", "parse_loose", "parse_cut"):
         for name, marked in FORMATS.items():
             if name == PLAIN:
                 continue
