@@ -78,9 +78,13 @@ def judge_answers(
             f"{answers} answers prompt {strangers[0]}, which is not among the harmful prompts. Delete it and run again."
         )
     cases = [
-        Case(id, asked[id]["prompt"], row["answer"], {"id": id, "source": asked[id]["source"]})
+        Case(
+            row["id"],
+            asked[row["id"]]["prompt"],
+            row["answer"],
+            {key: asked[row["id"]][key] for key in ("id", "source")},
+        )
         for row in rows
-        for id in [row["id"]]
     ]
     run_judge(cases, model_manifest, template, scores, metrics, JOURNAL, model, judge, gpu_memory_gb, code)
 
