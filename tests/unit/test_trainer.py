@@ -184,4 +184,4 @@ def test_split_loss_is_the_mean_by_kind():
 def test_a_lost_loss_is_an_error_that_says_what_to_change():
     for loss in (math.nan, math.inf):
         with pytest.raises(FormsafeError, match=r"step 7.*learning rate"):
-            check_finite(loss, 7)
+            check_finite("loss", loss, 7)

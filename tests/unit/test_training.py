@@ -131,6 +131,18 @@ class TestBadInput:
         with pytest.raises(FormsafeError, match="micro_batch_size 3 does not divide batch_size 4"):
             train_adapter(Inputs(**own), adapter_settings(), 1e-2)
 
+    def test_weights_lost_in_the_last_step(self, own, monkeypatch):
+        train = SplitLossTrainer.train
+
+        def lost(self, *args, **kwargs):
+            train(self, *args, **kwargs)
+            self.trained()[0].data[0, 0] = torch.nan
+
+        monkeypatch.setattr(SplitLossTrainer, "train", lost)
+        with pytest.raises(FormsafeError, match=r"sum of the weights became nan at step 2.*learning rate"):
+            train_adapter(Inputs(**own), adapter_settings(), 1e-2)
+        assert not (own["folder"] / "metrics.json").exists()
+
     def test_other_failures_are_not_taken_for_a_lack_of_memory(self, own, monkeypatch):
         monkeypatch.setattr(
             SplitLossTrainer, "compute_loss", lambda *a, **k: (_ for _ in ()).throw(RuntimeError("shape"))

@@ -156,6 +156,7 @@ def test_out_of_memory_says_what_to_change_and_the_smaller_job_continues(
 
     own["training"] = own["training"].model_copy(update={"checkpoint_minutes": 1e-9})
     settings = adapter_settings(batch_size=2, gradient_accumulation=1)
+    train_adapter(Inputs(**{**own, "folder": tmp_path / "undisturbed"}), settings, 1e-2)
     with monkeypatch.context() as patch:
         patch.setattr(SplitLossTrainer, "compute_loss", compute_loss)
         with pytest.raises(FormsafeError, match=r"micro_batch_size.*gradient_checkpointing"):
@@ -166,4 +167,7 @@ def test_out_of_memory_says_what_to_change_and_the_smaller_job_continues(
     train_adapter(Inputs(**own), settings, 1e-2)
     assert "continuing from step 3" in capsys.readouterr().out
     assert read_json(own["folder"] / "metrics.json")["micro_batch_size"] == 1
-    assert len(table(own["folder"] / "loss.csv")) == 4
+    rows, expected = table(own["folder"] / "loss.csv"), table(tmp_path / "undisturbed" / "loss.csv")
+    assert len(rows) == 4 and rows[:3] == expected[:3]
+    assert rows[3]["format_tokens"] == expected[3]["format_tokens"], "the examples that were left, and no others"
+    assert rows[3]["loss"] == pytest.approx(expected[3]["loss"], rel=1e-5)

@@ -41,11 +41,11 @@ class SplitLoss:
         }
 
 
-def check_finite(loss: float, step: int) -> None:
-    """Raise FormsafeError when the loss is lost."""
-    if not math.isfinite(loss):
+def check_finite(name: str, value: float, step: int) -> None:
+    """Raise FormsafeError when the training is lost: its loss, or the sum of its weights, is not a finite number."""
+    if not math.isfinite(value):
         raise FormsafeError(
-            f"The loss became {loss} at step {step}. Lower the learning rate, or train in bfloat16 or float32 "
+            f"The {name} became {value} at step {step}. Lower the learning rate, or train in bfloat16 or float32 "
             "(models.<name>.dtype) if it is float16."
         )
 

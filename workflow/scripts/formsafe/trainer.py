@@ -99,7 +99,7 @@ class SplitLossTrainer(Trainer):
         if "loss" in logs:
             logs = {**logs, **self._split.drain(), "tokens": self._tokens, "seconds": self._lap()}  # type: ignore[dict-item]
             self._tokens = 0
-            loss_log.check_finite(logs["loss"], self.state.global_step)
+            loss_log.check_finite("loss", logs["loss"], self.state.global_step)
         super().log(logs, start_time)
 
     @torch.no_grad()
@@ -108,15 +108,18 @@ class SplitLossTrainer(Trainer):
         self._lap()
         split, size = loss_log.SplitLoss(), self.args.per_device_eval_batch_size
         self._peft.eval()
-        with self.compute_loss_context_manager():
-            for start in range(0, len(self._validation), size):
-                batch = self._prepare_inputs(self._collate(self._validation[start : start + size]))
-                split.add(self._losses(self._peft, batch), batch["kinds"])
+        for start in range(0, len(self._validation), size):
+            batch = self._prepare_inputs(self._collate(self._validation[start : start + size]))
+            split.add(self._losses(self._peft, batch), batch["kinds"])
         figures = {**split.drain(), "seconds": self._lap()}
         logs = {f"{loss_log.VALIDATION}{name}": value for name, value in figures.items()}
         self.log(logs)  # type: ignore[arg-type]
         self.control.should_evaluate = False  # or the end of an epoch would ask again
         return logs
+
+    def trained(self) -> list[torch.nn.Parameter]:
+        """The parameters that are trained."""
+        return [parameter for parameter in self._peft.parameters() if parameter.requires_grad]
 
     def _lap(self) -> float:
         """Seconds since the last call."""
@@ -137,7 +140,7 @@ class SplitLossTrainer(Trainer):
             "training_seconds": round(total("seconds"), 3),
             "validation_seconds": round(total(f"{loss_log.VALIDATION}seconds"), 3),
             "tokens_per_second": round(total("tokens") / total("seconds"), 1),
-            "trainable_parameters": sum(p.numel() for p in self._peft.parameters() if p.requires_grad),
+            "trainable_parameters": sum(p.numel() for p in self.trained()),
         }
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:

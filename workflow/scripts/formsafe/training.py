@@ -185,6 +185,9 @@ def _run(trainer: SplitLossTrainer, pace: Pace, resume: Path | None) -> None:
             f"Training was {cause} at step {trainer.state.global_step} of {trainer.state.max_steps}; its checkpoint is "
             "kept. Run again to continue from there."
         )
+    # The loss shows the step before; what the last step did to the weights shows only here.
+    weights = sum(parameter.detach().double().sum().item() for parameter in trainer.trained())
+    loss_log.check_finite("sum of the weights", weights, trainer.state.global_step)
 
 
 def _write(inputs: Inputs, model: PeftModel, trainer: SplitLossTrainer, scratch: Path) -> None:
