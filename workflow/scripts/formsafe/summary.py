@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -95,38 +96,37 @@ def summary_rows(
 ) -> Iterator[tuple[Any, ...]]:
     """The summary's rows: runs in their order with their metrics; several seeds of a condition add one run `all`."""
     metrics = metrics_of(scores, threshold)
-    estimates = _run_estimates(scores, runs, metrics, settings)
-    estimates |= _source_estimates(scores, runs, threshold, settings)
-    several = {condition: group for condition, group in conditions_of(runs).items() if len(group) > 1}
-    estimates |= _pooled_estimates(scores, several, metrics, settings)
+    conditions = conditions_of(runs)
+    groups = {run: [run] for run in runs} | {name: group for name, group in conditions.items() if len(group) > 1}
+    estimates = _estimates(scores, groups, metrics, settings) | _source_estimates(scores, runs, threshold, settings)
     labels = [metric.name for metric in metrics]
     labels += sorted({name for _, name in estimates} - set(labels))
-    for condition, group in conditions_of(runs).items():
+    for condition, group in conditions.items():
         for run in (*group, condition):
-            for name in labels:
-                estimate = estimates.get((run, name))
-                if estimate is not None:
-                    yield (*run.fields.values(), name, *estimate)
+            yield from (
+                (*run.fields.values(), name, *estimates[run, name]) for name in labels if (run, name) in estimates
+            )
 
 
-def _run_estimates(
-    scores: Scores, runs: Sequence[Run], metrics: Sequence[Metric], settings: AnalysisSettings
+def _estimates(
+    scores: Scores, groups: Mapping[Run, Sequence[Run]], metrics: Sequence[Metric], settings: AnalysisSettings
 ) -> dict[tuple[Run, str], Estimate]:
+    """Estimates of single runs and of conditions with several seeds: Wilson's for a run's shares, else bootstrap."""
     found: dict[tuple[Run, str], Estimate] = {}
     for prompts in (HARMFUL, TASK):
         ids = scores.ids(prompts)
-        means: dict[tuple[Run, str], Array] = {}
-        for metric in metrics:
-            for run in runs if metric.prompts == prompts else ():
-                values = _outcomes(scores, metric, run, ids)
-                if values is None:
-                    continue
-                if metric.share:
-                    found[run, metric.name] = wilson(values, settings.confidence)
-                else:
-                    means[run, metric.name] = values
-        groups = [values[None, :] for values in means.values()]
-        found |= zip(means, _bootstrap(groups, settings), strict=True)
+        drawn: dict[tuple[Run, Metric], Array] = {}
+        for (key, runs), metric in product(groups.items(), metrics):
+            if metric.prompts != prompts:
+                continue
+            known = [row for run in runs if (row := _outcomes(scores, metric, run, ids)) is not None]
+            if len(known) == 1 and metric.share:
+                found[key, metric.name] = wilson(known[0], settings.confidence)
+            elif known:
+                drawn[key, metric] = np.stack(known)
+        estimates = bootstrap_groups(list(drawn.values()), settings.confidence, settings.bootstrap_draws, settings.seed)
+        for ((key, metric), group), estimate in zip(drawn.items(), estimates, strict=True):
+            found[key, metric.name] = _not_certain(group, estimate, settings.confidence) if metric.share else estimate
     return found
 
 
@@ -156,33 +156,9 @@ def _source_estimates(
     return found
 
 
-def _pooled_estimates(
-    scores: Scores, conditions: Mapping[Run, Sequence[Run]], metrics: Sequence[Metric], settings: AnalysisSettings
-) -> dict[tuple[Run, str], Estimate]:
-    found: dict[tuple[Run, str], Estimate] = {}
-    for prompts in (HARMFUL, TASK):
-        ids = scores.ids(prompts)
-        groups: dict[tuple[Run, str], Array] = {}
-        for condition, runs in conditions.items():
-            for metric in metrics:
-                if metric.prompts == prompts:
-                    rows = [_outcomes(scores, metric, run, ids) for run in runs]
-                    known = [row for row in rows if row is not None]
-                    if known:
-                        groups[condition, metric.name] = np.stack(known)
-        for (key, group), estimate in zip(groups.items(), _bootstrap(list(groups.values()), settings), strict=True):
-            is_share = any(metric.name == key[1] and metric.share for metric in metrics)
-            found[key] = _not_certain(group, estimate, settings.confidence) if is_share else estimate
-    return found
-
-
 def _not_certain(group: Array, estimate: Estimate, confidence: float) -> Estimate:
     """A share's bootstrap interval; Wilson's over the prompts where all draws are alike: 0 of n is not certainly 0."""
     if math.isnan(estimate.value) or estimate.low < estimate.high:
         return estimate
     prompts = wilson(group[0], confidence)
     return Estimate(estimate.value, prompts.low, prompts.high, estimate.n)
-
-
-def _bootstrap(groups: list[Array], settings: AnalysisSettings) -> list[Estimate]:
-    return bootstrap_groups(groups, settings.confidence, settings.bootstrap_draws, settings.seed)
