@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from formsafe.estimates import Estimate
 from formsafe.grid import NONE, Run
 from formsafe.names import Names, conditions_of
 from formsafe.score_table import HARMFUL, TASK, Scores
@@ -112,14 +111,15 @@ def _rows(
         if is_share:
             detectable = detectable_difference(_mean(a, b)[0], _prompts(a, b), settings.confidence, settings.power)
         yield (
-            *(model, pair.family, metric, *_cells(pair.a), *_cells(pair.b)),
-            *(*_mean(a, b), estimate.value, estimate.low, estimate.high, *_bounds(a, b, is_share, estimate)),
+            *(
+                model,
+                pair.family,
+                metric,
+                *(part for run in (pair.a, pair.b) for part in (run.method, run.format, run.lr)),
+            ),
+            *(*_mean(a, b), estimate.value, estimate.low, estimate.high, *_bounds(a, b, is_share)),
             *(_prompts(a, b), len(a), *test, p_holm, detectable),
         )
-
-
-def _cells(run: Run) -> tuple[str, str, str]:
-    return run.method, run.format, run.lr
 
 
 def _align(a_runs: Sequence[Run], b_runs: Sequence[Run], a: Array, b: Array) -> tuple[Array, Array]:
@@ -146,7 +146,7 @@ def _prompts(a: Array, b: Array) -> int:
     return int(_known(a, b).any(axis=0).sum())
 
 
-def _bounds(a: Array, b: Array, is_share: bool, estimate: Estimate) -> tuple[float, float]:
+def _bounds(a: Array, b: Array, is_share: bool) -> tuple[float, float]:
     """The least and the greatest difference that the unscored answers allow."""
     if not is_share or not a.size:
         return np.nan, np.nan

@@ -20,7 +20,7 @@ class StudySettings(Settings):
     """Name of the study: its results lie in results/{study}/."""
     title: str
     """Title of the report."""
-    partial: bool = False
+    partial: bool = Field(default=False, strict=False)  # `--config partial=true` arrives as a text
     """Report on the runs that are finished and list the others as missing."""
     gpu_memory_gb: int | Auto = "auto"
     """Memory plan: 24, 40, 80, 140 or whatever the cards have; `auto` reads the card a job runs on."""

@@ -1,6 +1,5 @@
 """Tables as CSV, Markdown, LaTeX (booktabs) and HTML; cells are numbers and names, never a model's text."""
 
-import csv
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,10 +9,10 @@ from tabulate import tabulate
 
 from formsafe.errors import FormsafeError
 from formsafe.estimates import Estimate, Summary
-from formsafe.files import read_json, replacing, write_text
+from formsafe.files import read_json, write_text
 from formsafe.names import Names
 from formsafe.paper import compare_with_paper, read_published
-from formsafe.score_table import number, read_csv
+from formsafe.score_table import read_csv, write_csv
 from formsafe.tables import evidence
 from formsafe.tables import runs as run_tables
 from formsafe.tables.base import Cell, Results, Table
@@ -94,21 +93,13 @@ def shown(cell: Cell, low_high: str = "{value} [{low}, {high}]") -> str:
 def write_csv_table(table: Table, path: str) -> None:
     """Write as CSV: an estimate takes three columns, its value and the ends of its interval."""
     wide = [any(isinstance(row[place], Estimate) for row in table.rows) for place in range(len(table.header))]
-    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as handle:
-        writer = csv.writer(handle, lineterminator="\n")
-        writer.writerow(_flat(zip(table.header, wide, strict=True), lambda name: [name, f"{name} low", f"{name} high"]))
-        for row in table.rows:
-            writer.writerow(_flat(zip(row, wide, strict=True), _ends))
+    header = [[name, f"{name} low", f"{name} high"] for name in table.header]
+    rows = [[cell[:3] if isinstance(cell, Estimate) else (cell, "", "") for cell in row] for row in table.rows]
 
+    def flat(cells: Sequence[Sequence[Any]]) -> list[Any]:
+        return [part for cell, is_wide in zip(cells, wide, strict=True) for part in cell[: 3 if is_wide else 1]]
 
-def _flat(cells: Any, expand: Callable[[Any], list[str]]) -> list[str]:
-    return [text for cell, is_wide in cells for text in (expand(cell) if is_wide else [number(cell)])]
-
-
-def _ends(cell: Cell) -> list[str]:
-    if isinstance(cell, Estimate):
-        return [number(cell.value), number(cell.low), number(cell.high)]
-    return [number(cell), "", ""]
+    write_csv(path, flat(header), map(flat, rows))
 
 
 def write_markdown(table: Table, path: str) -> None:
