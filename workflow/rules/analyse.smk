@@ -65,7 +65,7 @@ TABLES = {
     "audit": "Judge",
 }
 PAPER = "workflow/data/paper_numbers.csv"
-MODEL_LABELS = {name: STUDY.models[name].label for name in MODELS}
+MODEL_LABELS = {run.model: STUDY.models[run.model].label for run in PLANNED_RUNS}
 METHOD_SETTINGS = {name: method.model_dump() for name, method in STUDY.methods.items()}
 RUN_FIELDS = [run.fields for run in RUNS]
 LICENCES = {
