@@ -123,7 +123,7 @@ def test_a_manifest_says_what_made_the_run(tmp_path):
 
 def test_every_script_on_a_gpu_claims_a_card_before_it_loads_what_could_start_cuda():
     rules = re.split(r"\nrule ", "\n".join(path.read_text() for path in ROOT.glob("workflow/rules/*.smk")))[1:]
-    on_gpu = {rule.split(":")[0] for rule in rules if re.search(r"^        gpu=", rule, re.MULTILINE)}
+    on_gpu = {rule.split(":")[0] for rule in rules if re.search(r"\*\*(training|answering)_resources", rule)}
     assert on_gpu == {"tune_soft_prompt", "train_adapter", "generate_answers", "judge_answers", "audit_judge"}
     for name in on_gpu:
         script = (ROOT / f"workflow/scripts/{name}.py").read_text()

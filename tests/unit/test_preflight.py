@@ -293,6 +293,14 @@ def test_the_papers_jobs(study):
     assert {work.model for work in works if work.stage == "judge"} == {"llama-3.1-8b-instruct"}
 
 
+def test_what_a_server_does_is_no_work_here(study):
+    plan, jobs = planned(study)
+    fields = plan.model_dump()
+    fields["judge"]["generation"]["server"] = {"base_url": "http://127.0.0.1:1/v1", "model": "x"}
+    plan = preflight.Plan(**fields)
+    assert {work.stage for work in preflight.works_of(plan, jobs)} == {"soft prompts", "adapters", "answers"}
+
+
 def test_the_paper_without_network_and_gpu(study, no_network, tmp_path, monkeypatch):
     monkeypatch.setattr(preflight, "find_gpu", lambda: None)
     advbench = study.harmful["advbench"].source.model_copy(update={"url": f"{no_network}/a.csv"})

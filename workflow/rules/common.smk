@@ -147,29 +147,43 @@ def reference_format(wildcards):
     return STUDY.tasks.base_reference_format if wildcards.format == "none" else wildcards.format
 
 
-def training_resources(model, stage, attempt):
-    """Memory and minutes of one training, growing with the attempt."""
-    parameters = STUDY.models[model].parameters
-    minutes = job_resources.training_minutes(
-        parameters,
-        STUDY.corpus.splits.train,
-        STUDY.training.max_length,
-        stage.epochs,
-        attempt=attempt,
-    )
-    return {"mem_mb": job_resources.memory_mb(parameters, attempt), "runtime": minutes}
+def training_resources(stage):
+    """A GPU, and memory and minutes from the model's size and the work, growing with the attempt."""
+
+    def minutes(wildcards, attempt):
+        examples, tokens = STUDY.corpus.splits.train, STUDY.training.max_length
+        return job_resources.training_minutes(parameters_of(wildcards.model), examples, tokens, stage.epochs, attempt)
+
+    return {
+        "gpu": 1,
+        "mem_mb": lambda wildcards, attempt: job_resources.memory_mb(parameters_of(wildcards.model), attempt),
+        "runtime": minutes,
+    }
 
 
-def answering_resources(model, prompts, new_tokens, attempt):
-    """Memory and minutes of one job that generates, growing with the attempt."""
-    parameters = STUDY.models[model].parameters
-    minutes = job_resources.answering_minutes(parameters, prompts, new_tokens, attempt=attempt)
-    return {"mem_mb": job_resources.memory_mb(parameters, attempt), "runtime": minutes}
+def answering_resources(prompts, generation, model=None, reading=0):
+    """The same for answers of `model` (the wildcard's by default); a server has a machine of its own.
+
+    `reading`: tokens written in the time that reading a prompt takes.
+    """
+    tokens, in_process = generation.max_new_tokens + reading, generation.server is None
+
+    def memory(wildcards, attempt):
+        return job_resources.memory_mb(in_process * parameters_of(model or wildcards.model), attempt)
+
+    def minutes(wildcards, attempt):
+        return job_resources.answering_minutes(parameters_of(model or wildcards.model), prompts, tokens, attempt)
+
+    return {"gpu": int(in_process), "mem_mb": memory, "runtime": minutes}
+
+
+def parameters_of(model):
+    return STUDY.models[model].parameters
 
 
 HARMFUL_COUNT = sum(source.count for source in STUDY.harmful.values())
 # A judge reads far more than it writes: its prompt counts like so many new tokens.
-JUDGE_TOKENS = STUDY.judge.generation.max_new_tokens + 256
+JUDGE_READING = 256
 
 
 def audited_runs(model):

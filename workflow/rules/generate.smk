@@ -28,19 +28,7 @@ rule generate_answers:
         "../../envs/generate.yaml"
     threads: STUDY.generation.threads
     resources:
-        gpu=0 if STUDY.generation.server else 1,
-        mem_mb=lambda wildcards, attempt: answering_resources(
-            wildcards.model,
-            HARMFUL_COUNT + STUDY.corpus.splits.test,
-            STUDY.generation.max_new_tokens,
-            attempt,
-        )["mem_mb"],
-        runtime=lambda wildcards, attempt: answering_resources(
-            wildcards.model,
-            HARMFUL_COUNT + STUDY.corpus.splits.test,
-            STUDY.generation.max_new_tokens,
-            attempt,
-        )["runtime"],
+        **answering_resources(HARMFUL_COUNT + STUDY.corpus.splits.test, STUDY.generation),
     params:
         model=lambda wildcards: model_settings(wildcards.model),
         generation=section("generation"),

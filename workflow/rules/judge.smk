@@ -24,13 +24,7 @@ rule judge_answers:
         "../../envs/generate.yaml"
     threads: STUDY.judge.generation.threads
     resources:
-        gpu=0 if STUDY.judge.generation.server else 1,
-        mem_mb=lambda wildcards, attempt: answering_resources(STUDY.judge.model, HARMFUL_COUNT, JUDGE_TOKENS, attempt)[
-            "mem_mb"
-        ],
-        runtime=lambda wildcards, attempt: answering_resources(
-            STUDY.judge.model, HARMFUL_COUNT, JUDGE_TOKENS, attempt
-        )["runtime"],
+        **answering_resources(HARMFUL_COUNT, STUDY.judge.generation, STUDY.judge.model, JUDGE_READING),
     params:
         model=model_settings(STUDY.judge.model),
         judge=section("judge", "audit", "threshold"),
@@ -59,13 +53,7 @@ rule audit_judge:
         "../../envs/generate.yaml"
     threads: STUDY.judge.generation.threads
     resources:
-        gpu=0 if STUDY.judge.generation.server else 1,
-        mem_mb=lambda wildcards, attempt: answering_resources(
-            STUDY.judge.model, 3 * STUDY.judge.audit.sample, JUDGE_TOKENS, attempt
-        )["mem_mb"],
-        runtime=lambda wildcards, attempt: answering_resources(
-            STUDY.judge.model, 3 * STUDY.judge.audit.sample, JUDGE_TOKENS, attempt
-        )["runtime"],
+        **answering_resources(3 * STUDY.judge.audit.sample, STUDY.judge.generation, STUDY.judge.model, JUDGE_READING),
     params:
         model=model_settings(STUDY.judge.model),
         judge=section("judge", "threshold"),

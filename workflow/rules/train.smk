@@ -24,9 +24,7 @@ rule tune_soft_prompt:
         "../../envs/train.yaml"
     threads: STUDY.training.threads
     resources:
-        gpu=1,
-        mem_mb=lambda wildcards, attempt: training_resources(wildcards.model, STUDY.soft_prompt, attempt)["mem_mb"],
-        runtime=lambda wildcards, attempt: training_resources(wildcards.model, STUDY.soft_prompt, attempt)["runtime"],
+        **training_resources(STUDY.soft_prompt),
     params:
         model=lambda wildcards: model_settings(wildcards.model),
         soft_prompt=section("soft_prompt"),
@@ -58,9 +56,7 @@ rule train_adapter:
         "../../envs/train.yaml"
     threads: STUDY.training.threads
     resources:
-        gpu=1,
-        mem_mb=lambda wildcards, attempt: training_resources(wildcards.model, STUDY.adapter, attempt)["mem_mb"],
-        runtime=lambda wildcards, attempt: training_resources(wildcards.model, STUDY.adapter, attempt)["runtime"],
+        **training_resources(STUDY.adapter),
     params:
         model=lambda wildcards: model_settings(wildcards.model),
         adapter=section("adapter"),

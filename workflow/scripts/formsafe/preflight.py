@@ -79,7 +79,7 @@ def preflight(
         Go or no-go, and the page.
     """
     results, gpu, works = Path(results), find_gpu(), works_of(plan, jobs)
-    models = {name: plan.models[name] for name in sorted({work.model for work in works} | {plan.judge.model})}
+    models = {name: plan.models[name] for name in sorted({work.model for work in works})}
     machine = [
         check_gpu(gpu, *({name: getattr(model, key) for name, model in models.items()} for key in ("device", "dtype"))),
         check_four_bit("cuda" if gpu else "cpu", any("nf4" in _quantisations(model) for model in models.values())),
@@ -100,7 +100,7 @@ def preflight(
 
 
 def works_of(plan: Plan, jobs: Mapping[str, Sequence[str]]) -> list[Work]:
-    """The study's jobs by stage and model; the judge's all belong to its own model."""
+    """The study's jobs by stage and model, less what a server does; the judge's all belong to its own model."""
     harmful, examples = sum(source.count for source in plan.harmful.values()), plan.corpus.splits.train
     units = {
         "soft prompts": optimiser_steps(plan.soft_prompt, examples),
@@ -110,7 +110,8 @@ def works_of(plan: Plan, jobs: Mapping[str, Sequence[str]]) -> list[Work]:
     }
     stages = {"soft prompts": plan.soft_prompt, "adapters": plan.adapter}
     works = []
-    for stage in STAGES:
+    servers = {"answers": plan.generation.server, "judge": plan.judge.generation.server}
+    for stage in (stage for stage in STAGES if servers.get(stage) is None):
         by_model: dict[str, list[str]] = {}
         for job in jobs[stage]:
             by_model.setdefault(plan.judge.model if stage == "judge" else model_of(job), []).append(job)

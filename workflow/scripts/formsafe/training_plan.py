@@ -38,7 +38,7 @@ def memory_plan(inputs: Inputs, settings: Optimisation, model: PreTrainedModel, 
         device="cuda" if model.device.type == "cuda" else "cpu",
         batch_size=settings.batch_size,
         tokens_per_example=longest,
-        shape=_shape(model),
+        shape=shapes.of_model(model),
         quantisation=inputs.model.quantisation,
         lora_rank=settings.lora.r if isinstance(settings, AdapterSettings) else 0,
     )
@@ -51,13 +51,6 @@ def memory_plan(inputs: Inputs, settings: Optimisation, model: PreTrainedModel, 
             "so that every optimiser step sees whole batches, or auto."
         )
     return replace(plan, micro_batch_size=micro, gradient_checkpointing=checkpointing)
-
-
-def _shape(model: PreTrainedModel) -> shapes.ModelShape | None:
-    try:
-        return shapes.of_config(model.config.get_text_config().to_dict())
-    except KeyError:  # not Llama-like: the plan goes by the number of parameters
-        return None
 
 
 def training_arguments(
