@@ -39,6 +39,7 @@ def test_a_failed_run_is_listed_as_missing_and_the_others_are_reported(checkout)
         asr = {(row["Method"], row["Format"], row["LR"]): row["ASR"] for row in csv.DictReader(table)}
     assert asr.pop(("ProMoT", "List", "3e-3")) == "not run"
     assert len(asr) == 8 and all(0 <= float(value) <= 1 for value in asr.values())
+    assert "judge format audit" in (checkout / "results/demo/report/study.html").read_text()  # its cost
     snakemake(checkout, *PARTIAL, "--report", "report.html")
     page = (checkout / "report.html").read_text()
     assert "Missing: 1 of 9 runs" in page
