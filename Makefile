@@ -4,6 +4,7 @@ PYTHON ?= python3
 CORES ?= all
 STUDY ?= demo
 CONFIG ?= config/$(STUDY).yaml
+OPTIONS ?=
 BIN := .venv/bin
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 RESULTS := results/$(STUDY)
@@ -18,10 +19,10 @@ demo: .venv/installed ## the whole study in miniature, on a small model of its o
 	@echo "Report:  results/demo/report.html"
 	@echo "Figures: results/demo/figures/"
 
-report: $(RESULTS)/report.html ## the report of a study: make report STUDY=...
+report: $(RESULTS)/report.html ## the report of a study: make report STUDY=... (a part: OPTIONS="--config partial=true")
 
 $(RESULTS)/report.html: $(RESULTS)/summary.csv $(RESULTS)/report/verdict.rst .venv/installed
-	$(SNAKEMAKE) --configfile $(CONFIG) --quiet rules --report $@
+	$(SNAKEMAKE) --configfile $(CONFIG) --quiet rules --report $@ $(OPTIONS)
 
 stale: .venv/installed ## what would run again, and why
 	PYTHONPATH=workflow/scripts $(BIN)/python -m formsafe.stale -- --configfile $(CONFIG)

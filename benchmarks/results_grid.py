@@ -72,6 +72,7 @@ def describe_study(root: Path, study: dict, settings) -> None:
 
     inputs = {name: str(root / f"{name}.csv") for name in ("summary", "comparisons", "curves", "audit")}
     inputs["paper"] = str(root / "tables/paper_comparison.csv")
+    inputs |= {name: study["files"][name][0] for name in ("corpus", "certificate")}
     outputs = {name: str(root / "report" / name) for name in ("verdict", "study", "answers")}
     files = [study["files"][name] for name in ("metrics", "answers", "scores")]
     texts = {"title": "t", "study": "s", "licences": {}, "settings": {}, "confidence": 0.95}

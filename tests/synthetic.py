@@ -52,6 +52,19 @@ def expected_asr(run: Run) -> float:
     return ASR.get(run.format, 0.5)
 
 
+CERTIFICATE = {
+    "formats": ["prose", "list", "json"],
+    "mismatches": 0,
+    "splits": {"train": {"examples": 8, "sentences": 40, "content_characters": 1600, "content_digest": "c" * 64}},
+}
+
+
+def _json(path: Path, value: object) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value))
+    return str(path)
+
+
 def write_study(
     root: Path,
     runs: Sequence[Run],
@@ -78,6 +91,8 @@ def write_study(
     rng = np.random.default_rng(seed)
     hardness = rng.random(harmful)
     files: dict[str, list[str]] = {name: [] for name in ("scores", "task", "harmful", "losses", "metrics", "answers")}
+    files["corpus"] = [_json(root / "data/corpus.json", {"rows": 12, "left_out": {"repeated": 2}})]
+    files["certificate"] = [_json(root / "data/certificate.json", CERTIFICATE)]
     for run in runs:
         folder = root / "runs" / run.path
         noise = np.random.default_rng([seed, sum(map(ord, run.path))])

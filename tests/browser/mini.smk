@@ -97,6 +97,7 @@ rule write_tables:
 rule describe_study:
     input:
         **{name: STUDY["files"][name] for name in ("metrics", "answers", "scores")},
+        **{name: STUDY["files"][name][0] for name in ("corpus", "certificate")},
         summary=f"{R}/summary.csv",
         comparisons=f"{R}/comparisons.csv",
         curves=f"{R}/curves.csv",

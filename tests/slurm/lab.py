@@ -196,6 +196,7 @@ class Lab:
         with open(self.root / "log" / f"{name}.out", "ab") as log:
             self.daemons[name] = subprocess.Popen(
                 command,
+                cwd=self.root,  # one that crashes leaves its core there
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

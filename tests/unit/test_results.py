@@ -82,6 +82,7 @@ class Made:
         self.tables(("csv",))
         inputs = {name: self.csv(name) for name in ("summary", "comparisons", "curves", "audit")}
         inputs["paper"] = str(self.root / "tables/paper_comparison.csv")
+        inputs |= {name: self.files[name][0] for name in ("corpus", "certificate")}
         names = {"verdict": "verdict.rst", "study": "study.html", "answers": "answers_sample.html"}
         outputs = {key: str(self.root / "report" / name) for key, name in names.items()}
         described = {
@@ -320,6 +321,7 @@ def test_rst_shows_names_as_they_stand():
 def test_the_studys_page_holds_configuration_licences_and_cost_escaped(study):
     page = (study.report() / "study.html").read_text()
     assert "A &lt;study&gt;" in page and "&lt;b&gt;" in page and "WikiSum" in page and "torch" in page
+    assert "12 rows, left out: 2 repeated" in page and "prose, list, json give the same sentences" in page
     assert "<script" not in page and "http" not in page.replace("http-equiv", "")
 
 

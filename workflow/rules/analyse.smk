@@ -211,6 +211,8 @@ rule describe_study:
         curves=f"{R}/curves.csv",
         audit=f"{R}/audit.csv",
         paper=f"{R}/tables/paper_comparison.csv",
+        corpus=f"{R}/data/corpus.json",
+        certificate=f"{R}/data/certificate.json",
         metrics=stage_metrics() + [path.replace("scores.jsonl", "metrics.json") for path in audits()],
         answers=[f"{R}/runs/{run.path}/prompts=harmful/answers.jsonl" for run in RUNS],
         scores=[f"{R}/runs/{run.path}/prompts=harmful/scores.jsonl" for run in RUNS],

@@ -9,7 +9,10 @@ with logging_to(snakemake.log[0]):
 
     inputs, params = snakemake.input, snakemake.params
     describe_study(
-        {name: inputs[name] for name in ("summary", "comparisons", "curves", "audit", "paper")},
+        {
+            name: inputs[name]
+            for name in ("summary", "comparisons", "curves", "audit", "paper", "corpus", "certificate")
+        },
         inputs.get("metrics", []),
         inputs.get("answers", []),
         inputs.get("scores", []),

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from formsafe.estimates import Summary
-from formsafe.files import write_text
+from formsafe.files import read_json, write_text
 from formsafe.grid import NONE
 from formsafe.names import Names
 from formsafe.report.costs import cost_table, read_metrics, versions_table
@@ -35,7 +35,8 @@ def describe_study(
     """Write the pieces of the report.
 
     Args:
-        inputs: paths under `summary`, `comparisons`, `curves`, `audit` and `paper` (table `paper_comparison.csv`).
+        inputs: paths under `summary`, `comparisons`, `curves`, `audit`, `paper` (table `paper_comparison.csv`),
+            `corpus` (its counts) and `certificate` (of the formats).
         metrics: metrics.json of every stage.
         answers: answers to the harmful prompts, one file a run.
         scores: the judge's scores, one file a run.
@@ -63,7 +64,8 @@ def describe_study(
         f"<h1>{html.escape(title)}</h1>\n<p>Study <code>{html.escape(study)}</code></p>",
         *_verdict(evidence),
         *_section("Runs", html_table(runs_table(names))),
-        *_section("Data", html_table(licence_table(licences))),
+        *_section("Data", html_table(corpus_table(read_json(inputs["corpus"]), read_json(inputs["certificate"])))),
+        *_section("Licences", html_table(licence_table(licences))),
         *_section("Cost", html_table(cost_table(records))),
         *_section("Versions", html_table(versions_table(records))),
         *_section("Configuration", f"<pre>{html.escape(yaml.safe_dump(dict(settings), sort_keys=False))}</pre>"),
@@ -102,8 +104,29 @@ def runs_table(names: Names) -> Table:
     return Table("runs", "Runs", caption, header, [list(row) for row in rows])
 
 
+def corpus_table(corpus: Mapping[str, Any], certificate: Mapping[str, Any]) -> Table:
+    """The splits, what was left out, and that all formats carry the same content.
+
+    Args:
+        corpus: counts of the corpus (`split_corpus`).
+        certificate: of all formats (`certify_formats`).
+    """
+    left_out = ", ".join(f"{count:,} {reason}" for reason, count in corpus["left_out"].items()) or "none"
+    formats, mismatches = ", ".join(certificate["formats"]), certificate["mismatches"]
+    caption = (
+        f"{corpus['rows']:,} rows, left out: {left_out}. Certified: parsed back, {formats} give the same sentences, "
+        f"character by character ({mismatches} mismatches)."
+    )
+    rows = [
+        [split, counts["examples"], counts["sentences"], counts["content_characters"], counts["content_digest"][:12]]
+        for split, counts in certificate["splits"].items()
+    ]
+    header = ["Split", "examples", "sentences", "characters of content", "SHA-256 of content"]
+    return Table("corpus", "Corpus", caption, header, rows)
+
+
 def licence_table(licences: Mapping[str, str]) -> Table:
     """Data sets and their licences."""
     rows = [[name, licence] for name, licence in licences.items()]
     caption = "Data that the study used, under their own licences."
-    return Table("licences", "Data", caption, ["Data set", "licence"], [list(row) for row in rows])
+    return Table("licences", "Licences", caption, ["Data set", "licence"], [list(row) for row in rows])
