@@ -13,7 +13,7 @@ from unittest.mock import patch
 
 import torch
 
-from formsafe import models, varlen_attention
+from formsafe import varlen_attention
 from formsafe.files import write_json, write_jsonl
 from formsafe.models import Placement, keep_weights_as_loaded
 from formsafe.shapes import ModelShape
@@ -80,8 +80,9 @@ def build_model(directory: str | Path, placement: Placement) -> torch.nn.Module:
 
     varlen_attention.register()
     config, dtype = AutoConfig.from_pretrained(directory), getattr(torch, placement.dtype)
+    fits = placement.attention != varlen_attention.NAME or varlen_attention.supports(config)
+    attention = placement.attention if fits else "sdpa"
     with torch.device("meta"):
-        attention = models._attention(directory, placement.attention)
         model = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=attention)
     if placement.quantisation == "nf4":
         from transformers.quantizers import AutoHfQuantizer
