@@ -34,9 +34,10 @@ def save(name: str, result: Mapping[str, Any]) -> None:
 
 
 def command() -> str:
-    """The command line of this benchmark, from the top of the checkout."""
+    """The command line of this benchmark, from the top of the checkout; of paths elsewhere only the last part."""
     script = Path(sys.argv[0]).resolve().relative_to(ROOT)
-    return shlex.join(["python", str(script), *sys.argv[1:]])
+    arguments = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
+    return shlex.join(["python", str(script), *arguments])
 
 
 def machine() -> str:
