@@ -13,7 +13,14 @@ from tests.slurm.lab import Lab, queue, records
 
 # Shorter waits than the profile's, which are meant for jobs of hours.
 STUDY = ["--configfile", "config/demo.yaml"]
-HURRY = ["--slurm-init-seconds-before-status-checks", "5", "--latency-wait", "10"]
+HURRY = [
+    "--slurm-init-seconds-before-status-checks",
+    "5",
+    "--max-status-checks-per-second",
+    "1",
+    "--latency-wait",
+    "10",
+]
 PATIENCE = 900
 
 
