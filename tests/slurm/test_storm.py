@@ -40,7 +40,7 @@ def test_gpu_rules_got_one_gpu_and_cpu_rules_none(jobs):
     rules = {rule_of(job) for job in jobs}
     assert rules >= GPU_RULES | {"score_texts", "summarise"}
     for job in jobs:
-        # A controller that has just restarted may start a job without its GPU; Slurm refuses the step, the attempt fails.
+        # A controller that has just restarted may start a job without its GPU; Slurm refuses its step, it fails.
         if job["AllocTRES"] and job["State"] != "FAILED":
             gpus = re.findall(r"gres/gpu=(\d+)", job["AllocTRES"])
             assert gpus == (["1"] if rule_of(job) in GPU_RULES else []), job
