@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.checkout import copy_checkout
-from tests.slurm.lab import CannotRun, Lab, prepare
+from tests.slurm.lab import ETC, OURS, CannotRun, Lab, prepare
 from tests.slurm.storm import Storm
 
 
@@ -21,6 +21,8 @@ def lab(tmp_path_factory):
         folder.chmod(0o755)
     with Lab(root) as running:
         yield running
+    assert not any((ETC / name).exists() for name in OURS)
+    assert running.processes() == []
 
 
 @pytest.fixture(scope="session")
