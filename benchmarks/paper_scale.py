@@ -15,13 +15,14 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "workflow" / "scripts"), str(ROOT / "benchmarks")]
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")  # as jobs have it (formsafe.devices)
 
 import torch  # noqa: E402
 from scale_baselines import synchronise  # noqa: E402
@@ -46,11 +47,15 @@ PAPER_STEPS, PAPER_PROMPTS, PAPER_JUDGED = {"soft_prompt": 23, "sft": 90, "promo
 
 def measure(
     models: dict[str, shapes.ModelShape], stages: list[str], *, small: bool, gpu_memory_gb: Any, threads: int
-) -> dict[str, Any]:
-    """Measure stages of models on the GPU, or on the CPU where `small`."""
+) -> Iterator[dict[str, Any]]:
+    """Measure stages of models on the GPU, or on the CPU where `small`; yield the results so far after each stage."""
     started, device = time.time(), "cpu" if small else "cuda"
     torch.set_num_threads(threads)
     rates = measured_rates(device)
+    plans = {
+        name: vars(memory.plan(gpu_memory_gb, shape.parameters, device=device, shape=shape))
+        for name, shape in models.items()
+    }
     found: dict[str, Any] = {}
     for name, shape in models.items():
         with tempfile.TemporaryDirectory() as folder:
@@ -59,19 +64,15 @@ def measure(
             for stage in stages:
                 print(f"{name}: {stage}", flush=True)
                 found[name][stage] = getattr(bench, stage)()
-    plans = {
-        name: vars(memory.plan(gpu_memory_gb, shape.parameters, device=device, shape=shape))
-        for name, shape in models.items()
-    }
-    return {
-        **provenance.stage_record(started, ""),
-        "gpu_memory_gb": gpu_memory_gb,
-        "threads": threads,
-        "matrix_tera_operations_per_second": round(rates.operations / 1e12, 3),
-        "memory_giga_bytes_per_second": round(rates.bytes / 1e9, 1),
-        "plans": plans,
-        "models": found,
-    }
+                yield {
+                    **provenance.stage_record(started, ""),
+                    "gpu_memory_gb": gpu_memory_gb,
+                    "threads": threads,
+                    "matrix_tera_operations_per_second": round(rates.operations / 1e12, 3),
+                    "memory_giga_bytes_per_second": round(rates.bytes / 1e9, 1),
+                    "plans": plans,
+                    "models": found,
+                }
 
 
 def measured_rates(device: str) -> costs.Rates:
@@ -149,16 +150,16 @@ def main() -> None:
     out = options.out or RESULTS / f"paper_scale_{'small' if options.small else 'gpu'}{tight}.json"
     models = SMALL if options.small else {name: MODELS[name] for name in options.models}
     try:
-        result = measure(
+        for result in measure(
             models,
             options.stages,
             small=options.small,
             gpu_memory_gb=options.gpu_memory_gb or "auto",
             threads=options.threads,
-        )
+        ):
+            write_json(out, joined(result, out))  # after each stage: a GPU may be lent for minutes
     except FormsafeError as error:
         raise SystemExit(f"error: {error}") from None
-    write_json(out, joined(result, out))
     print(f"written to {out}")
 
 

@@ -14,10 +14,16 @@ from formsafe.settings.training import AdapterSettings
 
 
 def train_with_trl(
-    folder: Path, data: Path, placement: Placement, settings: AdapterSettings, micro_batch: int, out: Path
+    folder: Path,
+    data: Path,
+    placement: Placement,
+    settings: AdapterSettings,
+    micro_batch: int,
+    checkpointing: bool,
+    out: Path,
 ) -> dict[str, Any]:
-    """TRL's SFTTrainer with its defaults (padding, gradient checkpointing, loss on the completion), the paper's LoRA
-    and effective batch. Tokens are those of prompts and responses, without padding."""
+    """TRL's SFTTrainer with its defaults (padding, gradient checkpointing unless switched off, loss on the completion),
+    the paper's LoRA and effective batch. Tokens are those of prompts and responses, without padding."""
     import trl
     from datasets import Dataset
     from peft import LoraConfig
@@ -37,6 +43,7 @@ def train_with_trl(
         gradient_accumulation_steps=settings.batch_size * settings.gradient_accumulation // micro_batch,
         num_train_epochs=settings.epochs,
         learning_rate=5e-5,
+        gradient_checkpointing=checkpointing,
         bf16=cuda,
         use_cpu=not cuda,
         dataloader_pin_memory=cuda,
@@ -44,6 +51,7 @@ def train_with_trl(
         report_to="none",
         disable_tqdm=True,
     )
+    arguments._n_gpu = min(arguments.n_gpu, 1)
     lora = LoraConfig(
         task_type="CAUSAL_LM",
         r=settings.lora.r,
@@ -58,17 +66,37 @@ def train_with_trl(
         processing_class=tokenizer,
         peft_config=lora,
     )
-    started = time.perf_counter()
+    clock = after_first_step(placement.device)
+    trainer.add_callback(clock)
     trainer.train()
     synchronise(placement.device)
-    seconds = time.perf_counter() - started
-    tokens = round(sum(len(row.ids) for row in rows) * settings.epochs)
+    seconds = time.perf_counter() - clock.started
+    tokens = sum(len(row.ids) for row in rows) * settings.epochs * clock.share
     return {
         "seconds": round(seconds, 3),
         "tokens_per_second": round(tokens / seconds, 1),
         "micro_batch_size": micro_batch,
         "gradient_checkpointing": bool(arguments.gradient_checkpointing),
     }
+
+
+def after_first_step(device: str) -> Any:
+    """A callback with the time at which the first step, in which kernels are compiled, was over, and the share of the
+    steps that came after it. Where there is one step only, its own time counts."""
+    from transformers import TrainerCallback
+
+    class Clock(TrainerCallback):
+        started, share = 0.0, 1.0
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            self.started = time.perf_counter()
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if state.global_step == 1 < state.max_steps:
+                synchronise(device)
+                self.started, self.share = time.perf_counter(), 1 - 1 / state.max_steps
+
+    return Clock()
 
 
 def generate_in_order(

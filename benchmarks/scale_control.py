@@ -90,6 +90,14 @@ def fresh_memory() -> None:
         torch.cuda.reset_peak_memory_stats()
 
 
+def limit_memory(gigabytes: int | str) -> None:
+    """Let PyTorch have no more of the GPU than a card of this size gives, beside what CUDA takes for itself."""
+    if torch.cuda.is_available():
+        total = torch.cuda.get_device_properties(0).total_memory
+        share = (gigabytes - 0.6) * 1e9 / total if isinstance(gigabytes, int) else 1.0
+        torch.cuda.set_per_process_memory_fraction(min(1.0, share))
+
+
 def peak_memory() -> float | None:
     """Peak GPU memory in GB since the stage began."""
     return gigabytes(torch.cuda.max_memory_allocated()) if torch.cuda.is_available() else None

@@ -7,7 +7,16 @@ from typing import Any
 
 import scale_baselines as baselines
 import torch
-from scale_control import Scale, engine_speed, forced, fresh_memory, gigabytes, peak_memory, sharing
+from scale_control import (
+    Scale,
+    engine_speed,
+    forced,
+    fresh_memory,
+    gigabytes,
+    limit_memory,
+    peak_memory,
+    sharing,
+)
 from scale_models import (
     answer_length,
     random_weights,
@@ -62,6 +71,7 @@ class Bench:
         self.folder = write_folder(folder / name, shape)
         self.manifest, self.tokenizer = self.folder / "manifest.json", load_tokenizer(self.folder)
         self.memory, self.threads = gpu_memory_gb, threads
+        limit_memory(gpu_memory_gb)
         self.model = ModelSettings(path=str(self.folder), label=name, parameters=float(shape.parameters))
         self.train = write_training_data(folder / "train.jsonl", scale.examples, shape)
         self.validation = write_training_data(folder / "validation.jsonl", scale.validation, shape, seed=1)
@@ -72,7 +82,7 @@ class Bench:
         self.adapter = AdapterSettings(**common, warmup_steps=5, lora=lora)
 
     def training(self) -> dict[str, Any]:
-        """Stage 1, SFT and stage 2 by the library, and SFT by TRL."""
+        """Stage 1, SFT and stage 2 by the library, and SFT by TRL, with its checkpointing and without."""
         found = {}
         for stage in ("soft_prompt", "sft", "promot"):
             fresh_memory()
@@ -93,7 +103,8 @@ class Bench:
                     prompt = self.folder / "soft_prompt" if stage == "promot" else None
                     train_adapter(inputs, self.adapter, 5e-5, prompt)
             found[stage] = self._training_figures(stage)
-        return {**found, "trl_sft": self._trl(found["sft"])}
+        trl = {"trl_sft": True, "trl_sft_without_checkpointing": False}
+        return found | {name: self._trl(found["sft"], checkpointing) for name, checkpointing in trl.items()}
 
     def _training_figures(self, stage: str) -> dict[str, Any]:
         record = read_json(self.folder / stage / "metrics.json")
@@ -112,17 +123,19 @@ class Bench:
             "peak_gpu_memory_gb": gigabytes(record["peak_gpu_memory_bytes"]),
         }
 
-    def _trl(self, ours: dict[str, Any]) -> dict[str, Any]:
+    def _trl(self, ours: dict[str, Any], checkpointing: bool) -> dict[str, Any]:
         """TRL at the largest micro-batch that fits."""
         placement = replace(resolve(self.model, "training", self.memory), attention="sdpa")
         for micro in (16, 8, 4, 2, 1):
             fresh_memory()
             try:
                 found = baselines.train_with_trl(
-                    self.folder, self.train, placement, self.adapter, micro, self.folder / "trl"
+                    self.folder, self.train, placement, self.adapter, micro, checkpointing, self.folder / "trl"
                 )
             except torch.OutOfMemoryError:
                 continue
+            except Exception as error:  # a peer's failure is a result, and must not cost the rest of the run
+                return failure(error)
             ratio = round(ours["tokens_per_second"] / found["tokens_per_second"], 2)
             return {**found, "peak_gpu_memory_gb": peak_memory(), "ours_is_faster_by": ratio}
         return {"failed": "out of memory at every micro-batch"}
@@ -224,6 +237,7 @@ class Bench:
         scale, found = self.scale, {}
         asked = [row["prompt"] for row in read_jsonl(self.prompts)][: scale.engine_prompts]
         for cache in ("dynamic", "static", "continuous"):
+            engine = None  # its model leaves before the next one comes
             fresh_memory()
             settings = GenerationSettings(max_new_tokens=scale.engine_tokens, threads=self.threads, cache=cache)
             with random_weights():
@@ -233,5 +247,10 @@ class Bench:
                 runs = [engine_speed(engine, asked, settings) for _ in range(scale.engine_runs)]
                 found[cache] = {"tokens_per_second": runs}
             except Exception as error:
-                found[cache] = {"failed": f"{type(error).__name__}: {error}".splitlines()[0][:200]}
+                found[cache] = failure(error)
         return found
+
+
+def failure(error: Exception) -> dict[str, Any]:
+    """What the results say of a way that failed."""
+    return {"failed": f"{type(error).__name__}: {error}".splitlines()[0][:200]}

@@ -72,9 +72,13 @@ def test_a_claimed_card_is_the_only_visible_one(monkeypatch, tmp_path):
     devices._held.pop().close()
 
 
-def test_cards_are_read_from_the_driver(tmp_path):
-    for bus, name in (("0000:02:00.0", "GPU-2222"), ("0000:01:00.0", "GPU-1111")):
+def test_cards_are_read_from_the_driver_as_far_as_they_are_to_be_had(tmp_path):
+    for bus, minor in (("0000:02:00.0", 2), ("0000:01:00.0", 1), ("0000:03:00.0", 3)):
         (tmp_path / bus).mkdir()
-        (tmp_path / bus / "information").write_text(f"Model: \t NVIDIA H200\nGPU UUID: \t {name}\nBus Type: \t PCIe\n")
-    assert devices.installed_cards(tmp_path) == ["GPU-1111", "GPU-2222"]
+        (tmp_path / bus / "information").write_text(
+            f"GPU UUID: \t GPU-{minor}\nBus Type: \t PCIe\nDevice Minor: \t {minor}\n"
+        )
+    for minor in (1, 2):  # a container may have been given less than all
+        (tmp_path / f"nvidia{minor}").touch()
+    assert devices.installed_cards(tmp_path, nodes=tmp_path) == ["GPU-1", "GPU-2"]
     assert devices.installed_cards(tmp_path / "none") == []

@@ -104,7 +104,10 @@ def test_a_budget_far_above_what_the_batch_took_falls_to_where_the_batch_is_cut(
     assert sum(len(rows) > 10 for rows in poor.seen) == 2  # 17 at first, then 11
 
 
-@pytest.mark.parametrize(("said", "goes_on"), [("CUBLAS_STATUS_ALLOC_FAILED when calling", True), ("size 3 of", False)])
+@pytest.mark.parametrize(
+    ("said", "goes_on"),
+    [("CUBLAS_STATUS_ALLOC_FAILED when calling", True), ("CUDA error: out of memory", True), ("size 3 of", False)],
+)
 def test_only_errors_for_want_of_memory_lower_the_budget(talkative_model, replies, tmp_path, said, goes_on):
     made = dying(talkative_model, RuntimeError(f"CUDA error: {said}"), most_rows=3)
     if goes_on:
@@ -188,6 +191,12 @@ def test_an_adapter_changes_the_answers_and_agrees_with_peft(talkative_model, ad
 
     peft = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(talkative_model), adapter / "lora").eval()
     assert_as_generate(made, adapted[:5], peft)
+
+
+def test_an_adapter_computes_in_the_models_dtype(talkative_model, adapter):
+    chosen = settings(talkative_model).model_copy(update={"dtype": "bfloat16"})
+    made = load_engine(talkative_model, chosen, GREEDY, 1, adapter=adapter / "lora")
+    assert {parameter.dtype for parameter in made.model.parameters()} == {torch.bfloat16}
 
 
 def test_a_kept_soft_prompt_stands_between_pads_and_text(talkative_model, adapter, replies, tmp_path):

@@ -13,12 +13,16 @@ from pathlib import Path
 from typing import IO
 
 VARIABLE = "CUDA_VISIBLE_DEVICES"
+ALLOCATOR = "PYTORCH_ALLOC_CONF"
 _PROC = Path("/proc/driver/nvidia/gpus")
 _held: list[IO[str]] = []  # open for as long as the process lives
 
 
 def claim_device(device: str, poll_seconds: float = 2.0) -> str | None:
-    """Point this process at one free GPU, waiting until there is one; call it before CUDA starts.
+    """Point this process at one free GPU, waiting until there is one; call it before torch is imported.
+
+    It also lets PyTorch's allocator grow its segments: a cache that is longer by a token every step fits no block that
+    an earlier step gave back.
 
     Args:
         device: a model's `device` setting; `cpu` claims nothing.
@@ -27,6 +31,7 @@ def claim_device(device: str, poll_seconds: float = 2.0) -> str | None:
     Returns:
         The identifier claimed, or None where nothing is to claim: a scheduler chose already, or fewer than two cards.
     """
+    os.environ.setdefault(ALLOCATOR, "expandable_segments:True")
     cards = installed_cards()
     if device == "cpu" or VARIABLE in os.environ or len(cards) < 2:
         return None
@@ -57,12 +62,15 @@ def first_free(cards: Iterable[str], folder: Path) -> str | None:
     return None
 
 
-def installed_cards(listing: Path = _PROC) -> list[str]:
-    """The identifiers (GPU-...) of this machine's NVIDIA cards, in the order of the bus, without loading CUDA."""
+def installed_cards(listing: Path = _PROC, nodes: Path = Path("/dev")) -> list[str]:
+    """The identifiers (GPU-...) of the NVIDIA cards to be had here, in the order of the bus, without loading CUDA.
+
+    A container sees the list of all the machine's cards, but has the device nodes of its own only.
+    """
     found = []
     for information in sorted(listing.glob("*/information")):
-        for line in information.read_text().splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() == "GPU UUID":
-                found.append(value.strip())
+        lines = (line.partition(":") for line in information.read_text().splitlines())
+        card = {key.strip(): value.strip() for key, _, value in lines}
+        if "GPU UUID" in card and (nodes / f"nvidia{card.get('Device Minor')}").exists():
+            found.append(card["GPU UUID"])
     return found

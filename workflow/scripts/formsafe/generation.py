@@ -154,8 +154,8 @@ class LocalEngine:
             return decode_by_library(self.model, rows, self.cache, decoding.max_new_tokens, self.stop_ids, budget)
         except torch.OutOfMemoryError:
             pass
-        except RuntimeError as error:  # cuBLAS allocates its workspace on its own
-            if "CUBLAS_STATUS_ALLOC_FAILED" not in str(error):
+        except RuntimeError as error:  # cuBLAS and the driver allocate on their own
+            if not any(words in str(error) for words in ("CUBLAS_STATUS_ALLOC_FAILED", "CUDA error: out of memory")):
                 raise
         torch.cuda.empty_cache()  # outside the handler: the exception holds on to the batch's tensors
         return None

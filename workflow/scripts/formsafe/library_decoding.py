@@ -16,6 +16,8 @@ from formsafe.errors import FormsafeError
 
 LibraryCache = Literal["static", "continuous"]
 _PAGE = 64  # tokens of a page of the continuous cache
+_MOST_AT_ONCE = 2048  # tokens of a continuous batch's step: its attention mask has as many rows over the whole cache
+_NO_MEMORY = ("out of memory", "Memory footprint")
 
 
 def decode_by_library(
@@ -49,11 +51,15 @@ def _continuous(
 ) -> list[list[int]]:
     longest = max(len(row) for row in rows) + config.max_new_tokens
     pages = ceil(max(token_budget, 2 * longest) / _PAGE) + 1
-    paging = ContinuousBatchingConfig(page_size=_PAGE, num_blocks=pages, max_batch_tokens=max(256, token_budget // 8))
+    at_once = min(_MOST_AT_ONCE, max(256, token_budget // 8))
+    paging = ContinuousBatchingConfig(page_size=_PAGE, num_blocks=pages, max_batch_tokens=at_once)
     outputs = generator.generate_batch(
         [list(row) for row in rows], generation_config=config, continuous_batching_config=paging, warmup=False
     )
     results = [outputs.get(f"req_{number}") for number in range(len(rows))]
+    errors = [str(result.error) for result in results if result is not None and result.error is not None]
+    if any(words in error for error in errors for words in _NO_MEMORY):
+        raise torch.OutOfMemoryError("continuous batching")
     if any(result is None or result.error is not None for result in results):
         raise FormsafeError(
             "Continuous batching of transformers failed (its reason is above). Set generation.cache to auto."

@@ -119,7 +119,8 @@ def load_adapter(model: PreTrainedModel, directory: str | Path) -> "PeftModel":
     from peft import PeftModel
 
     try:
-        adapted = PeftModel.from_pretrained(model, str(directory), is_trainable=False)
+        # in the model's own dtype, in which autocast computed it in training
+        adapted = PeftModel.from_pretrained(model, str(directory), is_trainable=False, autocast_adapter_dtype=False)
     except (RuntimeError, ValueError) as error:
         raise FormsafeError(
             f"The adapter in {directory} does not fit the model {model.name_or_path} ({error}). It was trained on "

@@ -39,7 +39,8 @@ def stage_record(started: float, code: str, seed: int | None = None) -> dict[str
 
 def _device() -> dict[str, Any]:
     torch = sys.modules.get("torch")  # looked up, not imported: stages without torch stay light
-    if torch is not None and torch.cuda.is_available():
+    # A job whose setting is `device: cpu` computes there on a machine with a GPU, too.
+    if torch is not None and torch.cuda.is_available() and torch.cuda.max_memory_allocated() > 0:
         return {
             "device": torch.cuda.get_device_name(),
             "peak_gpu_memory_bytes": torch.cuda.max_memory_allocated(),
