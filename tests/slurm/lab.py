@@ -262,7 +262,7 @@ def queue(*states: str) -> list[dict[str, str]]:
 
 def records() -> list[dict[str, str]]:
     """What accounting holds of every start of every job, requeued ones included."""
-    names = ["JobIDRaw", "State", "Comment", "ReqTRES", "AllocTRES", "NodeList", "Start", "End", "Timelimit", "JobName"]
+    names = ["JobIDRaw", "State", "Comment", "AllocTRES", "NodeList", "Start", "End", "Timelimit", "JobName"]
     rows = _call("sacct", "-X", "-D", "-n", "-P", "-S", "now-1day", "-o", ",".join(names)).splitlines()
     return [dict(zip(names, row.split("|"), strict=True)) for row in rows]
 
