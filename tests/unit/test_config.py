@@ -115,6 +115,13 @@ def test_more_prompts_than_the_source_has_is_an_error(paper):
     assert "harmful.beavertails.count: 701 prompts are asked for, the source has 700 rows" in problems(paper)
 
 
+def test_a_split_larger_than_the_demos_data_is_an_error():
+    demo = raw("config.yaml", "demo.yaml")
+    assert demo["corpus"]["rows"] == load_study(demo).demo.how_tos
+    demo["corpus"]["splits"]["train"] = 5000
+    assert "corpus.splits: 5,128 examples are asked for, the source has 800 rows" in problems(demo)
+
+
 def test_two_places_for_one_source_are_an_error(paper):
     paper["corpus"]["source"]["path"] = "rows.jsonl"
     assert "corpus.source: give exactly one of hub, url and path" in problems(paper)

@@ -102,6 +102,7 @@ harmful:
   directharm4: {{source: {{path: {data}/directharm4/test.jsonl}}, count: 8, rows: 400}}
 corpus:
   source: {{path: {data}/wikisum/train.jsonl}}
+  rows: null
   splits: {{train: 6, validation: 2, test: 2}}
 training: {{max_length: 1024}}
 generation: {{max_new_tokens: 32}}
