@@ -122,6 +122,17 @@ def test_a_split_larger_than_the_demos_data_is_an_error():
     assert "corpus.splits: 5,128 examples are asked for, the source has 800 rows" in problems(demo)
 
 
+@pytest.mark.parametrize(("section", "name"), [("harmful", "gsm_danger"), ("models", "mine"), ("methods", "mine")])
+def test_an_overlay_drops_an_entry_by_null(paper, section, name):
+    dropped = merged(paper, {section: {name: None}})
+    assert set(getattr(load_study(dropped), section)) == set(paper[section]) - {name}
+
+
+def test_what_is_dropped_cannot_stand_in_the_grid(paper):
+    paper["methods"]["promot"] = None
+    assert "grid.1.methods: 'promot' is not in methods" in problems(paper)
+
+
 def test_two_places_for_one_source_are_an_error(paper):
     paper["corpus"]["source"]["path"] = "rows.jsonl"
     assert "corpus.source: give exactly one of hub, url and path" in problems(paper)

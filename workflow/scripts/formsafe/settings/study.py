@@ -1,6 +1,8 @@
 """The whole configuration of a study."""
 
-from pydantic import Field
+from typing import Any
+
+from pydantic import Field, field_validator
 
 from formsafe.settings.analysis import AnalysisSettings
 from formsafe.settings.base import Auto, Settings
@@ -50,3 +52,11 @@ class StudySettings(Settings):
     """Statistics and figures."""
     demo: DemoSettings = DemoSettings()
     """The embedded small model of the demo study."""
+
+    @field_validator("harmful", "models", "methods", mode="before")
+    @classmethod
+    def _without_dropped(cls, entries: Any) -> Any:
+        """An overlay, which can only add keys, drops an entry by setting it to null."""
+        if not isinstance(entries, dict):
+            return entries
+        return {name: entry for name, entry in entries.items() if entry is not None}
