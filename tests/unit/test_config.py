@@ -1,6 +1,7 @@
 """Configuration: the shipped files say what the paper says, and every mistake is named by its key."""
 
 import copy
+import math
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,106 @@ def test_a_split_larger_than_the_demos_data_is_an_error():
     assert demo["corpus"]["rows"] == load_study(demo).demo.how_tos
     demo["corpus"]["splits"]["train"] = 5000
     assert "corpus.splits: 5,128 examples are asked for, the source has 800 rows" in problems(demo)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"method": "stf"},
+        {"learning_rate": 5.0e-4},
+        {"seed": 1},
+        {"format": "jsno"},
+        {"method": "base", "format": "json"},
+    ],
+)
+def test_an_exclude_entry_that_matches_no_run_is_named(paper, entry):
+    paper["grid"][0]["exclude"] = [{"format": "list"}, entry]
+    assert "grid.0.exclude.1: it matches no run of its block" in problems(paper)
+
+
+def test_exclude_entries_may_match_the_same_runs(paper):
+    paper["grid"][0]["exclude"] = [{"method": "sft"}, {"method": "sft", "format": "list"}]
+    assert len(runs_of(load_study(paper))) == 12
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("learning_rate", "1e-4", "is the text '1e-4', not a number"),
+        ("seed", "0", "is the text '0', not a number"),
+        ("rate", 5.0e-5, "unknown key"),
+    ],
+)
+def test_an_exclude_entry_is_as_strict_as_the_grid(paper, key, value, said):
+    paper["grid"][0]["exclude"] = [{"method": "sft", key: value}]
+    assert f"grid.0.exclude.0.{key}: {said}" in problems(paper)
+
+
+def test_an_exclude_entry_without_a_key_is_an_error(paper):
+    paper["grid"][0]["exclude"] = [{}]
+    assert "grid.0.exclude.0: name at least one of model, method, format, learning_rate, seed" in problems(paper)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("gpu_memory_gb", -5),
+        ("gpu_memory_gb", "80"),
+        ("training.micro_batch_size", 0),
+        ("training.micro_batch_size", -1),
+        ("generation.token_budget", 0),
+        ("generation.seed", -1),
+        ("judge.generation.token_budget", -1),
+        ("judge.audit.seed", -1),
+        ("judge.retries.1.seed", 2**32),
+        ("grid.0.learning_rates.0", 0.0),
+        ("grid.0.learning_rates.0", -1.0e-5),
+        ("grid.0.learning_rates.0", math.nan),
+        ("grid.0.learning_rates.0", math.inf),
+        ("grid.0.seeds.0", -1),
+        ("grid.0.seeds.0", 2**32),
+        ("soft_prompt.learning_rate", math.inf),
+        ("adapter.epochs", math.inf),
+        ("corpus.rows", 0),
+        ("corpus.seed", -1),
+        ("harmful.advbench.rows", -1),
+        ("harmful.advbench.seed", -1),
+        ("models.llama-2-7b-chat.parameters", math.inf),
+        ("analysis.seed", -1),
+        ("demo.seed", -1),
+        ("demo.hidden_size", 100),
+    ],
+)
+def test_a_number_out_of_bounds_is_one_error_that_names_its_key(paper, key, value):
+    *path, last = (int(part) if part.isdigit() else part for part in key.split("."))
+    section = paper
+    for part in path:
+        section = section.setdefault(part, {}) if isinstance(part, str) else section[part]
+    section[last] = value
+    _, *lines = problems(paper).splitlines()
+    assert [line.split(": ")[0].strip() for line in lines] == [key]
+
+
+@pytest.mark.parametrize("section", ["models", "methods", "harmful"])
+@pytest.mark.parametrize("name", ["", "a/b", "a b", "a{b}", "..", "é", "a\n"])
+def test_a_name_that_cannot_stand_in_a_path_is_an_error(paper, section, name):
+    paper[section][name] = next(iter(paper[section].values()))
+    assert f"{section}.{name}: {name!r} is no name" in problems(paper)
+
+
+def test_a_trade_off_of_an_unknown_format_is_an_error(paper):
+    paper["analysis"]["tradeoff_formats"] = ["prosa"]
+    assert "analysis.tradeoff_formats: 'prosa' is not in the formats" in problems(paper)
+
+
+def test_an_instruction_without_the_title_is_an_error(paper):
+    paper["corpus"]["instruction"] = "Explain."
+    assert "corpus.instruction: 'Explain.' has no {title}" in problems(paper)
+
+
+def test_a_stratified_choice_needs_categories(paper):
+    paper["harmful"]["advbench"]["select"] = "stratified"
+    assert "harmful.advbench.category_column: is missing" in problems(paper)
 
 
 @pytest.mark.parametrize(("section", "name"), [("harmful", "gsm_danger"), ("models", "mine"), ("methods", "mine")])

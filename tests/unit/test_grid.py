@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from formsafe.grid import Run, adapter_run, enumerate_runs, learning_rate_id
-from formsafe.settings.grid import GridBlock, MethodSettings
+from formsafe.settings.grid import Exclusion, GridBlock, MethodSettings
 
 METHODS = {
     "base": MethodSettings(label="Base", trained=False),
@@ -57,8 +57,13 @@ def test_blocks_unite():
 
 
 def test_exclude_drops_what_matches_all_its_keys():
-    runs = enumerate_runs([block(exclude=[{"format": "json", "learning_rate": 5e-5}, {"seed": 7}])], METHODS)
+    runs = enumerate_runs([block(exclude=[Exclusion(format="json", learning_rate=5e-5), Exclusion(seed=7)])], METHODS)
     assert runs == [Run("m", "base"), Run("m", "sft", "prose", "5e-5", "0")]
+
+
+def test_exclude_reaches_methods_that_are_not_trained():
+    runs = enumerate_runs([block(exclude=[Exclusion(method="base")], formats=["json"])], METHODS)
+    assert runs == [Run("m", "sft", "json", "5e-5", "0")]
 
 
 def test_paths_explain_themselves():

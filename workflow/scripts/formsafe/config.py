@@ -1,17 +1,16 @@
 """From the merged YAML to a checked study: every mistake is named before any job starts."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
 from formsafe.errors import FormsafeError
 from formsafe.formats import FORMATS
-from formsafe.grid import Run, enumerate_runs
+from formsafe.grid import Run, enumerate_runs, idle_exclusions
 from formsafe.settings.study import StudySettings
 
 SOFT_PROMPTS = (None, "tuned")
-EXCLUDE_KEYS = {"model", "method", "format", "learning_rate", "seed"}
 
 
 def load_study(raw: Mapping[str, Any]) -> StudySettings:
@@ -26,7 +25,7 @@ def load_study(raw: Mapping[str, Any]) -> StudySettings:
     try:
         study = StudySettings.model_validate(dict(raw))
     except ValidationError as error:
-        raise _config_error(_field_problems(error)) from None
+        raise _config_error(_field_problems(raw, error)) from None
     problems = list(_cross_problems(study))
     if problems:
         raise _config_error(problems)
@@ -42,19 +41,29 @@ def _config_error(problems: list[str]) -> FormsafeError:
     return FormsafeError("The configuration is wrong:\n" + "\n".join(f"  {problem}" for problem in problems))
 
 
-def _field_problems(error: ValidationError) -> list[str]:
-    problems = []
+def _field_problems(raw: Mapping[str, Any], error: ValidationError) -> list[str]:
+    problems: dict[str, list[str]] = {}
     for detail in error.errors(include_url=False):
-        key = ".".join(str(part) for part in detail["loc"])
-        message = detail["msg"].removeprefix("Value error, ")
+        message = detail["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
         if detail["type"] == "extra_forbidden":
             message = "unknown key (misspelt, or of another version?)"
         elif detail["type"] == "missing":
             message = "is missing"
         elif isinstance(detail["input"], str) and detail["type"] in ("float_type", "int_type"):
             message = f"is the text {detail['input']!r}, not a number (YAML reads 1e-5 as text: write 1.0e-5)"
-        problems.append(f"{key}: {message}")
-    return problems
+        problems.setdefault(_key(raw, detail["loc"]), []).append(message)
+    return [f"{key}: {', or '.join(messages)}" for key, messages in problems.items()]
+
+
+def _key(raw: Any, location: Sequence[int | str]) -> str:
+    """The key as it is written in the configuration: pydantic adds which branch of a union it tried."""
+    parts = []
+    for part in location:
+        if part == "[key]" or (isinstance(part, str) and not isinstance(raw, Mapping)):
+            continue
+        parts.append(str(part))
+        raw = raw.get(part) if isinstance(raw, Mapping) else raw[part]
+    return ".".join(parts)
 
 
 def _cross_problems(study: StudySettings) -> Iterator[str]:
@@ -71,7 +80,8 @@ def _cross_problems(study: StudySettings) -> Iterator[str]:
         yield f"judge.model: {study.judge.model!r} is not in models"
     yield from _unknown("judge.audit.methods", study.judge.audit.methods, study.methods, "methods")
     yield from _unknown("tasks.base_reference_format", [study.tasks.base_reference_format], FORMATS, "the formats")
-    yield from _size_problems(study)
+    yield from _unknown("analysis.tradeoff_formats", study.analysis.tradeoff_formats, FORMATS, "the formats")
+    yield from _data_problems(study)
 
 
 def _grid_problems(study: StudySettings) -> Iterator[str]:
@@ -83,15 +93,14 @@ def _grid_problems(study: StudySettings) -> Iterator[str]:
             *_unknown(f"{key}.methods", block.methods, study.methods, "methods"),
             *_unknown(f"{key}.formats", block.formats, FORMATS, "the formats"),
         ]
-        for excluded in block.exclude:
-            problems += _unknown(f"{key}.exclude", excluded, EXCLUDE_KEYS, "the keys of a run")
         undefined = undefined or bool(problems)
+        if not problems:
+            idle = idle_exclusions(block, study.methods)
+            problems += [f"{key}.exclude.{place}: it matches no run of its block" for place in idle]
         yield from problems
         trained = [name for name in block.methods if name in study.methods and study.methods[name].trained]
         if trained and not (block.formats and block.learning_rates and block.seeds):
             yield f"{key}: {', '.join(trained)} needs formats, learning_rates and seeds, each at least one"
-        if any(rate <= 0 for rate in block.learning_rates):
-            yield f"{key}.learning_rates: a learning rate is above 0"
     if not undefined and not runs_of(study):
         yield "grid: it has no run"
 
@@ -102,12 +111,16 @@ def _unknown(key: str, names: Any, known: Any, where: str) -> Iterator[str]:
             yield f"{key}: {name!r} is not in {where} ({', '.join(sorted(known))})"
 
 
-def _size_problems(study: StudySettings) -> Iterator[str]:
+def _data_problems(study: StudySettings) -> Iterator[str]:
     splits = study.corpus.splits
     wanted = splits.train + splits.validation + splits.test
     if study.corpus.rows is not None and wanted > study.corpus.rows:
         yield f"corpus.splits: {wanted:,} examples are asked for, the source has {study.corpus.rows:,} rows"
+    if "{title}" not in study.corpus.instruction:
+        yield f"corpus.instruction: {study.corpus.instruction!r} has no {{title}}, so that all prompts would be equal"
     for name, source in study.harmful.items():
+        if source.select == "stratified" and source.category_column is None:
+            yield f"harmful.{name}.category_column: is missing, which `select: stratified` needs"
         if source.rows is not None and source.count > source.rows:
             yield f"harmful.{name}.count: {source.count:,} prompts are asked for, the source has {source.rows:,} rows"
     batch, micro = study.adapter.batch_size, study.training.micro_batch_size

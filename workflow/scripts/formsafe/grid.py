@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
 from itertools import product
 
-from formsafe.settings.grid import GridBlock, MethodSettings
+from formsafe.settings.grid import Exclusion, GridBlock, MethodSettings
 
 NONE = "none"
 RUN_PATH = "model={model}/method={method}/format={format}/lr={lr}/seed={seed}"
@@ -47,24 +47,34 @@ def enumerate_runs(blocks: Iterable[GridBlock], methods: Mapping[str, MethodSett
     """List the runs of all blocks in order, each once."""
     runs: dict[Run, None] = {}
     for block in blocks:
-        for model, method in product(block.models, block.methods):
-            for run in _runs_of(block, model, method, methods[method].trained):
+        for run in _product(block, methods):
+            if not any(_matches(run, entry) for entry in block.exclude):
                 runs.setdefault(run)
     return list(runs)
 
 
-def _runs_of(block: GridBlock, model: str, method: str, trained: bool) -> Iterable[Run]:
-    if not trained:
-        yield Run(model, method)
-        return
-    for name, rate, seed in product(block.formats, block.learning_rates, block.seeds):
-        described = {"model": model, "method": method, "format": name, "learning_rate": rate, "seed": seed}
-        if not any(_matches(described, excluded) for excluded in block.exclude):
+def idle_exclusions(block: GridBlock, methods: Mapping[str, MethodSettings]) -> list[int]:
+    """Places in the block's `exclude` whose entries match none of its runs."""
+    runs = list(_product(block, methods))
+    return [place for place, entry in enumerate(block.exclude) if not any(_matches(run, entry) for run in runs)]
+
+
+def _product(block: GridBlock, methods: Mapping[str, MethodSettings]) -> Iterable[Run]:
+    for model, method in product(block.models, block.methods):
+        if not methods[method].trained:
+            yield Run(model, method)
+            continue
+        for name, rate, seed in product(block.formats, block.learning_rates, block.seeds):
             yield Run(model, method, name, learning_rate_id(rate), str(seed))
 
 
-def _matches(described: Mapping[str, object], excluded: Mapping[str, object]) -> bool:
-    return all(described[key] == value for key, value in excluded.items())
+def _matches(run: Run, entry: Exclusion) -> bool:
+    rate, seed = entry.learning_rate, entry.seed
+    named = {
+        **{"model": entry.model, "method": entry.method, "format": entry.format},
+        **{"lr": None if rate is None else learning_rate_id(rate), "seed": None if seed is None else str(seed)},
+    }
+    return all(wanted in (None, run.fields[key]) for key, wanted in named.items())
 
 
 def adapter_run(run: Run, methods: Mapping[str, MethodSettings]) -> Run | None:

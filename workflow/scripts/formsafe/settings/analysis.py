@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from formsafe.settings.base import Settings
+from formsafe.settings.base import Seed, Settings
 
 
 class AnalysisSettings(Settings):
@@ -14,7 +14,7 @@ class AnalysisSettings(Settings):
     """Power of the smallest detectable difference."""
     bootstrap_draws: int = Field(default=10000, gt=0)
     """Draws of the paired bootstrap."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the bootstrap."""
     tradeoff_formats: list[str] = Field(default=["prose"])
     """Formats whose learning-rate trade-off is drawn."""

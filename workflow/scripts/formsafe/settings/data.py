@@ -2,9 +2,9 @@
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
-from formsafe.settings.base import Settings
+from formsafe.settings.base import Seed, Settings
 
 
 class HubSource(Settings):
@@ -61,9 +61,9 @@ class CorpusSettings(Settings):
     """Template of the user's message; `{title}` is filled in."""
     splits: Splits
     """Numbers of examples."""
-    rows: int | None = None
+    rows: PositiveInt | None = None
     """Rows the source has; splits that need more are refused before any job starts."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the draw of rows."""
 
 
@@ -82,9 +82,9 @@ class HarmfulSettings(Settings):
     """Prompts used."""
     select: Literal["first", "stratified", "sample"] = "first"
     """Which prompts: the first rows, equally many a category, or a seeded sample."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of `sample` and `stratified`."""
-    rows: int | None = None
+    rows: PositiveInt | None = None
     """Rows the whole source must have."""
     digest: str | None = None
     """SHA-256 over the normalised prompts of the whole source."""

@@ -2,13 +2,13 @@
 
 from pydantic import Field
 
-from formsafe.settings.base import Settings
+from formsafe.settings.base import Seed, Settings
 
 
 class DemoSettings(Settings):
     """How the demo's data, model and sentence encoder are made."""
 
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the grammar, the weights and the order of training."""
     threads: int = Field(default=2, gt=0)
     """CPU threads of PyTorch; pinned, since weights differ between thread counts."""
@@ -18,8 +18,8 @@ class DemoSettings(Settings):
     """Mischief requests in each of the four toy harmful sets."""
     vocabulary: int = Field(default=1024, ge=512)
     """Tokens of the tokenizer, special ones included."""
-    hidden_size: int = Field(default=128, gt=0)
-    """Width of the model."""
+    hidden_size: int = Field(default=128, gt=0, multiple_of=8)
+    """Width of the model, which has four heads of even width."""
     layers: int = Field(default=4, gt=0)
     """Layers of the model."""
     steps: int = Field(default=200, gt=0)

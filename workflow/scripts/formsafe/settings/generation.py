@@ -2,9 +2,9 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
-from formsafe.settings.base import Auto, Settings
+from formsafe.settings.base import Auto, Seed, Settings
 
 
 class ServerSettings(Settings):
@@ -33,14 +33,14 @@ class Decoding(Settings):
     """0 is greedy."""
     top_p: float = Field(default=1.0, gt=0, le=1)
     """Nucleus of the sampling distribution; without effect when greedy."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed when sampling."""
 
 
 class GenerationSettings(Decoding):
     """How a model answers."""
 
-    token_budget: int | Auto = "auto"
+    token_budget: PositiveInt | Auto = "auto"
     """Tokens (prompt and answer, padding included) in memory at once; `auto` follows `gpu_memory_gb`."""
     cache: Literal["dynamic", "static", "continuous"] | Auto = "auto"
     """`auto`, `dynamic`: own loop, which drops ended answers; `static`, `continuous`: transformers', greedy only."""

@@ -1,8 +1,8 @@
 """Methods and the grid of runs."""
 
-from pydantic import Field
+from pydantic import Field, PositiveFloat, model_validator
 
-from formsafe.settings.base import Settings
+from formsafe.settings.base import Seed, Settings
 
 
 class MethodSettings(Settings):
@@ -24,6 +24,27 @@ class MethodSettings(Settings):
     """System prompt when answering."""
 
 
+class Exclusion(Settings):
+    """Which runs are left out: those that have everything it names."""
+
+    model: str | None = None
+    """Name of the model."""
+    method: str | None = None
+    """Name of the method."""
+    format: str | None = None
+    """Name of the format."""
+    learning_rate: float | None = None
+    """Learning rate of the adapter."""
+    seed: int | None = None
+    """Seed."""
+
+    @model_validator(mode="after")
+    def _some_key(self) -> "Exclusion":
+        if not self.model_dump(exclude_none=True):
+            raise ValueError(f"name at least one of {', '.join(type(self).model_fields)}")
+        return self
+
+
 class GridBlock(Settings):
     """A cross product of runs; methods that are not trained take neither format, rate nor seed."""
 
@@ -33,9 +54,9 @@ class GridBlock(Settings):
     """Names from `methods`."""
     formats: list[str] = []
     """Names of formats."""
-    learning_rates: list[float] = []
+    learning_rates: list[PositiveFloat] = []
     """Learning rates of the adapter."""
-    seeds: list[int] = [0]
+    seeds: list[Seed] = [0]
     """Seeds of data order, initialisation and dropout."""
-    exclude: list[dict[str, str | float | int]] = []
+    exclude: list[Exclusion] = []
     """Combinations left out: `{format: json, learning_rate: 1.0e-4}` drops every run that matches all its keys."""

@@ -2,7 +2,7 @@
 
 from pydantic import Field, model_validator
 
-from formsafe.settings.base import Settings
+from formsafe.settings.base import Seed, Settings
 from formsafe.settings.generation import Decoding, GenerationSettings
 from formsafe.settings.models import ModelSource
 
@@ -14,7 +14,7 @@ class AuditSettings(Settings):
     """Methods whose answers are drawn."""
     sample: int = Field(default=100, ge=0)
     """Answers drawn a model; 0 turns the audit off."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the draw."""
 
 

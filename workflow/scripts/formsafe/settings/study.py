@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, PositiveInt, field_validator
 
 from formsafe.settings.analysis import AnalysisSettings
-from formsafe.settings.base import Auto, Settings
+from formsafe.settings.base import Auto, Name, Settings
 from formsafe.settings.data import CorpusSettings, HarmfulSettings
 from formsafe.settings.demo import DemoSettings
 from formsafe.settings.generation import GenerationSettings
@@ -18,21 +18,21 @@ from formsafe.settings.training import AdapterSettings, SoftPromptSettings, Trai
 class StudySettings(Settings):
     """Everything a study is made of."""
 
-    study: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    study: Name
     """Name of the study: its results lie in results/{study}/."""
     title: str
     """Title of the report."""
     partial: bool = Field(default=False, strict=False)  # `--config partial=true` arrives as a text
     """Report on the runs that are finished and list the others as missing."""
-    gpu_memory_gb: int | Auto = "auto"
+    gpu_memory_gb: PositiveInt | Auto = "auto"
     """Memory plan: 24, 40, 80, 140 or whatever the cards have; `auto` reads the card a job runs on."""
     corpus: CorpusSettings
     """How-to articles to train on."""
-    harmful: dict[str, HarmfulSettings] = Field(min_length=1)
+    harmful: dict[Name, HarmfulSettings] = Field(min_length=1)
     """Sources of harmful prompts."""
-    models: dict[str, ModelSettings] = Field(min_length=1)
+    models: dict[Name, ModelSettings] = Field(min_length=1)
     """Models that can stand in the grid or judge."""
-    methods: dict[str, MethodSettings] = Field(min_length=1)
+    methods: dict[Name, MethodSettings] = Field(min_length=1)
     """Methods that can stand in the grid."""
     grid: list[GridBlock]
     """Blocks of runs; the study is their union."""

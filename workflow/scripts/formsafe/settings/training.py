@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
 from formsafe.settings.base import Auto, Settings
 
@@ -69,7 +69,7 @@ class TrainingSettings(Settings):
     """Validate each such fraction of the training, besides start and end."""
     checkpoint_minutes: float = Field(default=10.0, gt=0)
     """Minutes between checkpoints."""
-    micro_batch_size: int | Auto = "auto"
+    micro_batch_size: PositiveInt | Auto = "auto"
     """Examples in memory at once, a divisor of batch_size; `auto` follows `gpu_memory_gb`."""
     gradient_checkpointing: bool | Auto = "auto"
     """Trade time for memory; `auto` follows `gpu_memory_gb`."""
