@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from formsafe.config import load_study, runs_of
+from formsafe.config import load_study, require_judge_prompt, runs_of
 from formsafe.config_reference import REFERENCE, SCHEMA, schema, with_key_table
 from formsafe.errors import FormsafeError
 
@@ -221,6 +221,15 @@ def test_an_instruction_without_the_title_is_an_error(paper):
 def test_a_stratified_choice_needs_categories(paper):
     paper["harmful"]["advbench"]["select"] = "stratified"
     assert "harmful.advbench.category_column: is missing" in problems(paper)
+
+
+def test_a_judge_prompt_that_is_not_there_is_an_error(paper, tmp_path):
+    paper["judge"]["prompt"] = str(tmp_path / "nowhere.txt")
+    study = load_study(paper)
+    with pytest.raises(FormsafeError, match=r"judge\.prompt: there is no file .*nowhere\.txt"):
+        require_judge_prompt(study)
+    (tmp_path / "nowhere.txt").touch()
+    require_judge_prompt(study)
 
 
 @pytest.mark.parametrize(("section", "name"), [("harmful", "gsm_danger"), ("models", "mine"), ("methods", "mine")])

@@ -10,9 +10,11 @@ def test_preflight_by_snakemake(tmp_path):
         assert "Preflight of the study demo: 9 runs, 1 models" in go.stdout
         assert "GO" in go.stdout and "NO-GO" not in go.stdout
     assert not (checkout / "results").exists()
-    missing = ["judge={prompt: nowhere.txt}"]
-    no_go = snakemake(
-        checkout, "preflight", "--configfile", "config/demo.yaml", "--cores", "1", "--config", *missing, check=False
-    )
+    judged_by = ["preflight", "--configfile", "config/demo.yaml", "--cores", "1", "--config"]
+    missing = snakemake(checkout, *judged_by, "judge={prompt: nowhere.txt}", check=False)
+    assert missing.returncode != 0
+    assert "judge.prompt: there is no file nowhere.txt" in missing.stdout + missing.stderr
+    assert "Traceback" not in missing.stdout + missing.stderr
+    no_go = snakemake(checkout, *judged_by, "judge={prompt: LICENSE}", check=False)
     assert no_go.returncode != 0
     assert "NO-GO: 1 thing is wrong" in no_go.stdout and "judge.prompt" in no_go.stdout

@@ -12,7 +12,7 @@ SCRIPTS = Path(workflow.basedir) / "workflow" / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
 from formsafe.code_digest import digest
-from formsafe.config import load_study, runs_of
+from formsafe.config import load_study, require_judge_prompt, runs_of
 from formsafe.errors import FormsafeError
 from formsafe.grid import RUN_PATH, SOFT_PROMPT_PATH, Run, adapter_run, learning_rate_id
 from formsafe import job_resources
@@ -20,6 +20,7 @@ from formsafe.orphans import refuse_orphans
 
 try:
     STUDY = load_study(config)
+    require_judge_prompt(STUDY)
 except FormsafeError as error:
     raise WorkflowError(str(error)) from None
 

@@ -1,6 +1,7 @@
 """From the merged YAML to a checked study: every mistake is named before any job starts."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -30,6 +31,12 @@ def load_study(raw: Mapping[str, Any]) -> StudySettings:
     if problems:
         raise _config_error(problems)
     return study
+
+
+def require_judge_prompt(study: StudySettings) -> None:
+    """Raise FormsafeError unless the judge's prompt is there; apart, since it looks at the disk."""
+    if not Path(study.judge.prompt).is_file():
+        raise _config_error([f"judge.prompt: there is no file {study.judge.prompt} (looked from {Path.cwd()})"])
 
 
 def runs_of(study: StudySettings) -> list[Run]:
