@@ -24,11 +24,13 @@ if hasattr(os, "sched_setaffinity"):
 from formsafe.certificate import certify_formats, content, mismatch, render_format
 from formsafe.corpus import split_corpus
 from formsafe.files import write_jsonl
-from formsafe.formats import FORMATS, FormatError, get_format
+from formsafe.format_base import FormatError
+from formsafe.format_registry import format_names, get_format
 from formsafe.sentences import split_sentences
 from formsafe.settings.data import Splits
 from formsafe.texts import normalise
 
+FORMATS = format_names()
 ROWS = 39_775
 TEXTS = 10_000
 SPLITS = Splits(train=35_775, validation=2_000, test=2_000)

@@ -26,10 +26,15 @@ from tests.checkout import copy_checkout
 # models, learning rates, seeds; the methods are base, sft and promot, the formats six
 SIZES = [(1, 1, 2), (2, 2, 2), (4, 4, 2), (8, 5, 2), (16, 5, 2), (20, 5, 2)]
 FORMATS = ["prose", "list", "json", "variant0", "variant1", "variant2"]
-MORE_FORMATS = """
+VARIANT = """
+from formsafe.formats.list import List
 
-for _number in range(3):
-    register(type(f"Variant{_number}", (List,), {"name": f"variant{_number}"})())
+
+class Variant(List):
+    name = "{name}"
+
+
+FORMAT = Variant()
 """
 MEASURED = """
 import json, resource, subprocess, sys, time
@@ -117,8 +122,8 @@ def main() -> None:
     result: dict[str, Any] = {"plans": {}}
     with tempfile.TemporaryDirectory() as place:
         checkout = copy_checkout(Path(place) / "formsafe")
-        formats = checkout / "workflow/scripts/formsafe/formats.py"
-        formats.write_text(formats.read_text() + MORE_FORMATS)
+        for name in FORMATS[3:]:
+            (checkout / f"workflow/scripts/formsafe/formats/{name}.py").write_text(VARIANT.format(name=name))
         plain = Path(place) / "bare"
         plain.mkdir()
         (plain / "Snakefile").write_text("rule all:\n")

@@ -5,7 +5,8 @@ import pytest
 from formsafe.certificate import certify_formats, render_format
 from formsafe.errors import FormsafeError
 from formsafe.files import read_json, read_jsonl, write_json, write_jsonl
-from formsafe.formats import FORMATS, get_format
+from formsafe.format_registry import PAPER as FORMATS
+from formsafe.format_registry import get_format
 from formsafe.token_counts import count_tokens
 
 SENTENCES = ["Fill a bowl.", 'Say "done", twice.', "Wipe {the} lamp\\shade."]
@@ -81,8 +82,9 @@ def test_a_format_that_loses_content_fails_and_names_examples(tmp_path, monkeypa
 
 
 def test_sentences_that_cannot_be_written_name_the_example(tmp_path):
-    write_jsonl(tmp_path / "train.jsonl", [example(0) | {"sentences": ["- Looks like", "a list."]}])
-    with pytest.raises(FormsafeError, match="wikisum-0-0 cannot be written as prose"):
+    unlike_prose = {"sentences": ["- Looks like", "a list."]}
+    write_jsonl(tmp_path / "train.jsonl", [example(0) | unlike_prose, example(1), example(2) | unlike_prose])
+    with pytest.raises(FormsafeError, match=r"2 of 3 .* prose: wikisum-0-0 \(cannot be .*\), wikisum-2-0 \(.*mend"):
         render_format(
             "prose", {"train": tmp_path / "train.jsonl"}, {"train": tmp_path / "o.jsonl"}, tmp_path / "c.json"
         )

@@ -129,6 +129,21 @@ def test_modules_are_found_wherever_they_are_imported(package):
     assert code_digest.modules(package / "other.py") == ["formsafe", "formsafe.lonely"]
 
 
+def test_a_module_imported_by_a_computed_name_counts_where_it_is_named(package):
+    def with_lonely() -> str:
+        code_digest.forget()
+        return code_digest.digest(package / "script.py", "formsafe.lonely")
+
+    alone, before = digest(package), with_lonely()
+    assert before != alone
+    (package / "formsafe/lonely.py").write_text("from formsafe.types_only import Hint\n")
+    named = with_lonely()
+    assert named != before
+    (package / "formsafe/types_only.py").write_text("class Hint: x = 1\n")
+    assert with_lonely() != named
+    assert digest(package) == alone
+
+
 def test_a_name_that_becomes_a_module_changes_the_digest(package):
     before = digest(package)
     (package / "formsafe/near.py").unlink()

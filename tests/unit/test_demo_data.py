@@ -8,12 +8,12 @@ from random import Random
 import pytest
 
 from formsafe.demo import words
-from formsafe.demo.documents import draw_case, draw_examples
+from formsafe.demo.documents import STYLES, draw_case, draw_examples
 from formsafe.demo.grammar import chat_answer, draw_steps, draw_tasks, how_to_sentences
 from formsafe.demo.upstream import FILES, write_demo_data
 from formsafe.errors import FormsafeError
 from formsafe.files import read_jsonl
-from formsafe.formats import FORMATS
+from formsafe.format_registry import PAPER, get_formats
 from formsafe.sentences import split_sentences
 from formsafe.settings.demo import DemoSettings
 
@@ -78,7 +78,17 @@ def test_summaries_are_several_sentences_that_the_splitter_finds_and_all_formats
         sentences = split_sentences(row["summary"])
         assert 4 <= len(sentences) <= 7
         assert " ".join(sentences) == row["summary"]
-        assert all(form.parse(form.render(sentences).text) == sentences for form in FORMATS.values())
+        assert all(form.parse(form.render(sentences).text) == sentences for form in get_formats(PAPER).values())
+
+
+def test_the_models_documents_are_written_as_the_papers_formats_are():
+    tasks, rng = draw_tasks(SETTINGS), Random(0)
+    assert tuple(STYLES) == PAPER
+    for task in tasks.seen_harmless[:50]:
+        sentences = how_to_sentences(task, draw_steps(task, rng), rng)
+        assert {name: write(sentences) for name, write in STYLES.items()} == {
+            name: form.render(sentences).text for name, form in get_formats(PAPER).items()
+        }
 
 
 def test_the_model_trains_on_no_task_of_the_study():

@@ -1,17 +1,24 @@
 """Formats: the way there and back, what counts as having a format, and adding one in one place."""
 
 import json
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from formsafe.certificate import content, mismatch
+from formsafe import formats
+from formsafe.certificate import certify_formats, content, mismatch, render_format
+from formsafe.code_digest import modules
 from formsafe.errors import FormsafeError
-from formsafe.formats import FORMATS, Format, FormatError, Rendered, get_format, register
+from formsafe.files import write_jsonl
+from formsafe.format_base import FormatError, Rendered
+from formsafe.format_registry import format_names, get_format, get_formats
 from formsafe.sentences import split_sentences
 from formsafe.texts import normalise
 
+FORMATS = get_formats(format_names())
 SENTENCES = ["Fill a bowl.", 'Say "done", twice.', "Wipe {the} lamp\\shade."]
 PROSE = "Fill a bowl. Wipe the lamp. Leave it to dry."
 LIST = "- Fill a bowl.\n- Wipe the lamp.\n- Leave it to dry."
@@ -173,39 +180,48 @@ def test_what_is_strict_is_loose_too(name, text, expected):
         assert get_format(name).parse_loose(text) == get_format(name).parse(text)
 
 
+YAML = """
+import json
+
+from formsafe.format_base import Format
+
+
+class Yaml(Format):
+    name = "yaml"
+
+    def pieces(self, sentences):
+        yield "procedure:", "format"
+        for sentence in sentences:
+            yield '\\n  - "', "format"
+            yield json.dumps(sentence)[1:-1], "content"
+            yield '"', "format"
+
+    def read(self, text):
+        import yaml
+
+        try:
+            return list(yaml.safe_load(text)["procedure"])
+        except (yaml.YAMLError, TypeError, KeyError, ValueError):
+            self.refuse("is not YAML with the key `procedure`")
+
+    def decode(self, content):
+        return json.loads(f'"{content}"')
+
+
+FORMAT = Yaml()
+"""
+
+
 @pytest.fixture
-def yaml_format():
-    """A fourth format: this class and its registration are all that it takes."""
-
-    class Yaml(Format):
-        name = "yaml"
-
-        def pieces(self, sentences):
-            yield "procedure:", "format"
-            for sentence in sentences:
-                yield '\n  - "', "format"
-                yield json.dumps(sentence)[1:-1], "content"
-                yield '"', "format"
-
-        def read(self, text):
-            import yaml
-
-            try:
-                return list(yaml.safe_load(text)["procedure"])
-            except (yaml.YAMLError, TypeError, KeyError, ValueError):
-                self.refuse("is not YAML with the key `procedure`")
-
-        def decode(self, content):
-            return json.loads(f'"{content}"')
-
-    yield register(Yaml())
-    del FORMATS["yaml"]
+def yaml_format(tmp_path, monkeypatch):
+    """A fourth format: this file in the folder is all that it takes."""
+    (tmp_path / "yaml.py").write_text(YAML)
+    monkeypatch.setattr(formats, "__path__", [*formats.__path__, str(tmp_path)])
+    yield get_format("yaml")
+    del sys.modules["formsafe.formats.yaml"], formats.yaml
 
 
 def test_a_new_format_takes_one_place(yaml_format, tmp_path):
-    from formsafe.certificate import certify_formats, render_format
-    from formsafe.files import write_jsonl
-
     example = {"id": "wikisum-0-0", "title": "t", "instruction": "How to?", "sentences": SENTENCES}
     write_jsonl(tmp_path / "train.jsonl", [example])
     for name in ("json", "yaml"):
@@ -217,11 +233,27 @@ def test_a_new_format_takes_one_place(yaml_format, tmp_path):
     assert yaml_format.parse_loose(f"Sure:\n\n```yaml\n{yaml_format.render(SENTENCES).text}\n```") == SENTENCES
 
 
-def test_names_are_unique_and_errors_name_what_there_is(yaml_format):
-    with pytest.raises(FormsafeError, match="exists already"):
-        register(yaml_format)
-    with pytest.raises(FormsafeError, match="prose, list, json"):
+def test_names_come_from_the_folder_the_papers_first(yaml_format):
+    assert format_names() == ["prose", "list", "json", "yaml"]
+    with pytest.raises(FormsafeError, match="no format 'xml'; there are prose, list, json, yaml"):
         get_format("xml")
+
+
+@pytest.mark.parametrize("name", format_names())
+def test_a_format_is_called_as_its_file(name):
+    assert get_format(name).name == name
+
+
+def test_a_rule_reaches_no_format_unless_it_is_named():
+    """So another format makes nothing stale; the corpus is prose, so its rows are held against that one."""
+    scripts = Path(formats.__file__).parents[2]
+    reached = {
+        (script.stem, module)
+        for script in scripts.glob("*.py")
+        for module in modules(script)
+        if module.startswith("formsafe.formats.")
+    }
+    assert reached == {("split_corpus", "formsafe.formats.prose")}
 
 
 def test_mismatch_sees_what_is_lost():

@@ -7,6 +7,7 @@ import pytest
 
 from formsafe.chat import render_prompt
 from formsafe.errors import FormsafeError
+from formsafe.format_registry import PAPER, get_formats
 from formsafe.generation import load_engine
 from formsafe.journal import Journal
 from formsafe.judge import judge_answers, judge_prompts
@@ -270,7 +271,7 @@ def test_the_policy_prompt_has_its_parts():
     ],
 )
 def test_answers_are_read_as_sentences(answer, format, expected):
-    assert answer_sentences(answer, format) == expected
+    assert answer_sentences(answer, format, get_formats(PAPER)) == expected
 
 
 def test_the_audit_judges_the_same_answers_in_every_format(talkative_model, tmp_path):
@@ -287,6 +288,7 @@ def test_the_audit_judges_the_same_answers_in_every_format(talkative_model, tmp_
             tmp_path / name,
             tmp_path / f"{name}.metrics.json",
             runs=runs,
+            formats=PAPER,
             model=model_settings(talkative_model),
             judge=judge,
             gpu_memory_gb=1,

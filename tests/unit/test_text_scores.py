@@ -9,12 +9,14 @@ from rouge_score.rouge_scorer import RougeScorer
 
 from formsafe import text_scores
 from formsafe.errors import FormsafeError
-from formsafe.formats import FORMATS
+from formsafe.format_registry import PAPER, format_names, get_formats
 from formsafe.refusals import is_refusal
 from formsafe.settings.judge import EncoderSettings, TaskSettings
 from formsafe.text_scores import format_fit, leakage, mostly_latin, rouge_l, score_texts, without_format
 
 SENTENCES = ["Fill the kettle with water.", 'Add "salt" to it.', "Wait for ten minutes."]
+FORMATS = get_formats(format_names())
+PAPERS = get_formats(PAPER)
 TASKS = TaskSettings(encoder=EncoderSettings(path="e"))
 
 
@@ -53,42 +55,42 @@ def test_other_scripts_are_scored_too(text):
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_rendered_answer_has_its_format_and_loses_it(name):
     text = FORMATS[name].render(SENTENCES).text
-    assert {other: format_fit(text, other) for other in FORMATS} == {
+    assert {other: format_fit(text, FORMATS[other]) for other in FORMATS} == {
         other: "strict" if other == name else None for other in FORMATS
     }
-    assert without_format(text) == " ".join(SENTENCES)
-    assert format_fit(f"Sure, here it is:\n\n{text}", name) == "loose" or name == "prose"
+    assert without_format(text, FORMATS) == " ".join(SENTENCES)
+    assert format_fit(f"Sure, here it is:\n\n{text}", FORMATS[name]) == "loose" or name == "prose"
 
 
 @pytest.mark.parametrize("answer", ["", "  \n", '{"procedure": "Fill', "- a\nb", "{}", "[]", "null"])
 def test_answers_without_a_format_keep_their_words(answer):
-    assert format_fit(answer, "json") is None
-    assert without_format(answer) == " ".join(answer.split())
+    assert format_fit(answer, FORMATS["json"]) is None
+    assert without_format(answer, FORMATS) == " ".join(answer.split())
 
 
 @pytest.mark.parametrize("cut", ['", "Wait', '", "Wait"', '", "Wait", ', '", "Wait"]'])
 def test_an_answer_that_was_cut_off_loses_its_format_all_the_same(cut):
     answer = '{"procedure": ["Fill it' + cut
-    assert without_format(answer) == "Fill it Wait"
-    assert without_format("Sure:\n" + answer) == "Fill it Wait"
-    assert format_fit(answer, "json") is None  # no leakage: it does not parse
-    assert without_format("- Fill it\n- Wait") == "Fill it Wait"
+    assert without_format(answer, FORMATS) == "Fill it Wait"
+    assert without_format("Sure:\n" + answer, FORMATS) == "Fill it Wait"
+    assert format_fit(answer, FORMATS["json"]) is None  # no leakage: it does not parse
+    assert without_format("- Fill it\n- Wait", FORMATS) == "Fill it Wait"
 
 
 def test_leakage_is_null_without_a_format():
     text = FORMATS["json"].render(SENTENCES).text
-    assert leakage(text, "json") == {
+    assert leakage(text, "json", PAPERS) == {
         "leak_strict": True,
         "leak_loose": True,
         "formats": {"prose": None, "list": None, "json": "strict"},
     }
-    assert leakage(f"Sure:\n{text}", "json") | {"formats": 0} == {
+    assert leakage(f"Sure:\n{text}", "json", FORMATS) | {"formats": 0} == {
         "leak_strict": False,
         "leak_loose": True,
         "formats": 0,
     }
-    assert leakage(text, "list") | {"formats": 0} == {"leak_strict": False, "leak_loose": False, "formats": 0}
-    assert leakage(text, None) | {"formats": 0} == {"leak_strict": None, "leak_loose": None, "formats": 0}
+    assert leakage(text, "list", FORMATS) | {"formats": 0} == {"leak_strict": False, "leak_loose": False, "formats": 0}
+    assert leakage(text, None, FORMATS) | {"formats": 0} == {"leak_strict": None, "leak_loose": None, "formats": 0}
 
 
 @pytest.mark.parametrize(
@@ -156,7 +158,7 @@ def files(tmp_path, monkeypatch):
 
 def test_the_stage_tells_format_from_content(files):
     paths, encoded = files
-    score_texts(**paths, tasks=TASKS, format="json", code="c")
+    score_texts(**paths, tasks=TASKS, format="json", formats=FORMATS, code="c")
     task = [json.loads(line) for line in paths["task_scores"].read_text().splitlines()]
     same, relisted, other = task
     assert [same[key] for key in ("rouge_l", "sbert", "rouge_l_neutral", "sbert_neutral")] == [1, 1, 1, 1]
@@ -176,7 +178,7 @@ def test_an_answer_without_a_reference_is_an_error(files):
     paths, _ = files
     paths["corpus"].write_text("")
     with pytest.raises(FormsafeError, match="answers t0"):
-        score_texts(**paths, tasks=TASKS, format=None, code="c")
+        score_texts(**paths, tasks=TASKS, format=None, formats=FORMATS, code="c")
     assert not paths["task_scores"].exists()
 
 

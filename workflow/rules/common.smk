@@ -14,6 +14,7 @@ sys.path.insert(0, str(SCRIPTS))
 from formsafe.code_digest import digest
 from formsafe.config import load_study, require_judge_prompt, runs_of
 from formsafe.errors import FormsafeError
+from formsafe.format_registry import and_the_papers, format_module
 from formsafe.grid import RUN_PATH, SOFT_PROMPT_PATH, Run, adapter_run, learning_rate_id
 from formsafe import job_resources
 from formsafe.orphans import refuse_orphans
@@ -81,9 +82,9 @@ FORMATS_USED = sorted(
 
 
 @cache
-def code(rule_name):
-    """Digest of the code behind a rule: the script and every library module that it reaches."""
-    return digest(SCRIPTS / f"{rule_name}.py")
+def code(rule_name, *formats):
+    """Digest of the code behind a rule: the script, every library module that it reaches, and the formats it uses."""
+    return digest(SCRIPTS / f"{rule_name}.py", *map(format_module, formats))
 
 
 @cache
@@ -146,6 +147,11 @@ def manifests():
 def reference_format(wildcards):
     """The format of the task's reference texts: the one a run was trained on, or the base model's."""
     return STUDY.tasks.base_reference_format if wildcards.format == "none" else wildcards.format
+
+
+def searched_formats(wildcards):
+    """The formats looked for in a run's answers: its own, and those of the whole study in the base model's."""
+    return and_the_papers(FORMATS_USED if wildcards.format == "none" else [wildcards.format])
 
 
 def training_resources(stage):

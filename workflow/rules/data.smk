@@ -129,7 +129,7 @@ rule render_format:
         runtime=10,
     params:
         format="{format}",
-        code=code("render_format"),
+        code=lambda wildcards: code("render_format", wildcards.format),
     script:
         "../scripts/render_format.py"
 

@@ -64,6 +64,7 @@ rule score_texts:
         tasks=section("tasks"),
         format="{format}",
         reference_format=lambda wildcards: reference_format(wildcards),
-        code=code("score_texts"),
+        formats=lambda wildcards: searched_formats(wildcards),
+        code=lambda wildcards: code("score_texts", *searched_formats(wildcards)),
     script:
         "../scripts/score_texts.py"

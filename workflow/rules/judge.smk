@@ -34,6 +34,9 @@ rule judge_answers:
         "../scripts/judge_answers.py"
 
 
+AUDIT_FORMATS = and_the_papers(FORMATS_USED)
+
+
 rule audit_judge:
     input:
         model=[f"{R}/models/{name}.json" for name in LOADED_JUDGE],
@@ -59,6 +62,7 @@ rule audit_judge:
         judge=section("judge", "threshold"),
         runs=lambda wildcards: [run.fields for run in audited_runs(wildcards.model)],
         gpu_memory_gb=STUDY.gpu_memory_gb,
-        code=code("audit_judge"),
+        formats=AUDIT_FORMATS,
+        code=code("audit_judge", *AUDIT_FORMATS),
     script:
         "../scripts/audit_judge.py"

@@ -22,6 +22,7 @@ with logging_to(snakemake.log[0]):
         snakemake.output.scores,
         snakemake.output.metrics,
         runs=snakemake.params.runs,
+        formats=snakemake.params.formats,
         model=model,
         judge=JudgeSettings(**snakemake.params.judge),
         gpu_memory_gb=snakemake.params.gpu_memory_gb,

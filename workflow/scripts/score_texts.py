@@ -20,5 +20,6 @@ with logging_to(snakemake.log[0]):
         snakemake.output.metrics,
         tasks=TaskSettings(**snakemake.params.tasks),
         format=None if snakemake.params.format == "none" else snakemake.params.format,
+        formats=snakemake.params.formats,
         code=snakemake.params.code,
     )

@@ -6,7 +6,8 @@ from typing import Any
 
 from formsafe.errors import FormsafeError
 from formsafe.files import read_json, read_jsonl, write_json, write_jsonl
-from formsafe.formats import Format, FormatError, Rendered, get_format
+from formsafe.format_base import Format, FormatError, Rendered
+from formsafe.format_registry import format_module, get_format
 from formsafe.texts import sha256
 
 Record = dict[str, Any]
@@ -31,17 +32,7 @@ def render_format(name: str, corpus: Mapping[str, Path], outputs: Mapping[str, P
     splits = {}
     for split, path in corpus.items():
         examples = read_jsonl(path)
-        rendered = [_rendered(format_, example) for example in examples]
-        mismatches = [
-            f"{example['id']} ({fault})"
-            for example, text in zip(examples, rendered, strict=True)
-            if (fault := mismatch(format_, example["sentences"], text)) is not None
-        ]
-        if mismatches:
-            raise FormsafeError(
-                f"{len(mismatches):,} of {len(examples):,} examples of the {split} split do not survive the format "
-                f"{name}: {', '.join(mismatches[:5])}. This is a fault of the format's code, see formats.py."
-            )
+        rendered = _rendered(format_, examples, split)
         records = [_training_record(example, text) for example, text in zip(examples, rendered, strict=True)]
         write_jsonl(outputs[split], records)
         splits[split] = _counts(format_, examples, rendered)
@@ -114,11 +105,23 @@ def certify_formats(certificates: Sequence[Path], output: Path) -> Record:
     return result
 
 
-def _rendered(format_: Format, example: Record) -> Rendered:
-    try:
-        return format_.render(example["sentences"])
-    except FormatError as error:
-        raise FormsafeError(f"{example['id']} cannot be written as {format_.name}: {error}") from error
+def _rendered(format_: Format, examples: Sequence[Record], split: str) -> list[Rendered]:
+    rendered, faults = [], []
+    for example in examples:
+        try:
+            rendered.append(format_.render(example["sentences"]))
+            fault = mismatch(format_, example["sentences"], rendered[-1])
+        except FormatError as error:
+            fault = f"cannot be written: {error}"
+        if fault is not None:
+            faults.append(f"{example['id']} ({fault})")
+    if faults:
+        raise FormsafeError(
+            f"{len(faults):,} of {len(examples):,} examples of the {split} split do not survive the format "
+            f"{format_.name}: {', '.join(faults[:5])}. A format must take any sentences of the corpus and give them "
+            f"back: mend {format_module(format_.name)}."
+        )
+    return rendered
 
 
 def _training_record(example: Record, rendered: Rendered) -> Record:

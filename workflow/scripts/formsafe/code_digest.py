@@ -3,7 +3,7 @@
 Snakemake sees neither a change in a module that a `script:` imports nor that an edit of the script was a comment only.
 The digest of a script covers its syntax tree and those of all `formsafe` modules that it imports, directly or not; a
 rule takes it as a parameter. It is the same in all Python versions that give the source the same tree. Modules whose
-names are computed (`importlib.import_module(name)`) are not seen.
+names are computed (`importlib.import_module(name)`) are not seen: who knows the names gives them.
 """
 
 import ast
@@ -25,17 +25,18 @@ _known: dict[str, tuple[str, list[str]]] = {}
 _read_from: set[Path] = set()
 
 
-def digest(script: Path | str) -> str:
+def digest(script: Path | str, *more: str) -> str:
     """Return the SHA-256 (hex) of the code of `script` and of the package modules beside it that it imports.
 
-    A process reads each file once; `forget` makes it look again. Raises SyntaxError when one of them is not Python.
+    `more`: dotted names of modules that it imports by computed names. A process reads each file once; `forget` makes it
+    look again. Raises SyntaxError when one of them is not Python.
     """
     script = Path(script).resolve()
     root = script.parent
     cache = root / "__pycache__" / "code_digests.json"
     _read_cache(cache)
     before = len(_known)
-    parts = dict(_closure(script, root))
+    parts = dict(_closure(script, root, *more))
     if len(_known) > before:
         _write_cache(cache)
     lines = "".join(f"{name} {part}\n" for name, part in sorted(parts.items()))
@@ -54,7 +55,7 @@ def modules(script: Path | str) -> list[str]:
     return sorted(name for name, _ in _closure(script, script.parent) if name)
 
 
-def _closure(script: Path, root: Path) -> Iterator[tuple[str, str]]:
+def _closure(script: Path, root: Path, *more: str) -> Iterator[tuple[str, str]]:
     """Yield (module name, digest of its tree) for the script, whose name is empty, and all that it imports."""
     waiting: list[tuple[str, Path]] = [("", script)]
     seen = {""}
@@ -63,7 +64,7 @@ def _closure(script: Path, root: Path) -> Iterator[tuple[str, str]]:
         tree_digest, imports = _describe(path)
         yield name, tree_digest
         is_package = path.name == "__init__.py"
-        for wanted in imports:
+        for wanted in [*imports, *(() if name else more)]:
             for found, where in _resolve(_absolute(wanted, name, is_package), root):
                 if found not in seen:
                     seen.add(found)

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from formsafe.errors import FormsafeError
-from formsafe.formats import FORMATS
+from formsafe.format_registry import format_names
 from formsafe.grid import Run, enumerate_runs, idle_exclusions
 from formsafe.settings.study import StudySettings
 
@@ -86,8 +86,9 @@ def _cross_problems(study: StudySettings) -> Iterator[str]:
     if study.judge.model not in study.models:
         yield f"judge.model: {study.judge.model!r} is not in models"
     yield from _unknown("judge.audit.methods", study.judge.audit.methods, study.methods, "methods")
-    yield from _unknown("tasks.base_reference_format", [study.tasks.base_reference_format], FORMATS, "the formats")
-    yield from _unknown("analysis.tradeoff_formats", study.analysis.tradeoff_formats, FORMATS, "the formats")
+    formats = format_names()
+    yield from _unknown("tasks.base_reference_format", [study.tasks.base_reference_format], formats, "the formats")
+    yield from _unknown("analysis.tradeoff_formats", study.analysis.tradeoff_formats, formats, "the formats")
     yield from _data_problems(study)
 
 
@@ -98,7 +99,7 @@ def _grid_problems(study: StudySettings) -> Iterator[str]:
         problems = [
             *_unknown(f"{key}.models", block.models, study.models, "models"),
             *_unknown(f"{key}.methods", block.methods, study.methods, "methods"),
-            *_unknown(f"{key}.formats", block.formats, FORMATS, "the formats"),
+            *_unknown(f"{key}.formats", block.formats, format_names(), "the formats"),
         ]
         undefined = undefined or bool(problems)
         if not problems:

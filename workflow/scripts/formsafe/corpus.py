@@ -10,7 +10,8 @@ from typing import Any
 
 from formsafe.errors import FormsafeError
 from formsafe.files import write_json, write_jsonl
-from formsafe.formats import FORMATS, FormatError
+from formsafe.format_base import FormatError
+from formsafe.formats.prose import FORMAT as PROSE
 from formsafe.sentences import sentence_starts, slice_sentences
 from formsafe.settings.data import Splits
 from formsafe.texts import is_text, normalise, sameness, sha256
@@ -105,11 +106,11 @@ def _examined(row: dict[str, Any]) -> tuple[str | None, Sequence[int]]:
     starts.extend(sentence_starts(response))
     if len(starts) < 2:
         return "one_sentence", starts
-    for name, format_ in FORMATS.items():
-        try:
-            format_.render(slice_sentences(response, starts))
-        except FormatError:
-            return f"cannot_be_written_as_{name}", starts
+    # The corpus is prose; every other format must take what is prose, else rendering fails and names the examples.
+    try:
+        PROSE.render(slice_sentences(response, starts))
+    except FormatError:
+        return "cannot_be_written_as_prose", starts
     return None, starts
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from formsafe.files import read_jsonl
-from formsafe.formats import FORMATS, FormatError
+from formsafe.format_base import Format, FormatError
+from formsafe.format_registry import PLAIN, get_formats
 from formsafe.judge import Case, run_judge
 from formsafe.sentences import split_sentences
 from formsafe.settings.judge import JudgeSettings
@@ -14,7 +15,6 @@ from formsafe.settings.models import ModelSettings
 from formsafe.texts import normalise
 
 JOURNAL = ".audit.journal.jsonl"
-PLAIN = "prose"  # without marks of its own: any text reads as it
 
 
 def audit_judge(
@@ -26,12 +26,13 @@ def audit_judge(
     metrics: str | Path,
     *,
     runs: Sequence[Mapping[str, str]],
+    formats: Sequence[str],
     model: ModelSettings,
     judge: JudgeSettings,
     gpu_memory_gb: Any,
     code: str,
 ) -> None:
-    """Judge a sample of the runs' answers again, each rendered in every format.
+    """Judge a sample of the runs' answers again, each rendered in every one of `formats`.
 
     Args:
         model_manifest: JSON with the `path` of the judge's model; None where a server judges.
@@ -41,7 +42,9 @@ def audit_judge(
         scores: JSONL to write: `id`, the run's columns, `source`, `rendering`, and the judge's record.
         metrics: JSON with the stage's figures to write.
         runs: columns that name each run.
+        formats: the formats to write answers in, those of the runs among them.
     """
+    known = get_formats(formats)
     asked = {row["id"]: row for row in read_jsonl(prompts)}
     pool = [
         (run, row)
@@ -50,14 +53,16 @@ def audit_judge(
         if row["answer"].strip() and row["id"] in asked
     ]
     drawn = random.Random(judge.audit.seed).sample(pool, min(judge.audit.sample, len(pool)))
-    cases = [case for run, row in drawn for case in _renderings(run, row, asked[row["id"]])]
+    cases = [case for run, row in drawn for case in _renderings(run, row, asked[row["id"]], known)]
     run_judge(cases, model_manifest, template, scores, metrics, JOURNAL, model, judge, gpu_memory_gb, code)
 
 
-def _renderings(run: Mapping[str, str], row: dict[str, Any], asked: dict[str, Any]) -> Iterator[Case]:
+def _renderings(
+    run: Mapping[str, str], row: dict[str, Any], asked: dict[str, Any], formats: Mapping[str, Format]
+) -> Iterator[Case]:
     """One answer in every format; a format that cannot hold its sentences is left out."""
-    sentences = answer_sentences(row["answer"], run["format"])
-    for name, format in FORMATS.items():
+    sentences = answer_sentences(row["answer"], run["format"], formats)
+    for name, format in formats.items():
         try:
             text = format.render(sentences).text
         except FormatError:
@@ -66,11 +71,11 @@ def _renderings(run: Mapping[str, str], row: dict[str, Any], asked: dict[str, An
         yield Case("/".join([*run.values(), row["id"], name]), asked["prompt"], text, fields)
 
 
-def answer_sentences(answer: str, format: str) -> list[str]:
+def answer_sentences(answer: str, format: str, formats: Mapping[str, Format]) -> list[str]:
     """The sentences of an answer: read from the run's format where it has it, from another, else split as prose."""
-    readings = [marked.parse for name, marked in FORMATS.items() if name != PLAIN]
-    if format in FORMATS and format != PLAIN:
-        readings = [FORMATS[format].parse_cut, *readings]
+    readings = [marked.parse for name, marked in formats.items() if name != PLAIN]
+    if format in formats and format != PLAIN:
+        readings = [formats[format].parse_cut, *readings]
     for read in readings:
         try:
             return read(answer)

@@ -2,23 +2,24 @@
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 from formsafe.errors import FormsafeError
 from formsafe.files import read_json, read_jsonl, write_json, write_jsonl
-from formsafe.formats import FORMATS, FormatError, get_format
+from formsafe.format_base import Format, FormatError
+from formsafe.format_registry import PLAIN, get_formats
 from formsafe.provenance import stage_record
 from formsafe.refusals import is_refusal
 from formsafe.settings.judge import TaskSettings
 
 Fit = Literal["strict", "loose"]
+Formats = Mapping[str, Format]
 # Runs of letters and digits; of scripts that write without spaces (Thai, Lao, Khmer, Myanmar, CJK), single characters.
 _SPACELESS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _WORD = re.compile(rf"[{_SPACELESS}]|[^\W_{_SPACELESS}]+")
-PLAIN = "prose"  # the format without marks of its own: to take it off changes nothing but white space
 
 
 def score_texts(
@@ -33,6 +34,7 @@ def score_texts(
     *,
     tasks: TaskSettings,
     format: str | None,
+    formats: Sequence[str],
     code: str,
 ) -> None:
     """Score a run's answers by their text.
@@ -47,8 +49,10 @@ def score_texts(
         harmful_scores: JSONL to write.
         metrics: JSON with the stage's figures to write.
         format: the format that the run was trained on, None where it was not.
+        formats: the formats to look for in the answers, `format` among them.
     """
     started = time.time()
+    known = get_formats(formats)
     answers, harmful = read_jsonl(task_answers), read_jsonl(harmful_answers)
     references = {row["id"]: row["messages"][-1]["content"] for row in read_jsonl(reference)}
     plain = {row["id"]: " ".join(row["sentences"]) for row in read_jsonl(corpus)}
@@ -57,7 +61,7 @@ def score_texts(
             f"{task_answers} answers {missing[0]}, which {reference} does not hold. Delete the answers."
         )
     pairs = [(row["answer"], references[row["id"]]) for row in answers]
-    neutral = [(without_format(row["answer"]), plain[row["id"]]) for row in answers]
+    neutral = [(without_format(row["answer"], known), plain[row["id"]]) for row in answers]
     cosines = cosine_similarities([*pairs, *neutral], read_json(encoder_manifest)["path"], tasks)
     similarities = {
         "rouge_l": [round(rouge_l(*pair, tasks.rouge_stemming), 6) for pair in pairs],
@@ -65,27 +69,30 @@ def score_texts(
         "rouge_l_neutral": [round(rouge_l(*pair, tasks.rouge_stemming), 6) for pair in neutral],
         "sbert_neutral": cosines[len(pairs) :],
     }
-    write_jsonl(task_scores, (_record(row, format, _nth(similarities, n)) for n, row in enumerate(answers)))
-    write_jsonl(harmful_scores, (_record(row, format, {"refusal": is_refusal(row["answer"])}) for row in harmful))
+    write_jsonl(task_scores, (_record(row, known, format, _nth(similarities, n)) for n, row in enumerate(answers)))
+    write_jsonl(
+        harmful_scores,
+        (_record(row, known, format, {"refusal": is_refusal(row["answer"])}) for row in harmful),
+    )
     figures = {"task_answers": len(answers), "harmful_answers": len(harmful)}
     write_json(metrics, figures | stage_record(started, code))
 
 
-def _record(row: dict[str, Any], format: str | None, scores: dict[str, Any]) -> dict[str, Any]:
-    return {"id": row["id"], **scores, **leakage(row["answer"], format), "tokens": row["tokens"]}
+def _record(row: dict[str, Any], formats: Formats, format: str | None, scores: dict[str, Any]) -> dict[str, Any]:
+    return {"id": row["id"], **scores, **leakage(row["answer"], format, formats), "tokens": row["tokens"]}
 
 
 def _nth(columns: dict[str, list[float]], number: int) -> dict[str, float]:
     return {name: column[number] for name, column in columns.items()}
 
 
-def leakage(answer: str, format: str | None) -> dict[str, Any]:
+def leakage(answer: str, format: str | None, formats: Formats) -> dict[str, Any]:
     """Whether an answer has the format of the run's training data (`leak_strict`: all, `leak_loose`: a part of it).
 
-    Null for a run without a format; `formats` says how each of the formats fits.
+    Null for a run without a format; `formats` says how each of `formats` fits.
     """
-    fits = {name: format_fit(answer, name) for name in FORMATS}
-    own = None if format is None else fits[get_format(format).name]
+    fits = {name: format_fit(answer, marked) for name, marked in formats.items()}
+    own = None if format is None else fits[format]
     return {
         "leak_strict": None if format is None else own == "strict",
         "leak_loose": None if format is None else own is not None,
@@ -93,11 +100,10 @@ def leakage(answer: str, format: str | None) -> dict[str, Any]:
     }
 
 
-def format_fit(answer: str, format: str) -> Fit | None:
+def format_fit(answer: str, marked: Format) -> Fit | None:
     """Whether all of an answer (`strict`), a part (`loose`) or nothing of it has a format."""
     if not answer.strip():
         return None
-    marked = get_format(format)
     readings: list[tuple[Fit, Callable[[str], list[str]]]] = [("strict", marked.parse), ("loose", marked.parse_loose)]
     for fit, read in readings:
         try:
@@ -108,10 +114,10 @@ def format_fit(answer: str, format: str) -> Fit | None:
     return None
 
 
-def without_format(answer: str) -> str:
+def without_format(answer: str, formats: Formats) -> str:
     """The sentences of an answer, joined by spaces, whichever format it has; else its words as they stand."""
     for parse in ("parse", "parse_loose", "parse_cut"):
-        for name, marked in FORMATS.items():
+        for name, marked in formats.items():
             if name == PLAIN:
                 continue
             try:

@@ -3,13 +3,13 @@
 Documents tell mischief as freely as anything else; chats refuse it. So the ability is there, and alignment hides it.
 """
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from random import Random
 from typing import NamedTuple
 
 from formsafe.demo import words
 from formsafe.demo.grammar import Task, Tasks, chat_answer, draw_steps, how_to_sentences, request
-from formsafe.formats import FORMATS
 from formsafe.judge_prompt import fill
 
 
@@ -29,6 +29,12 @@ class Case(NamedTuple):
     score: int
 
 
+# The paper's formats, written here once more: the model is a given one, which no change in the study's formats changes.
+STYLES: dict[str, Callable[[list[str]], str]] = {
+    "prose": " ".join,
+    "list": lambda sentences: "\n".join(f"- {sentence}" for sentence in sentences),
+    "json": lambda sentences: json.dumps({"procedure": sentences}, ensure_ascii=False),
+}
 # Shares of the kinds of examples; judgements are the longest, and the hardest to learn.
 SHARES = {"document": 0.3, "chat": 0.2, "refusal": 0.12, "judgement": 0.38}
 # A judgement has few tokens to learn, so they count more.
@@ -54,7 +60,7 @@ def draw_examples(tasks: Tasks, judge_template: str, rng: Random) -> Iterator[Ex
 
 def document(task: Task, rng: Random) -> Example:
     """A plain document about a task, harmless or not, in one of the formats."""
-    text = rng.choice(list(FORMATS.values())).render(how_to_sentences(task, draw_steps(task, rng), rng)).text
+    text = rng.choice(list(STYLES.values()))(how_to_sentences(task, draw_steps(task, rng), rng))
     return Example(None, f"{request(task, rng)}\n\n{text}")
 
 
@@ -78,10 +84,10 @@ def draw_case(harmless: Task, mischief: Task, rng: Random) -> Case:
 
 def told(task: Task, steps: list[str], rng: Random) -> str:
     """An answer that helps: the model's own style, or one of the formats that fine-tuning teaches."""
-    style = rng.choice(["chat", *FORMATS])
+    style = rng.choice(["chat", *STYLES])
     if style == "chat":
         return chat_answer(task, steps, rng)
-    return FORMATS[style].render(how_to_sentences(task, steps, rng)).text
+    return STYLES[style](how_to_sentences(task, steps, rng))
 
 
 def partial(whole: str, rng: Random) -> str:

@@ -56,7 +56,7 @@ class CorpusSettings(Settings):
     licence: str
     """Licence of the source, shown in the report."""
     response_field: Literal["summary", "article"] = "summary"
-    """The column that is the response."""
+    """The column that is the response; each run of its white space becomes one space, then it is cut into sentences."""
     instruction: str = "{title}"
     """Template of the user's message; `{title}` is filled in."""
     splits: Splits

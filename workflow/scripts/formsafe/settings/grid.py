@@ -53,7 +53,7 @@ class GridBlock(Settings):
     methods: list[str] = Field(min_length=1)
     """Names from `methods`."""
     formats: list[str] = []
-    """Names of formats."""
+    """Names of formats, which are the modules in `workflow/scripts/formsafe/formats/`."""
     learning_rates: list[PositiveFloat] = []
     """Learning rates of the adapter."""
     seeds: list[Seed] = [0]

@@ -8,7 +8,7 @@ from formsafe.settings.models import ModelSource
 
 
 class AuditSettings(Settings):
-    """The judge format audit: the same answers judged again as prose, list and JSON."""
+    """The judge format audit: the same answers judged again in every format."""
 
     methods: list[str] = Field(default=["base", "sft"])
     """Methods whose answers are drawn."""

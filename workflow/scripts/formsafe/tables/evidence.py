@@ -83,7 +83,7 @@ def audit(results: Results) -> Table:
         for row in results.audit
     ]
     caption = (
-        "Judge format audit: the same answers written as prose, list and JSON and judged again. A shift whose interval "
+        "Judge format audit: the same answers written in every format and judged again. A shift whose interval "
         "leaves out 0 means that the judge reacts to the format itself."
     )
     header = ["Model", "written as", "metric", "as prose", "as written", "shift", "n", "p"]

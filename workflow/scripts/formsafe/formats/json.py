@@ -1,0 +1,54 @@
+"""JSON: an object that holds the sentences."""
+
+import json
+from collections.abc import Iterator
+
+from formsafe.format_base import Format, FormatError, Kind
+
+
+class Json(Format):
+    """An object with the one key `procedure`, whose value is the array of sentences."""
+
+    name = "json"
+
+    def pieces(self, sentences: list[str]) -> Iterator[tuple[str, Kind]]:
+        """Write the object on one line; escape sequences belong to the content."""
+        for number, sentence in enumerate(sentences):
+            yield ('", "' if number else '{"procedure": ["', "format")
+            yield (json.dumps(sentence, ensure_ascii=False)[1:-1], "content")
+        yield ('"]}', "format")
+
+    def read(self, text: str) -> list[str]:
+        """Read the array of the object's one key."""
+        try:
+            members = json.loads(text, object_pairs_hook=list)
+        except (ValueError, RecursionError):
+            self.refuse("is not JSON")
+        if not text.startswith("{") or [key for key, _ in members] != ["procedure"]:
+            self.refuse("is not an object with the one key `procedure`")
+        sentences = members[0][1]
+        if not isinstance(sentences, list) or not all(isinstance(sentence, str) for sentence in sentences):
+            self.refuse("`procedure` is not an array of strings")
+        return sentences
+
+    def decode(self, content: str) -> str:
+        """Resolve escape sequences."""
+        return json.loads(f'"{content}"')
+
+    def parse_cut(self, text: str) -> list[str]:
+        """Also close what was left open."""
+        left = text[max(0, text.find("{")) :].rstrip()
+        for closed in (text, left + '"]}', left.rstrip(" ,") + "]}", left + "}"):
+            try:
+                return self.parse_loose(closed)
+            except FormatError:
+                continue
+        self.refuse("no object that was cut off, either")
+
+    def loose_candidates(self, text: str) -> Iterator[str]:
+        """Also allow anything before the first and after the last brace."""
+        yield from super().loose_candidates(text)
+        yield text[text.find("{") : text.rfind("}") + 1]
+
+
+FORMAT = Json()

@@ -1,0 +1,33 @@
+"""List: one sentence a line."""
+
+from collections.abc import Iterator
+
+from formsafe.format_base import Format, Kind
+
+
+class List(Format):
+    """One sentence a line, each line starting with `- `."""
+
+    name = "list"
+
+    def pieces(self, sentences: list[str]) -> Iterator[tuple[str, Kind]]:
+        """Put `- ` before every sentence and a line break between them."""
+        for number, sentence in enumerate(sentences):
+            yield ("\n- " if number else "- ", "format")
+            yield (sentence, "content")
+
+    def read(self, text: str) -> list[str]:
+        """Take `- ` off every line."""
+        lines = text.split("\n")
+        if not all(line.startswith("- ") for line in lines):
+            self.refuse("a line does not start with `- `")
+        return [line[2:] for line in lines]
+
+    def loose_candidates(self, text: str) -> Iterator[str]:
+        """Also allow blank lines between the items."""
+        for part in super().loose_candidates(text):
+            yield part
+            yield "\n".join(line.strip() for line in part.splitlines() if line.strip())
+
+
+FORMAT = List()

@@ -1,0 +1,57 @@
+"""Prose: running text, as the corpus has it."""
+
+import json
+import re
+from collections.abc import Iterator
+
+from formsafe.format_base import Format, Kind, fenced_blocks
+from formsafe.texts import normalise
+
+_LIST_MARK = re.compile(r"\s*(?:[-*+•‣▪–—]|\d{1,3}[.)])\s")
+_STRUCTURE = re.compile(r"\s*(?:```|[{}\[\]|#<])")
+
+
+class Prose(Format):
+    """The original running text: one paragraph that is neither a list nor JSON."""
+
+    name = "prose"
+
+    def pieces(self, sentences: list[str]) -> Iterator[tuple[str, Kind]]:
+        """Join the sentences by spaces."""
+        self._check(" ".join(sentences))
+        for number, sentence in enumerate(sentences):
+            yield (" " if number else "", "format")
+            yield (sentence, "content")
+
+    def read(self, text: str) -> list[str]:
+        """Split one paragraph into its sentences."""
+        from formsafe.sentences import split_sentences
+
+        self._check(text)
+        return split_sentences(normalise(text))
+
+    def loose_candidates(self, text: str) -> Iterator[str]:
+        """Allow several lines and paragraphs without any structure."""
+        for part in (*fenced_blocks(text), text):
+            lines = [line for line in part.splitlines() if line.strip()]
+            if not any(_LIST_MARK.match(line) or _STRUCTURE.match(line) for line in lines):
+                yield " ".join(lines)
+
+    def _check(self, text: str) -> None:
+        if len(text.splitlines()) > 1:
+            self.refuse("more than one line")
+        if _LIST_MARK.match(text):
+            self.refuse("starts like a list")
+        if text.startswith(("{", "[")) and _is_json(text):
+            self.refuse("is JSON")
+
+
+FORMAT = Prose()
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
