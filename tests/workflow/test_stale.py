@@ -124,6 +124,48 @@ def test_a_soft_prompts_hyperparameter_reaches_promot_only(clone, edited: Edit):
     assert (plan["tune_soft_prompt"], plan["train_adapter"], plan["judge_answers"]) == (3, 5, 5)
 
 
+FORMATS = "workflow/scripts/formsafe/formats"
+NEW_FORMAT = """
+from formsafe.formats.list import List
+
+
+class Starred(List):
+    name = "starred"
+
+
+FORMAT = Starred()
+"""
+# of a format and what follows from it; other runs only where a study-wide rule needs them
+OWN = {"render_format": 1, "tune_soft_prompt": 1, "train_adapter": 2, "generate_answers": 2, "judge_answers": 2}
+STUDY_WIDE = dict.fromkeys({"certify_formats", "count_tokens", "audit_judge", "all"} | AFTER_SCORES, 1)
+
+
+@pytest.fixture
+def new_format(clone: Path):
+    """A fourth format in the clone, taken away again."""
+    path = clone / FORMATS / "starred.py"
+    path.write_text(NEW_FORMAT)
+    yield
+    path.unlink()
+
+
+def test_a_format_that_no_run_uses_makes_nothing_stale(clone, new_format):
+    assert planned_jobs(clone, *DEMO) == {}
+
+
+def test_one_more_format_in_the_grid_makes_its_own_runs(clone, new_format, edited: Edit):
+    edited("config/demo.yaml", "formats: [prose, list, json]", "formats: [prose, list, json, starred]")
+    # the third is the base model, whose leakage into the new format is what its runs' leakage is held against
+    texts = {"score_texts": 3, "describe_run": 3}
+    assert planned_jobs(clone, *DEMO) == OWN | STUDY_WIDE | texts
+
+
+def test_a_formats_code_makes_its_own_runs_stale_and_what_looks_for_it_in_answers(clone, edited: Edit):
+    text = (clone / FORMATS / "json.py").read_text()
+    edited(f"{FORMATS}/json.py", text, f"{text}\n_UNUSED = 1\n")
+    assert planned_jobs(clone, *DEMO) == OWN | STUDY_WIDE | {"score_texts": 9, "describe_run": 9}
+
+
 def test_one_more_model_makes_its_own_runs(clone, edited: Edit):
     demo = (clone / "config/demo.yaml").read_text()
     described = re.search(r"^  demo:\n(?:    .*\n)+", demo, re.MULTILINE)[0]
