@@ -267,10 +267,9 @@ def study():
 
 
 def planned(study):
-    plan = preflight.Plan(**study.model_dump(include=set(preflight.Plan.model_fields)))
     runs = enumerate_runs(study.grid, study.methods)
     trained = [run for run in runs if run.format != "none"]
-    return plan, {
+    return study, {
         "soft prompts": sorted(
             {f"soft_prompts/{r.soft_prompt_path}/metrics.json" for r in trained if r.method == "promot"}
         ),
@@ -297,7 +296,7 @@ def test_what_a_server_does_is_no_work_here(study):
     plan, jobs = planned(study)
     fields = plan.model_dump()
     fields["judge"]["generation"]["server"] = {"base_url": "http://127.0.0.1:1/v1", "model": "x"}
-    plan = preflight.Plan(**fields)
+    plan = StudySettings(**fields)
     assert {work.stage for work in preflight.works_of(plan, jobs)} == {"soft prompts", "adapters", "answers"}
 
 
@@ -330,7 +329,7 @@ def test_everything_at_hand_is_a_go_on_a_gpu(study, tmp_path, monkeypatch, tiny_
     go, written = preflight.preflight(plan, jobs, tmp_path / "results/paper", tmp_path / "lock.yaml")
     assert go and written.rstrip().endswith("\nGO"), written
     assert "Costs on NVIDIA H200, 150 GB" in written
-    smaller = preflight.Plan(**{**plan.model_dump(), "gpu_memory_gb": 200})
+    smaller = StudySettings(**{**plan.model_dump(), "gpu_memory_gb": 200})
     go, written = preflight.preflight(smaller, jobs, tmp_path / "results/paper", tmp_path / "lock.yaml")
     assert not go and "gpu_memory_gb is 200, the GPU here has 150 GB" in written
 

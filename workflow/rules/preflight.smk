@@ -13,29 +13,9 @@ rule preflight:
         mem_mb=4000,
         runtime=10,
     params:
-        settings=STUDY.model_dump(
-            include={
-                "study",
-                "gpu_memory_gb",
-                "corpus",
-                "harmful",
-                "models",
-                "soft_prompt",
-                "adapter",
-                "training",
-                "generation",
-                "judge",
-                "tasks",
-            }
-        ),
+        settings=STUDY.model_dump(),
         jobs={
-            "soft prompts": sorted(
-                {
-                    soft_prompt_metrics(run)
-                    for run in trained_runs(PLANNED_RUNS)
-                    if STUDY.methods[run.method].soft_prompt
-                }
-            ),
+            "soft prompts": sorted({soft_prompt_metrics(run) for run in prompted_runs(PLANNED_RUNS)}),
             "adapters": [f"{R}/runs/{run.path}/adapter/metrics.json" for run in trained_runs(PLANNED_RUNS)],
             "answers": [f"{R}/runs/{run.path}/answers.metrics.json" for run in PLANNED_RUNS],
             "judge": [f"{R}/runs/{run.path}/judge.metrics.json" for run in PLANNED_RUNS],

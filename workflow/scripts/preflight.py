@@ -3,10 +3,11 @@
 import sys
 from pathlib import Path
 
-from formsafe.preflight import Plan, preflight
+from formsafe.preflight import preflight
+from formsafe.settings.study import StudySettings
 
 go, page = preflight(
-    Plan(**snakemake.params.settings),
+    StudySettings(**snakemake.params.settings),
     snakemake.params.jobs,
     snakemake.params.results,
     snakemake.params.lock,

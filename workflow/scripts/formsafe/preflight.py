@@ -11,12 +11,8 @@ from formsafe.costs import rates_of
 from formsafe.files import read_json
 from formsafe.hub_probe import hub_answers
 from formsafe.machine_checks import Gpu, check_disk, check_four_bit, check_gpu, find_gpu
-from formsafe.settings.base import Auto, Settings
-from formsafe.settings.data import CorpusSettings, HarmfulSettings
-from formsafe.settings.generation import GenerationSettings
-from formsafe.settings.judge import JudgeSettings, TaskSettings
 from formsafe.settings.models import ModelSettings
-from formsafe.settings.training import AdapterSettings, SoftPromptSettings, TrainingSettings
+from formsafe.settings.study import StudySettings
 from formsafe.shapes import ModelShape, of_config, of_size
 from formsafe.source_checks import Sources, check_chat, check_judge_prompt, check_server
 from formsafe.stage_costs import (
@@ -40,24 +36,8 @@ RECORD_BYTES, CHECKPOINT_COPIES, ADAPTER_BYTES, SLACK_BYTES = 4e3, 6, 4.0, 1e9
 JOBS_AT_ONCE = 4
 
 
-class Plan(Settings):
-    """The parts of the configuration that preflight looks at."""
-
-    study: str
-    gpu_memory_gb: int | Auto
-    corpus: CorpusSettings
-    harmful: dict[str, HarmfulSettings]
-    models: dict[str, ModelSettings]
-    soft_prompt: SoftPromptSettings
-    adapter: AdapterSettings
-    training: TrainingSettings
-    generation: GenerationSettings
-    judge: JudgeSettings
-    tasks: TaskSettings
-
-
 def preflight(
-    plan: Plan,
+    plan: StudySettings,
     jobs: Mapping[str, Sequence[str]],
     results: str | Path,
     lock: str | Path,
@@ -99,7 +79,7 @@ def preflight(
     return verdict(checks)[0], page(title, checks, table(figures, heading))
 
 
-def works_of(plan: Plan, jobs: Mapping[str, Sequence[str]]) -> list[Work]:
+def works_of(plan: StudySettings, jobs: Mapping[str, Sequence[str]]) -> list[Work]:
     """The study's jobs by stage and model, less what a server does; the judge's all belong to its own model."""
     harmful, examples = sum(source.count for source in plan.harmful.values()), plan.corpus.splits.train
     units = {
@@ -140,7 +120,7 @@ def shape_of(model: ModelSettings, folder: Path | None) -> ModelShape:
         return of_size(model.parameters)
 
 
-def cost_of(work: Work, plan: Plan, shape: ModelShape, card: Card, gpu: Gpu | None, results: Path) -> Cost:
+def cost_of(work: Work, plan: StudySettings, shape: ModelShape, card: Card, gpu: Gpu | None, results: Path) -> Cost:
     """Cost of a job of `work`: as finished jobs on this device took, else the floor on `card`."""
     model = plan.models[work.model]
     on_gpu = model.device == "cuda" or (model.device == "auto" and gpu is not None)
@@ -186,7 +166,7 @@ def _too_large(figure: Cost, card: Card) -> str:
 
 
 def disk_needs(
-    plan: Plan, works: Sequence[Work], shapes: Mapping[str, ModelShape], results: Path, download: float
+    plan: StudySettings, works: Sequence[Work], shapes: Mapping[str, ModelShape], results: Path, download: float
 ) -> dict[Path, float]:
     """Bytes that the study will write below the hub's cache and below its results."""
     from huggingface_hub import constants
@@ -200,7 +180,7 @@ def disk_needs(
 
 
 def _look_at_sources(
-    plan: Plan, models: Mapping[str, ModelSettings], sources: Sources, results: Path
+    plan: StudySettings, models: Mapping[str, ModelSettings], sources: Sources, results: Path
 ) -> tuple[list[Check], dict[str, Path | None], float]:
     """Checks of models, data and prompts; folders of models that are here; bytes to fetch."""
     checks, download = [], 0.0
@@ -222,7 +202,7 @@ def _look_at_sources(
     return checks, folders, download + (size or 0)
 
 
-def _needs_hub(plan: Plan, models: Mapping[str, ModelSettings]) -> bool:
+def _needs_hub(plan: StudySettings, models: Mapping[str, ModelSettings]) -> bool:
     loaded = [plan.tasks.encoder.hub, *(model.hub for model in models.values())]
     data = [plan.corpus.source.hub, *(entry.source.hub for entry in plan.harmful.values())]
     return any(place is not None for place in (*loaded, *data))
