@@ -10,7 +10,7 @@ import yaml
 
 from formsafe.errors import FormsafeError
 from formsafe.files import read_json
-from formsafe.hub import fetch_encoder, fetch_model
+from formsafe.hub import fetch_model
 from formsafe.settings.data import DataSource
 from formsafe.sources import SourceRows
 from tests.fake_hub import COMMIT, FakeHub, serving
@@ -207,7 +207,7 @@ def test_local_models_and_encoders_have_manifests_too(tmp_path, tiny_model):
     assert (manifest["path"], manifest["repo"], manifest["revision"]) == (str(tiny_model), None, None)
     assert manifest["files"]["model.safetensors"] == (tiny_model / "model.safetensors").stat().st_size
     with pytest.raises(FormsafeError, match=r"lacks modules\.json"):
-        fetch_encoder(None, str(tiny_model), tmp_path / "lock.yaml", tmp_path / "e.json")
+        fetch_model("encoder", None, str(tiny_model), tmp_path / "lock.yaml", tmp_path / "e.json", "modules.json")
     assert not (tmp_path / "lock.yaml").exists()
 
 

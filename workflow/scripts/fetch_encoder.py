@@ -3,7 +3,14 @@
 from formsafe.logs import logging_to
 
 with logging_to(snakemake.log[0]):
-    from formsafe.hub import fetch_encoder
+    from formsafe.hub import fetch_model
 
     encoder = snakemake.params.encoder
-    fetch_encoder(encoder["hub"], encoder["path"], snakemake.params.lock, snakemake.output.manifest)
+    fetch_model(
+        "encoder",
+        encoder["hub"],
+        encoder["path"],
+        snakemake.params.lock,
+        snakemake.output.manifest,
+        needed="modules.json",
+    )

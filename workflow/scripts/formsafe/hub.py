@@ -23,31 +23,6 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 TIMEOUT = 15.0  # seconds for one request
 
 
-def fetch_model(
-    name: str, hub: Mapping[str, str] | None, path: str | None, lock: Path | str, manifest: Path | str
-) -> dict[str, Any]:
-    """Make sure that a model is on this machine and write its manifest `{name, path, repo, revision, files}`.
-
-    Args:
-        name: the model's name in the configuration.
-        hub: `repo` and `revision`, or None.
-        path: local directory, or None.
-        lock: the lock of sources.
-        manifest: where the manifest goes; its `path` is what load functions take.
-
-    Raises:
-        FormsafeError: it cannot be had, or is not a model with safetensors weights.
-    """
-    return _fetch(name, hub, path, lock, manifest, needed=("config.json",))
-
-
-def fetch_encoder(
-    hub: Mapping[str, str] | None, path: str | None, lock: Path | str, manifest: Path | str
-) -> dict[str, Any]:
-    """Like `fetch_model`, for the sentence encoder (a sentence-transformers model)."""
-    return _fetch("encoder", hub, path, lock, manifest, needed=("modules.json",))
-
-
 def snapshot(
     repo: str, kind: Kind, revision: str, locked: str | None, allow: Sequence[str], ignore: Sequence[str] = ()
 ) -> tuple[Path, str]:
@@ -82,14 +57,27 @@ def snapshot(
     return folder, folder.name
 
 
-def _fetch(
+def fetch_model(
     name: str,
     hub: Mapping[str, str] | None,
     path: str | None,
     lock: Path | str,
     manifest: Path | str,
-    needed: Sequence[str],
+    needed: str = "config.json",
 ) -> dict[str, Any]:
+    """Make sure that a model is on this machine and write its manifest `{name, path, repo, revision, files}`.
+
+    Args:
+        name: the model's name in the configuration.
+        hub: `repo` and `revision`, or None.
+        path: local directory, or None.
+        lock: the lock of sources.
+        manifest: where the manifest goes; its `path` is what load functions take.
+        needed: a file that it must have (`modules.json`: a sentence-transformers model).
+
+    Raises:
+        FormsafeError: it cannot be had, or is not a model with safetensors weights.
+    """
     commit, key = None, ""
     if hub is not None:
         key = f"model {hub['repo']}@{hub['revision']}"
@@ -116,9 +104,9 @@ def _fetch(
     return record
 
 
-def _check_files(place: str, folder: Path, files: Mapping[str, int], needed: Sequence[str]) -> None:
+def _check_files(place: str, folder: Path, files: Mapping[str, int], needed: str) -> None:
     weights = [file for file in files if file.endswith(".safetensors")]
-    missing = [file for file in needed if file not in files]
+    missing = [] if needed in files else [needed]
     for index in (file for file in files if file.endswith(".safetensors.index.json")):
         parts = set(read_json(folder / index)["weight_map"].values())
         missing += sorted(part for part in parts if (Path(index).parent / part).as_posix() not in files)
@@ -140,17 +128,12 @@ def cached_snapshot(repo: str, revision: str, options: Mapping[str, Any]) -> Pat
 
 def is_outage(error: Exception) -> bool:
     """Whether an error says nothing about the repository, only about the way to it."""
+    import httpx2  # the HTTP library of huggingface_hub
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
     if isinstance(error, HfHubHTTPError):
         return error.response.status_code >= 500 or error.response.status_code == 429
-    return isinstance(error, OfflineModeIsEnabled | LocalEntryNotFoundError | _transport_error())
-
-
-def _transport_error() -> type[Exception]:
-    import httpx2  # the HTTP library of huggingface_hub
-
-    return httpx2.TransportError
+    return isinstance(error, OfflineModeIsEnabled | LocalEntryNotFoundError | httpx2.TransportError)
 
 
 def explain(error: Exception, repo: str, kind: Kind, revision: str, locked: bool) -> str:

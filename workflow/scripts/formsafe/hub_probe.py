@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Literal
 
@@ -82,14 +81,13 @@ def probe(
 def _look(repo: str, kind: hub.Kind, revision: str, allow: Sequence[str], ignore: Sequence[str]) -> int | None:
     """Bytes of the wanted files; raises what huggingface_hub raises where they cannot be had."""
     from huggingface_hub import HfApi, get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.utils import filter_repo_objects
 
     found = HfApi().repo_info(repo, repo_type=kind, revision=revision, timeout=hub.TIMEOUT, files_metadata=True)
-    files = [
-        file
-        for file in getattr(found, "siblings", None) or []
-        if any(fnmatch(file.rfilename, pattern) for pattern in allow)
-        and not any(fnmatch(file.rfilename, pattern) for pattern in ignore)
-    ]
+    patterns = {"allow_patterns": list(allow), "ignore_patterns": list(ignore)}
+    files = list(
+        filter_repo_objects(getattr(found, "siblings", None) or [], **patterns, key=lambda file: file.rfilename)
+    )
     if files:
         url = hf_hub_url(repo, files[0].rfilename, repo_type=kind, revision=found.sha)
         get_hf_file_metadata(url, timeout=hub.TIMEOUT)
