@@ -223,7 +223,7 @@ rule describe_study:
             f"{R}/report/study.html",
             caption="../report/study.rst",
             category="Study",
-            labels={"what": "verdict, configuration, cost", "model": "all"},
+            labels={"what": "configuration, cost", "model": "all"},
         ),
         answers=report(
             f"{R}/report/answers_sample.html",

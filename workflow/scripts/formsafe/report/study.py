@@ -1,4 +1,4 @@
-"""The study's page: verdict, runs, configuration, data licences, versions and cost."""
+"""The study's page: runs, configuration, data licences, versions and cost."""
 
 import html
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from formsafe.grid import NONE
 from formsafe.names import Names
 from formsafe.report.costs import cost_table, read_metrics, versions_table
 from formsafe.report.sample import answers_page
-from formsafe.report.verdict import Evidence, findings, paper_line, verdict_rst
+from formsafe.report.verdict import Evidence, verdict_rst
 from formsafe.score_table import read_csv
 from formsafe.tables.base import Table
 from formsafe.tables.write import html_page, html_table
@@ -62,7 +62,6 @@ def describe_study(
     write_text(outputs["answers"], answers_page(answers, scores, names))
     body = [
         f"<h1>{html.escape(title)}</h1>\n<p>Study <code>{html.escape(study)}</code></p>",
-        *_verdict(evidence),
         *_section("Runs", html_table(runs_table(names))),
         *_section("Data", html_table(corpus_table(read_json(inputs["corpus"]), read_json(inputs["certificate"])))),
         *_section("Licences", html_table(licence_table(licences))),
@@ -75,18 +74,6 @@ def describe_study(
 
 def _section(title: str, content: str) -> list[str]:
     return [f"<h2>{html.escape(title)}</h2>", content]
-
-
-def _verdict(evidence: Evidence) -> list[str]:
-    blocks = ["<h2>Verdict</h2>"]
-    for model in dict.fromkeys(run.model for run in evidence.names.planned):
-        blocks.append(f"<h3>{html.escape(evidence.names.model(model))}</h3>\n<dl>")
-        for finding in findings(evidence, model):
-            lines = "".join(f"<li>{html.escape(line)}</li>" for line in finding.evidence)
-            blocks.append(f"<dt>{html.escape(finding.question)}</dt>")
-            blocks.append(f"<dd><strong>{html.escape(finding.answer)}</strong><ul>{lines}</ul></dd>")
-        blocks.append("</dl>")
-    return [*blocks, f"<p>{html.escape(paper_line(evidence.paper))}</p>"]
 
 
 def runs_table(names: Names) -> Table:
