@@ -1,6 +1,6 @@
 """Which way of decoding is fastest, among those that write the same text: ours, and what transformers offers.
 
-    python benchmarks/decoding_engines.py [--size demo|20m|8b] [--rounds 3] [--write]
+    python benchmarks/decoding_engines.py [--size demo|20m|8b] [--rounds 3]
 
 A random model (20 M parameters, fp32 on a CPU; bf16 on a GPU) answers AdvBench-like prompts greedily. Some tokens of
 its vocabulary end an answer, so that answers end at different lengths, as real ones do. The ways take turns; the ratios
@@ -111,7 +111,7 @@ def measure(size: str, count: int, new_tokens: int, rounds: int, budget: int, th
 
 
 def main() -> None:
-    """Measure; print or write."""
+    """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=SIZES, default="20m")
     parser.add_argument("--prompts", type=int, default=48)

@@ -18,7 +18,7 @@ from tests.kills import kill_and_restart, leftovers, one_format_study
 
 
 def main() -> None:
-    """Kill, compare, print, and write with --write."""
+    """Kill, compare, print and write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("finished", type=Path)
     parser.add_argument("--kills", type=int, default=100)

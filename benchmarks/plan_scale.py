@@ -115,7 +115,7 @@ def measure(directory: Path, *arguments: str) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure everything, print it, and write it with --write."""
+    """Measure everything, print it and write it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--up-to", type=int, default=len(SIZES), help="number of sizes to measure")
     chosen = parser.parse_args()

@@ -1,7 +1,7 @@
 """Tokens a second of training against TRL's SFTTrainer: same model, LoRA, examples and batches, nothing packed.
 
-    python benchmarks/training_throughput.py --size demo --write benchmarks/training_throughput_demo.json
-    python benchmarks/training_throughput.py --size 20m --write benchmarks/training_throughput_20m.json
+    python benchmarks/training_throughput.py --size demo
+    python benchmarks/training_throughput.py --size 20m
 
 Random weights, made-up text with the lengths of WikiSum's summaries (65 to 117 words), batch 16 x 2, LoRA r 16 with
 dropout 0.01, fp32, one CPU thread, CPU seconds. The variants take turns in one process; tokens are prompt and

@@ -111,7 +111,7 @@ def condition_bars(study: Study, metric: str) -> list[Bar]:
 
 
 def leakage_bars(study: Study, prefix: str) -> list[Bar]:
-    """Rows: under each format its base rate in the untrained model, then each method trained on it."""
+    """Rows: under each format its base rate in the base model, then each method trained on it."""
     trained = [run for run in study.names.main_conditions(study.model) if run.format != UNMARKED]
     bars: list[Bar] = []
     for format in dict.fromkeys(run.format for run in trained):

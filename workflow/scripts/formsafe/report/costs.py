@@ -37,7 +37,7 @@ def cost_table(metrics: Sequence[tuple[str, Record]]) -> Table:
     rows = [_row(stage, records) for stage, records in by_stage.items() if records]
     caption = (
         "Cost by stage: hours of jobs, of them on GPUs, tokens trained on or generated, highest memory of a job (GiB). "
-        "A job that was stopped and went on counts its last stretch."
+        "Of a job that was stopped and went on, hours and memory are those since it last started; its tokens are all."
     )
     header = ["Stage", "jobs", "hours", "GPU hours", "tokens", "memory", "GPU memory", "devices"]
     return Table("cost", "Cost", caption, header, [*rows, _row("all", [record for _, record in metrics])])

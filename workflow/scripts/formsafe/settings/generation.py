@@ -45,6 +45,6 @@ class GenerationSettings(Decoding):
     cache: Literal["dynamic", "static", "continuous"] | Auto = "auto"
     """`auto`, `dynamic`: own loop, which drops ended answers; `static`, `continuous`: transformers', greedy only."""
     server: ServerSettings | None = None
-    """Answer through a server instead of in process (judge and untuned models only)."""
+    """Answer through a server instead of in process (the judge and the base model only)."""
     threads: int = Field(default=1, gt=0)
     """CPU threads of PyTorch; pinned, since results differ between thread counts."""
