@@ -30,4 +30,4 @@ rule all:
         rules.figures.input,
         rules.tables.input,
         rules.describe_study.output,
-        manifests(),
+        [f"{R}/runs/{run.path}/manifest.json" for run in RUNS],

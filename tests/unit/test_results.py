@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import matplotlib
 import pytest
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
@@ -18,7 +19,7 @@ from formsafe.errors import FormsafeError
 from formsafe.estimates import Estimate, Summary
 from formsafe.figures.bars import Bar, axis_limit, condition_bars, leakage_bars
 from formsafe.figures.draw import FIGURES, plot_figures
-from formsafe.figures.style import Study, styled
+from formsafe.figures.style import RC, Study
 from formsafe.grid import Run
 from formsafe.names import names_from
 from formsafe.paper import compare_with_paper, read_published
@@ -214,7 +215,7 @@ def crowded(tmp_path_factory) -> Made:
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_no_text_lies_on_a_name_or_outside_the_figure_at_25_bars_with_long_names(crowded, name):
-    with styled():
+    with matplotlib.rc_context(RC):
         figure = FIGURES[name](crowded.drawn())
         figure.draw_without_rendering()
     for axes in figure.axes:

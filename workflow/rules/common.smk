@@ -15,7 +15,7 @@ from formsafe.code_digest import digest
 from formsafe.config import load_study, require_judge_prompt, runs_of
 from formsafe.errors import FormsafeError
 from formsafe.format_registry import and_the_papers, format_module
-from formsafe.grid import RUN_PATH, SOFT_PROMPT_PATH, Run, adapter_run, learning_rate_id
+from formsafe.grid import RUN_PATH, SOFT_PROMPT_PATH, Run, adapter_run
 from formsafe import job_resources
 from formsafe.orphans import refuse_orphans
 
@@ -138,10 +138,6 @@ def adapter_metrics(run):
 def trained_runs(runs):
     """The runs among `runs` that train an adapter of their own."""
     return [run for run in runs if adapter_run(run, STUDY.methods) == run]
-
-
-def manifests():
-    return [f"{R}/runs/{run.path}/manifest.json" for run in RUNS]
 
 
 def reference_format(wildcards):

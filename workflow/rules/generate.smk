@@ -63,7 +63,6 @@ rule score_texts:
     params:
         tasks=section("tasks"),
         format="{format}",
-        reference_format=lambda wildcards: reference_format(wildcards),
         formats=lambda wildcards: searched_formats(wildcards),
         code=lambda wildcards: code("score_texts", *searched_formats(wildcards)),
     script:

@@ -11,7 +11,7 @@ from typing import Any
 
 from peft import PeftModel
 
-from formsafe.files import read_json, write_json
+from formsafe.files import read_json, sync, write_json
 from formsafe.models import ADAPTER_CONFIG
 
 SCRATCH = ".checkpoints"
@@ -62,21 +62,13 @@ def writing(scratch: str | Path, step: int) -> Iterator[Path]:
     partial.mkdir()
     yield partial
     for path in [*(partial / name).iterdir(), partial / name]:
-        _sync(path)
+        sync(path)
     shutil.rmtree(scratch / name, ignore_errors=True)
     os.rename(partial / name, scratch / name)
-    _sync(scratch)
+    sync(scratch)
     for older in scratch.glob("checkpoint-*"):
         if older.name != name:
             shutil.rmtree(older)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def save_adapter(model: PeftModel, folder: str | Path) -> None:

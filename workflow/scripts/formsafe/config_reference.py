@@ -39,7 +39,7 @@ def _rows(root: dict[str, Any], node: dict[str, Any] | None = None, prefix: str 
 
 def _section(root: dict[str, Any], field: dict[str, Any]) -> tuple[dict[str, Any] | None, str]:
     """The section that a field opens, and what stands between its key and the section's own keys."""
-    options = [field, *field.get("anyOf", []), *field.get("allOf", [])]
+    options = [field, *field.get("anyOf", [])]
     for step, found in (
         (".", [option.get("$ref") for option in options]),
         (".*.", [(option.get("additionalProperties") or {}).get("$ref") for option in options if _is_map(option)]),

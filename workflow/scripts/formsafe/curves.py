@@ -1,6 +1,5 @@
 """Loss curves in figures: when the loss on format and on content tokens has fallen half way, and the area under it."""
 
-import csv
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from formsafe.grid import Run
-from formsafe.score_table import RUN_COLUMNS, run_of, write_csv
+from formsafe.score_table import RUN_COLUMNS, read_csv, run_of, write_csv
 
 COLUMNS = (*RUN_COLUMNS, "stage", "part", "steps", "first", "last", "halfway_step", "area", "mean")
 ADAPTER, SOFT_PROMPT = "adapter", "soft_prompt"
@@ -52,8 +51,7 @@ def read_curves(paths: Iterable[str | Path]) -> list[Curve]:
     found = []
     for path in paths:
         stage = SOFT_PROMPT if "soft_prompts" in Path(path).parts else ADAPTER
-        with open(path, encoding="utf-8", newline="") as table:
-            rows = list(csv.DictReader(table))
+        rows = read_csv(path)
         for part, column in PARTS.items():
             points = [(float(row["step"]), float(row[column])) for row in rows if row.get(column)]
             points = [point for point in points if math.isfinite(point[1])]

@@ -35,13 +35,15 @@ def select_harmful(
     sources = {}
     for name, choice in choices.items():
         rows = select_rows(name, read_jsonl(raw[name]), **choice)
-        records = [{"id": prompt_id(name, row), "source": name, **_kept(row)} for row in rows]
+        chosen += [
+            {"id": prompt_id(name, row), "source": name, "category": row["category"], "prompt": row["prompt"]}
+            for row in rows
+        ]
         sources[name] = {
             **choice,
             "digest": content_digest(row["prompt"] for row in rows),
             "categories": dict(Counter(row["category"] for row in rows if row["category"] is not None)),
         }
-        chosen += records
     repeated = len(chosen) - len({sameness(record["prompt"]) for record in chosen})
     write_jsonl(prompts, chosen)
     write_json(manifest, {"prompts": len(chosen), "repeated_prompts": repeated, "sources": sources})
@@ -63,10 +65,6 @@ def select_rows(name: str, rows: Sequence[Row], count: int, select: Select, seed
 def prompt_id(name: str, row: Row) -> str:
     """Name a prompt by source, row and digest, so that neither order nor selection changes its id."""
     return f"{name}-{row['row']}-{content_digest([row['prompt']])[:8]}"
-
-
-def _kept(row: Row) -> Row:
-    return {"category": row["category"], "prompt": row["prompt"]}
 
 
 def _round_robin(name: str, rows: Sequence[Row], shuffled: Sequence[Row]) -> list[Row]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from formsafe.errors import FormsafeError
+from formsafe.files import sync
 
 
 def digest(parts: Iterable[Any]) -> str:
@@ -40,7 +41,7 @@ class Journal:
         self._file.truncate(kept)
         if kept == 0:
             self._write(header)
-            _sync_folder(self.path.parent)
+            sync(self.path.parent)  # its name must last, not only its contents
         if self.continued:
             print(f"Continuing: {self.continued} replies are in the journal already.")
 
@@ -120,12 +121,3 @@ def _parse(line: bytes) -> dict[str, Any] | None:
     except ValueError:
         return None
     return value if isinstance(value, dict) else None
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the file's name durable, not only its contents."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

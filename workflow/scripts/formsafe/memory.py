@@ -101,13 +101,12 @@ def training_bytes(
     checkpointing: bool,
     quantisation: Quantisation = "nf4",
     lora_rank: int = 16,
-    targets: int | None = None,
 ) -> float:
-    """Bytes that a micro-batch of `tokens` tokens takes, of which `targets` are learned (None: all)."""
+    """Bytes that a micro-batch of `tokens` tokens takes where all of them are learned."""
     dequantised = 2 * BYTES_BF16 * shape.hidden * shape.intermediate
     layer = _kept_bytes(shape)
     kept = BYTES_BF16 * shape.hidden * shape.layers + layer if checkpointing else layer * shape.layers
-    logits = BYTES_LOGIT * shape.vocabulary * (tokens if targets is None else targets)
+    logits = BYTES_LOGIT * shape.vocabulary * tokens
     trained = BYTES_TRAINED * shape.lora_parameters(lora_rank)
     return FIXED_BYTES + weight_bytes(shape, quantisation) + dequantised + trained + kept * tokens + logits
 

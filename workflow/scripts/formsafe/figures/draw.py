@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from formsafe.curves import read_curves
@@ -11,7 +12,7 @@ from formsafe.estimates import Summary
 from formsafe.figures.bars import draw_asr, draw_asr_by_source, draw_leakage
 from formsafe.figures.losses import draw_loss, draw_loss_split
 from formsafe.figures.points import draw_published, draw_tradeoff
-from formsafe.figures.style import Study, save, styled
+from formsafe.figures.style import RC, Study, save
 from formsafe.names import Names
 from formsafe.paper import compare_with_paper, read_published
 from formsafe.score_table import run_of
@@ -55,7 +56,7 @@ def plot_figures(
     curves = read_curves(path for path in losses if run_of(path).model == model)
     published = compare_with_paper(read_published(paper), found, names)
     study = Study(model, names, found, curves, published, threshold, settings)
-    with styled():
+    with rc_context(RC):
         for name, paths in _by_figure(outputs, model).items():
             save(FIGURES[name](study), paths)
 

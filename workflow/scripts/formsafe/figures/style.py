@@ -1,13 +1,11 @@
 """How all figures look, and how they are written: equal data give equal bytes."""
 
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -68,13 +66,6 @@ class Study:
     def title(self) -> str:
         """The model's label."""
         return self.names.model(self.model)
-
-
-@contextmanager
-def styled() -> Iterator[None]:
-    """The figures' style while the block runs."""
-    with matplotlib.rc_context(RC):
-        yield
 
 
 def new_figure(width: float, height: float, title: str) -> Figure:

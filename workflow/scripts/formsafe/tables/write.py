@@ -75,14 +75,14 @@ def write_tables(
         WRITERS[Path(path).suffix](TABLES[name](results), path)
 
 
-def shown(cell: Cell, low_high: str = "{value} [{low}, {high}]") -> str:
+def shown(cell: Cell) -> str:
     """A cell as a reader sees it; unknown values are a dash."""
     if isinstance(cell, Estimate):
         if math.isnan(cell.value):
             return "–"
         if math.isnan(cell.low):
             return shown(cell.value)
-        return low_high.format(value=shown(cell.value), low=shown(cell.low), high=shown(cell.high))
+        return f"{shown(cell.value)} [{shown(cell.low)}, {shown(cell.high)}]"
     if isinstance(cell, float):
         if math.isnan(cell):
             return "–"
