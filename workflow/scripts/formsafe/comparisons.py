@@ -107,19 +107,12 @@ def _rows(
     tests = [_mcnemar(a, b) if is_share else ("", "", np.nan) for a, b in aligned]
     adjusted = _holm_by_family(pairs, [p for _, _, p in tests])
     for pair, (a, b), estimate, test, p_holm in zip(pairs, aligned, estimates, tests, adjusted, strict=True):
-        detectable = np.nan
+        sides = [part for run in (pair.a, pair.b) for part in (run.method, run.format, run.lr)]
+        means, prompts, detectable = _mean(a, b), _prompts(a, b), np.nan
         if is_share:
-            detectable = detectable_difference(_mean(a, b)[0], _prompts(a, b), settings.confidence, settings.power)
-        yield (
-            *(
-                model,
-                pair.family,
-                metric,
-                *(part for run in (pair.a, pair.b) for part in (run.method, run.format, run.lr)),
-            ),
-            *(*_mean(a, b), estimate.value, estimate.low, estimate.high, *_bounds(a, b, is_share)),
-            *(_prompts(a, b), len(a), *test, p_holm, detectable),
-        )
+            detectable = detectable_difference(means[0], prompts, settings.confidence, settings.power)
+        values = (*means, *estimate[:3], *_bounds(a, b, is_share), prompts, len(a), *test, p_holm, detectable)
+        yield (model, pair.family, metric, *sides, *values)
 
 
 def _align(a_runs: Sequence[Run], b_runs: Sequence[Run], a: Array, b: Array) -> tuple[Array, Array]:

@@ -69,11 +69,7 @@ def read_log(text: str) -> RunLog:
 
 def newest_log(directory: Path, study: str) -> tuple[Path, RunLog] | None:
     """The newest log in `directory` of a Snakemake that started jobs of `study`."""
-    for path in sorted(directory.glob(".snakemake/log/*.snakemake.log"), reverse=True):
-        log = read_log(path.read_text(encoding="utf-8", errors="replace"))
-        if study in log.studies:
-            return path, log
-    return None
+    return next(((path, log) for path, log in _logs(directory) if study in log.studies), None)
 
 
 def find_orphans(directory: Path, study: str) -> list[Orphan]:
@@ -145,11 +141,13 @@ def _slurm_runs(directory: Path) -> dict[str, set[str]]:
 
     Without one there is nothing to ask Slurm for: a host may have its programs and no cluster behind them.
     """
-    logs = [
-        read_log(path.read_text(encoding="utf-8", errors="replace"))
-        for path in directory.glob(".snakemake/log/*.snakemake.log")
-    ]
-    return {log.run_id: log.studies for log in logs if log.run_id}
+    return {log.run_id: log.studies for _, log in _logs(directory) if log.run_id}
+
+
+def _logs(directory: Path) -> Iterator[tuple[Path, RunLog]]:
+    """Snakemake's logs, the newest first."""
+    for path in sorted(directory.glob(".snakemake/log/*.snakemake.log"), reverse=True):
+        yield path, read_log(path.read_text(encoding="utf-8", errors="replace"))
 
 
 def _processes_in(directory: Path) -> Iterator[tuple[int, list[str], str]]:
