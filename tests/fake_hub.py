@@ -26,7 +26,9 @@ class FakeHub:
         self.refusals[repository] = (status, code, files_only)
 
     def answer(self, path):
-        """Status, headers and body of a request."""
+        """Status, headers and body of a request; the root and an OpenAI-compatible server below /v1 answer, too."""
+        if path in ("/", "/v1/models"):
+            return 200, {}, b""
         path = unquote(urlsplit(path).path).strip("/")
         if path.startswith("plain/"):
             return self._file(self.files.get((path, None)))

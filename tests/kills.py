@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from formsafe.orphans import local_orphans
+
 # One format of the demo: its runs are the same as in the whole demo, and so are their lines in summary.csv.
 ONE_FORMAT = """
 grid:
@@ -54,34 +56,19 @@ def _kill_something(checkout: Path, snakemake: subprocess.Popen[bytes], rng: ran
         if snakemake.poll() is not None:
             return None
         time.sleep(0.1)
-    jobs = scripts_in(checkout)
+    jobs = list(local_orphans(checkout))
     if jobs and rng.random() < 0.6:
-        pid, victim = rng.choice(jobs)
-        os.kill(pid, signal.SIGKILL)
+        job = rng.choice(jobs)
+        os.kill(int(job.id), signal.SIGKILL)
         snakemake.wait()
-        return victim
+        return job.what
     if snakemake.poll() is not None:
         return None
     os.killpg(snakemake.pid, signal.SIGKILL)
     snakemake.wait()
-    for pid, _ in scripts_in(checkout):
-        os.kill(pid, signal.SIGKILL)
+    for job in local_orphans(checkout):
+        os.kill(int(job.id), signal.SIGKILL)
     return "snakemake"
-
-
-def scripts_in(checkout: Path) -> list[tuple[int, str]]:
-    """The processes in a checkout that run a job's script."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            if os.readlink(entry / "cwd") == str(checkout):
-                words = (entry / "cmdline").read_text(errors="replace").split("\0")
-                script = next((word for word in words[1:3] if ".snakemake/scripts/" in word), None)
-                if script is not None:
-                    found.append((int(entry.name), script.rpartition("/")[2].partition(".")[2]))
-        except OSError:
-            continue
-    return found
 
 
 def leftovers(checkout: Path) -> list[str]:

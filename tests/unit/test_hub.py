@@ -1,9 +1,6 @@
 """The hub: what is fetched and pinned, and failures that are known at once and say what to do."""
 
 import io
-import socket
-import time
-from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -13,7 +10,7 @@ from formsafe.files import read_json
 from formsafe.hub import fetch_model
 from formsafe.settings.data import DataSource
 from formsafe.sources import SourceRows
-from tests.fake_hub import COMMIT, FakeHub, serving
+from tests.fake_hub import COMMIT
 
 TOKEN = "hf_topSecretTokenOfTheTests"
 NEXT = "f" * 40
@@ -26,48 +23,6 @@ WEIGHTS = {
     "original/consolidated.safetensors": b"other weights",
     "README.md": b"text",
 }
-
-
-@pytest.fixture
-def environment(tmp_path, monkeypatch):
-    """An empty cache, no token, and no patience: a retry, which would sleep, fails the test."""
-    from huggingface_hub import constants
-    from huggingface_hub.utils import _http
-
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_IMPLICIT_TOKEN", False)
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    for variable in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
-        monkeypatch.delenv(variable, raising=False)
-
-    def no_retry(seconds):
-        raise AssertionError(f"waits {seconds} s for another try")
-
-    monkeypatch.setattr(_http, "time", SimpleNamespace(sleep=no_retry, time=time.time))
-    yield constants
-    _http.close_session()
-
-
-@pytest.fixture
-def hub(environment, monkeypatch):
-    hub = FakeHub()
-    with serving(hub) as address:
-        template = environment.HUGGINGFACE_CO_URL_TEMPLATE.replace(environment.ENDPOINT, address)
-        monkeypatch.setattr(environment, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(environment, "ENDPOINT", address)
-        hub.address = address
-        yield hub
-
-
-@pytest.fixture
-def no_network(environment, monkeypatch):
-    """An address at which nobody listens."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"http://127.0.0.1:{free.getsockname()[1]}"
-    monkeypatch.setattr(environment, "ENDPOINT", address)
-    return address
 
 
 def model(folder, repo="owner/name", revision="main"):

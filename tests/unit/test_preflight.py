@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import socket
 from pathlib import Path
 
 import pytest
@@ -18,58 +17,13 @@ from formsafe.settings.generation import ServerSettings
 from formsafe.settings.models import ModelSource
 from formsafe.settings.study import StudySettings
 from formsafe.source_checks import Sources, check_chat
-from tests.fake_hub import COMMIT, FakeHub, serving
+from tests.fake_hub import COMMIT
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "hf_topSecretTokenOfTheTests"
 H200 = Gpu("NVIDIA H200", int(150e9), int(149e9), True, 1, "12.8")
 WEIGHTS = {"config.json": b"{}", "model.safetensors": b"weights", "pytorch_model.bin": b"a pickle"}
 REPO = ModelSource(repo="owner/name")
-
-
-class FrontPage(FakeHub):
-    """A hub that also answers at its root, and an OpenAI-compatible server below /v1."""
-
-    def answer(self, path):
-        return (200, {}, b"") if path in ("/", "/v1/models") else super().answer(path)
-
-
-@pytest.fixture
-def environment(tmp_path, monkeypatch):
-    """An empty cache and no token."""
-    from huggingface_hub import constants
-    from huggingface_hub.utils import _http
-
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_IMPLICIT_TOKEN", False)
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    for variable in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
-        monkeypatch.delenv(variable, raising=False)
-    yield constants
-    _http.close_session()
-
-
-@pytest.fixture
-def hub(environment, monkeypatch):
-    """A hub on loopback."""
-    hub = FrontPage()
-    with serving(hub) as address:
-        template = environment.HUGGINGFACE_CO_URL_TEMPLATE.replace(environment.ENDPOINT, address)
-        monkeypatch.setattr(environment, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(environment, "ENDPOINT", address)
-        hub.address = address
-        yield hub
-
-
-@pytest.fixture
-def no_network(environment, monkeypatch):
-    """An address at which nobody listens."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"http://127.0.0.1:{free.getsockname()[1]}"
-    monkeypatch.setattr(environment, "ENDPOINT", address)
-    return address
 
 
 def look(tmp_path, source=REPO, online=True):
