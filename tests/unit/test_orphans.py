@@ -1,5 +1,6 @@
 """Which jobs outlive a Snakemake: read from its log and from Slurm's queue."""
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,15 @@ from pathlib import Path
 import pytest
 
 from formsafe.errors import FormsafeError
-from formsafe.orphans import find_orphans, local_orphans, newest_log, read_log, refuse_orphans, slurm_orphans
+from formsafe.orphans import (
+    find_orphans,
+    local_orphans,
+    newest_log,
+    read_log,
+    recover_command,
+    refuse_orphans,
+    slurm_orphans,
+)
 from formsafe.plan import split_arguments
 from formsafe.recover import recover
 
@@ -101,18 +110,77 @@ def test_scripts_left_on_this_host_are_orphans_and_stop_a_new_start(left_behind,
     ]
     assert list(local_orphans(tmp_path.parent)) == []
     with pytest.raises(FormsafeError, match="make recover STUDY=demo ORPHANS=wait"):
-        refuse_orphans("demo", tmp_path)
+        refuse_orphans("demo", ["config/demo.yaml"], tmp_path)
     left_behind.kill()
     left_behind.wait()
     assert find_orphans(tmp_path, "demo") == []
-    refuse_orphans("demo", tmp_path)
+    refuse_orphans("demo", ["config/demo.yaml"], tmp_path)
 
 
 def test_recover_lists_and_does_nothing_until_it_is_told(left_behind, tmp_path: Path, capsys):
-    assert recover("demo", None, [], tmp_path) is False
+    assert recover("mine", None, ["--configfile", "my.yaml", "--cores", "1"], tmp_path) is False
     said = capsys.readouterr().out
-    assert str(left_behind.pid) in said and "ORPHANS=cancel" in said
+    assert str(left_behind.pid) in said and "make recover STUDY=mine CONFIG=my.yaml ORPHANS=cancel\n" in said
     assert left_behind.poll() is None
+
+
+def test_the_advice_names_the_configuration_where_make_would_not_find_it(tmp_path: Path):
+    def advice(study: str, *config_files: str | Path) -> str:
+        return recover_command(study, config_files, tmp_path)
+
+    assert advice("demo", tmp_path / "config/demo.yaml") == "make recover STUDY=demo"
+    assert advice("paper") == advice("paper", "config/config.yaml") == "make recover STUDY=paper"
+    assert advice("renamed") == "make recover STUDY=renamed CONFIG=config/config.yaml"
+    assert advice("paper", tmp_path / "seeds.yaml") == "make recover STUDY=paper CONFIG=seeds.yaml"
+    assert advice("mine", "config/demo.yaml", "/far/away.yaml") == (
+        "make recover STUDY=mine CONFIG='config/demo.yaml /far/away.yaml'"
+    )
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A workflow with nothing to do."""
+    (tmp_path / "Snakefile").write_text("rule all:\n")
+    monkeypatch.setattr("formsafe.recover.POLL_SECONDS", 0.1)
+    return tmp_path
+
+
+def test_recover_tells_a_wrong_configuration_before_it_cancels_or_waits(left_behind, checkout: Path):
+    for orphans in ("wait", "cancel"):
+        with pytest.raises(FormsafeError, match=r"missing\.yaml"):
+            recover("demo", orphans, ["--configfile", "missing.yaml"], checkout)
+    assert left_behind.poll() is None
+
+
+def test_recover_cancels_what_was_left_on_this_host(left_behind, checkout: Path):
+    assert recover("demo", "cancel", [], checkout) is True
+    assert left_behind.wait(timeout=10) == -signal.SIGTERM
+
+
+def test_recover_cancels_exactly_this_studys_jobs_in_slurm(checkout: Path, monkeypatch: pytest.MonkeyPatch):
+    logs = checkout / ".snakemake" / "log"
+    logs.mkdir(parents=True)
+    (logs / "2026-01-01T000000.1.snakemake.log").write_text(LOG)
+    (logs / "2026-01-02T000000.1.snakemake.log").write_text(LOG.replace("1111", "2222").replace("/demo/", "/other/"))
+    jobs = [
+        f"101|RUNNING|formsafe_1111|{checkout}|rule_train_adapter",
+        f"104|PENDING|formsafe_1111|{checkout}|rule_judge_answers",
+        f"105|RUNNING|formsafe_2222|{checkout}|rule_train_adapter",
+        f"106|RUNNING|formsafe_1111|{checkout.parent}|rule_train_adapter",
+        f"107|RUNNING|sleep|{checkout}|none",
+    ]
+    (checkout / "queue").write_text("\n".join(jobs) + "\n")
+    programs = checkout / "bin"
+    programs.mkdir()
+    for name, script in {
+        "squeue": f"cat {checkout}/queue",
+        "scancel": f'echo "$@" >> {checkout}/cancelled; sed -i "/^10[14]|/d" {checkout}/queue',
+    }.items():
+        (programs / name).write_text(f"#!/bin/sh\n{script}\n")
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(programs), prepend=":")
+    assert recover("demo", "cancel", [], checkout) is True
+    assert (checkout / "cancelled").read_text() == "101 104\n"
 
 
 def test_recover_refuses_while_snakemake_lives(tmp_path: Path):
@@ -143,10 +211,10 @@ def test_slurm_is_asked_only_where_it_was_used(tmp_path: Path, monkeypatch: pyte
     squeue.chmod(0o755)
     monkeypatch.setenv("PATH", str(squeue.parent), prepend=":")
     monkeypatch.setenv("SLURM_CONF", "/nowhere/slurm.conf")
-    refuse_orphans("demo", tmp_path)
+    refuse_orphans("demo", ["config/demo.yaml"], tmp_path)
     logs = tmp_path / ".snakemake" / "log"
     logs.mkdir(parents=True)
     (logs / "2026-01-01T000000.1.snakemake.log").write_text(LOG)
-    refuse_orphans("another", tmp_path)
+    refuse_orphans("another", ["another.yaml"], tmp_path)
     with pytest.raises(FormsafeError, match="Slurm does not answer"):
-        refuse_orphans("demo", tmp_path)
+        refuse_orphans("demo", ["config/demo.yaml"], tmp_path)

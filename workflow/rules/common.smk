@@ -28,7 +28,7 @@ except FormsafeError as error:
 
 onstart:
     try:
-        refuse_orphans(STUDY.study)
+        refuse_orphans(STUDY.study, workflow.overwrite_configfiles, Path.cwd())
     except FormsafeError as error:
         raise WorkflowError(str(error)) from None
 

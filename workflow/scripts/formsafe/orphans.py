@@ -5,14 +5,16 @@ Snakemake does not take them over: the next one would compute the same files bes
 
 import os
 import re
+import shlex
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from formsafe.errors import FormsafeError
 
 PREFIX = "formsafe"
+DEFAULT_CONFIG = "config/config.yaml"
 _QUEUE_FORMAT = "%i|%T|%j|%Z|%k"
 
 
@@ -80,16 +82,31 @@ def find_orphans(directory: Path, study: str) -> list[Orphan]:
     return [*slurm_orphans(queue, directory, foreign), *local_orphans(directory)]
 
 
-def refuse_orphans(study: str, directory: Path | None = None) -> None:
-    """Raise FormsafeError while jobs of an earlier Snakemake still compute results of `study`."""
-    found = find_orphans(directory or Path.cwd(), study)
+def refuse_orphans(study: str, config_files: Sequence[str | Path], directory: Path) -> None:
+    """Raise FormsafeError while jobs of an earlier Snakemake still compute results of `study`.
+
+    Args:
+        study: its name.
+        config_files: those that Snakemake was called with.
+        directory: the checkout.
+    """
+    found = find_orphans(directory, study)
     if found:
         listed = "\n".join(f"  {orphan}" for orphan in found)
+        command = recover_command(study, config_files, directory)
         raise FormsafeError(
             f"Jobs of an earlier Snakemake are still at work on the study {study!r}:\n{listed}\n"
             f"Two jobs would write the same files. Wait for them or cancel them:\n"
-            f"  make recover STUDY={study} ORPHANS=wait      (or ORPHANS=cancel)"
+            f"  {command} ORPHANS=wait\n  {command} ORPHANS=cancel"
         )
+
+
+def recover_command(study: str, config_files: Sequence[str | Path], directory: Path) -> str:
+    """The call of `make recover` in `directory` for a study and its configuration, less what to do with orphans."""
+    paths = [directory / file for file in config_files or [DEFAULT_CONFIG]]
+    files = " ".join(str(path.relative_to(directory) if path.is_relative_to(directory) else path) for path in paths)
+    found_by_name = DEFAULT_CONFIG if study == "paper" else f"config/{study}.yaml"  # as in the Makefile
+    return f"make recover STUDY={study}" + (f" CONFIG={shlex.quote(files)}" if files != found_by_name else "")
 
 
 def queued_jobs() -> list[str]:

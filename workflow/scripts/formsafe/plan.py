@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 
 from formsafe.errors import FormsafeError
@@ -43,6 +44,13 @@ def split_arguments(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     words = list(argv)
     at = words.index("--") if "--" in words else len(words)
     return words[:at], words[at + 1 :]
+
+
+def config_files(arguments: Sequence[str]) -> list[str]:
+    """The files after `--configfile` in what Snakemake is called with."""
+    words = list(arguments)
+    after = words[words.index("--configfile") + 1 :] if "--configfile" in words else []
+    return list(takewhile(lambda word: not word.startswith("-"), after))
 
 
 def planned_jobs(arguments: Sequence[str], directory: Path) -> list[PlannedJob]:

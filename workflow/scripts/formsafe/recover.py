@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from formsafe.errors import FormsafeError
-from formsafe.orphans import Orphan, find_orphans, living_snakemakes, newest_log
-from formsafe.plan import planned_jobs, run_snakemake, split_arguments
+from formsafe.orphans import Orphan, find_orphans, living_snakemakes, newest_log, recover_command
+from formsafe.plan import config_files, planned_jobs, run_snakemake, split_arguments
 
 POLL_SECONDS = 5.0
 CODE = ("Snakefile", "workflow", "config")
@@ -39,9 +39,11 @@ def recover(study: str, orphans: str | None, arguments: Sequence[str], directory
     if found and orphans is None:
         print(f"{len(found)} jobs of a killed Snakemake are still at work on {study!r}:")
         print("\n".join(f"  {orphan}" for orphan in found))
-        print(f"Wait for them:  make recover STUDY={study} ORPHANS=wait")
-        print(f"Cancel them:    make recover STUDY={study} ORPHANS=cancel")
+        command = recover_command(study, config_files(arguments), directory)
+        print(f"Wait for them:  {command} ORPHANS=wait")
+        print(f"Cancel them:    {command} ORPHANS=cancel")
         return False
+    run_snakemake(["--list", *arguments], directory)  # a mistake in the configuration is told before hours of waiting
     if found and orphans == "cancel":
         _cancel(found)
     _wait(directory, study)
