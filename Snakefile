@@ -27,6 +27,7 @@ rule all:
     """The whole study: summary, figures, tables and the pieces of the report."""
     default_target: True
     input:
+        rules.summarise.output,
         rules.figures.input,
         rules.tables.input,
         rules.describe_study.output,
