@@ -3,17 +3,22 @@
 PYTHON ?= python3
 CORES ?= all
 STUDY ?= demo
-CONFIG ?= config/$(STUDY).yaml
+CONFIG ?= config/$(if $(filter paper,$(STUDY)),config,$(STUDY)).yaml
 OPTIONS ?=
 BIN := .venv/bin
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 RESULTS := results/$(STUDY)
+EMBEDDED = $(wildcard $(RESULTS)/figures/*.svg $(RESULTS)/tables/*.html $(RESULTS)/report/* workflow/report/*.rst)
 
-.PHONY: demo report test test-unit test-workflow test-slurm lint schema lock stale recover readme-figures
+.PHONY: install demo report test test-unit test-workflow test-slurm lint schema lock stale recover readme-figures
+
+install: .venv/installed ## .venv, with everything in the versions of requirements.txt
 
 demo: .venv/installed ## the whole study in miniature, on a small model of its own
+	@if grep -qs /demo/ .snakemake/locks/*; then \
+	  $(MAKE) --no-print-directory recover STUDY=demo CONFIG=config/demo.yaml ORPHANS=wait; fi
 	$(SNAKEMAKE) --configfile config/demo.yaml --quiet rules
-	@$(MAKE) --no-print-directory report STUDY=demo
+	@$(MAKE) --no-print-directory report STUDY=demo CONFIG=config/demo.yaml
 	@cat results/demo/tables/safety.md
 	@echo
 	@echo "Report:  results/demo/report.html"
@@ -21,13 +26,23 @@ demo: .venv/installed ## the whole study in miniature, on a small model of its o
 
 report: $(RESULTS)/report.html ## the report of a study: make report STUDY=... (a part: OPTIONS="--config partial=true")
 
-$(RESULTS)/report.html: $(RESULTS)/summary.csv $(RESULTS)/report/verdict.rst .venv/installed
-	$(SNAKEMAKE) --configfile $(CONFIG) --quiet rules --report $@ $(OPTIONS)
+$(RESULTS)/report.html: $(RESULTS)/summary.csv $(RESULTS)/report/verdict.rst $(EMBEDDED) .venv/installed
+	$(SNAKEMAKE) --configfile $(CONFIG) --quiet rules --report $(@D)/.report.html $(OPTIONS)
+	@mv $(@D)/.report.html $@
 
-stale: .venv/installed ## what would run again, and why
+$(RESULTS)/summary.csv $(RESULTS)/report/verdict.rst: | $(CONFIG)
+	@echo "error: The study $(STUDY) has not ended yet: $@ is missing. Run Snakemake to its end first:" >&2
+	@echo "  snakemake --configfile $(CONFIG) --cores all      (or --profile slurm)" >&2
+	@exit 1
+
+$(CONFIG):
+	@echo "error: There is no $@. Name the configuration of the study $(STUDY): CONFIG=my_study.yaml" >&2
+	@exit 1
+
+stale: $(CONFIG) .venv/installed ## what would run again, and why
 	PYTHONPATH=workflow/scripts $(BIN)/python -m formsafe.stale -- --configfile $(CONFIG)
 
-recover: .venv/installed ## after Snakemake itself was killed (ORPHANS=wait or ORPHANS=cancel)
+recover: $(CONFIG) .venv/installed ## after Snakemake itself was killed (ORPHANS=wait or ORPHANS=cancel)
 	PYTHONPATH=workflow/scripts $(BIN)/python -m formsafe.recover $(STUDY) $(if $(ORPHANS),--$(ORPHANS)) -- --configfile $(CONFIG)
 
 readme-figures: demo ## the figures that README.md shows, from the demo study

@@ -1,0 +1,101 @@
+"""`make` itself: after kill -9, with the default study, without results, and when figures are newer than the report."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.checkout import copy_checkout, run, snakemake
+from tests.kills import leftovers, scripts_in
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A checkout in which make takes the environment for installed."""
+    checkout = copy_checkout(tmp_path / "formsafe")
+    os.utime(checkout / "requirements.txt", (0, 0))
+    return checkout
+
+
+@pytest.fixture
+def demo(checkout: Path, finished_demo: Path) -> Path:
+    """A checkout with a finished demo study."""
+    for name in ("results", "resources", ".snakemake"):
+        shutil.copytree(finished_demo / name, checkout / name)
+    return checkout
+
+
+def make(checkout: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return run(checkout, "make", *words, check=False, timeout=120)
+
+
+def test_make_demo_goes_on_after_make_and_all_its_children_were_killed(demo: Path):
+    results = demo / "results/demo"
+    whole = (results / "summary.csv").read_bytes()
+    for name in ("summary.csv", "report.html"):
+        (results / name).unlink()
+    killed = subprocess.Popen(["make", "demo", "CORES=2"], cwd=demo, stdout=subprocess.DEVNULL, start_new_session=True)
+    while not scripts_in(demo):
+        assert killed.poll() is None
+        time.sleep(0.05)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+    assert list((demo / ".snakemake/locks").iterdir()) and not (results / "summary.csv").exists()
+    again = make(demo, "demo", "CORES=2")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert (results / "summary.csv").read_bytes() == whole
+    assert (results / "report.html").stat().st_size > 100_000
+    assert leftovers(demo) == []
+
+
+def test_the_report_is_made_again_after_what_it_shows_and_only_then(demo: Path):
+    report = demo / "results/demo/report.html"
+    os.utime(report)
+    assert make(demo, "-q", "report").returncode == 0
+    after = report.stat().st_mtime + 1
+    for name in ("figures/asr_demo.svg", "tables/safety.html", "report/study.html"):
+        os.utime(demo / "results/demo" / name, (after, after))
+        assert make(demo, "-q", "report").returncode == 1, name
+        os.utime(demo / "results/demo" / name, (0, 0))
+    assert make(demo, "-q", "report").returncode == 0
+
+
+def test_the_default_study_has_the_default_configuration(checkout: Path):
+    stale = make(checkout, "stale", "STUDY=paper")
+    assert stale.returncode == 0, stale.stderr
+    assert "generate_answers" in stale.stdout
+    assert make(checkout, "recover", "STUDY=paper").returncode == 0
+    report = make(checkout, "report", "STUDY=paper")
+    assert report.returncode != 0
+    assert "The study paper has not ended yet" in report.stderr
+    assert "snakemake --configfile config/config.yaml" in report.stderr
+
+
+@pytest.mark.parametrize("target", ["stale", "recover", "report"])
+def test_a_missing_configuration_is_one_sentence(checkout: Path, target: str):
+    said = make(checkout, target, "STUDY=mine")
+    assert said.returncode != 0
+    assert said.stderr.startswith("error: There is no config/mine.yaml.") and "CONFIG=" in said.stderr
+    assert len(said.stderr.splitlines()) == 2 and said.stdout == ""  # the second line is make's own
+
+
+def test_the_advice_to_one_who_starts_beside_orphans_works_as_printed(checkout: Path):
+    (checkout / "my_study.yaml").write_text("study: mine\n")
+    script = checkout / ".snakemake/scripts/tmpabc.train_adapter.py"
+    script.parent.mkdir(parents=True)
+    script.write_text("import time\ntime.sleep(60)\n")
+    orphan = subprocess.Popen([sys.executable, str(script)], cwd=checkout)
+    try:
+        refused = snakemake(checkout, "--cores", "1", "--configfile", "config/demo.yaml", "my_study.yaml", check=False)
+        (advice,) = (line for line in refused.stderr.splitlines() if line.endswith("ORPHANS=cancel"))
+        recovered = run(checkout, "sh", "-c", advice, timeout=120)
+        assert orphan.wait(timeout=10) == -signal.SIGTERM
+    finally:
+        orphan.kill()
+        orphan.wait()
+    assert "The study 'mine' is unlocked" in recovered.stdout
