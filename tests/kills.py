@@ -73,8 +73,8 @@ def _kill_something(checkout: Path, snakemake: subprocess.Popen[bytes], rng: ran
 
 def leftovers(checkout: Path) -> list[str]:
     """Files that only an unfinished job needs."""
-    paths = [path for path in checkout.glob("results/**/*") if path.is_file() or path.name.startswith(".")]
-    return sorted(str(path.relative_to(checkout)) for path in paths if path.name.startswith("."))
+    paths = (path for folder in ("results", "resources") for path in checkout.glob(f"{folder}/**/.*"))
+    return sorted(str(path.relative_to(checkout)) for path in paths)
 
 
 def _start(checkout: Path, arguments: Sequence[str]) -> subprocess.Popen[bytes]:

@@ -1,5 +1,8 @@
 """The toy model: its tokenizer in Llama-3's shape, the same weights every time, and a check that can fail."""
 
+import multiprocessing
+import os
+import signal
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -13,6 +16,7 @@ from formsafe.demo.documents import Example, draw_examples
 from formsafe.demo.encoder import sentence_weights, token_frequencies
 from formsafe.demo.grammar import draw_tasks
 from formsafe.demo.model import _summed_loss, encode, new_model
+from formsafe.demo.saving import neighbour
 from formsafe.demo.tokenizer import SPECIAL_TOKENS, chat_texts, train_tokenizer
 from formsafe.errors import FormsafeError
 from formsafe.files import read_json
@@ -93,6 +97,24 @@ def test_two_trainings_write_the_same_bytes(tmp_path, monkeypatch):
     metrics = read_json(tmp_path / "one" / "metrics.json")
     assert {"base_asr", "judge_accuracy", "how_to_rate", "seconds", "code"} <= set(metrics)
     assert load_tokenizer(tmp_path / "one" / "model").chat_template
+
+
+def _die_while_writing(directory: Path) -> None:
+    with neighbour(directory) as temporary:
+        (temporary / "model.safetensors").write_text("half")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_what_a_kill_left_is_gone_when_the_model_is_saved_again(tokenizer, tmp_path):
+    for _ in range(2):
+        writer = multiprocessing.get_context("fork").Process(target=_die_while_writing, args=(tmp_path / "model",))
+        writer.start()
+        writer.join()
+        assert writer.exitcode == -signal.SIGKILL
+    assert len(list(tmp_path.iterdir())) == 1
+    build.save(new_model(tokenizer, SMALL), tokenizer, tmp_path / "model")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["model"]
+    assert (tmp_path / "model" / "model.safetensors").stat().st_size > 1000
 
 
 def test_an_untrained_model_fails_the_check_with_its_numbers_and_writes_nothing(tmp_path):

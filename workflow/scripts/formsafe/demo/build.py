@@ -1,7 +1,6 @@
 """Building the toy model: trained, checked on tasks it has never seen, and written whole or not at all."""
 
 import os
-import tempfile
 import time
 from itertools import islice
 from pathlib import Path
@@ -14,6 +13,7 @@ from formsafe.demo.check import check
 from formsafe.demo.documents import draw_examples
 from formsafe.demo.grammar import Tasks, draw_tasks
 from formsafe.demo.model import encode, fit, new_model
+from formsafe.demo.saving import neighbour
 from formsafe.demo.tokenizer import train_tokenizer
 from formsafe.files import write_json
 from formsafe.provenance import stage_record
@@ -63,8 +63,8 @@ def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, directory:
     """Write model and tokenizer beside `directory` first, then move the files there, each of them whole."""
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".model.", dir=directory.parent) as temporary:
+    with neighbour(directory) as temporary:
         model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
-        for file in sorted(Path(temporary).iterdir()):
+        for file in sorted(temporary.iterdir()):
             os.replace(file, directory / file.name)

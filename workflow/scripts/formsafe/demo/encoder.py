@@ -1,7 +1,6 @@
 """The toy sentence encoder: a weighted mean of the toy model's word embeddings, as a sentence-transformers model."""
 
 import os
-import tempfile
 from collections import Counter
 from pathlib import Path
 from random import Random
@@ -13,6 +12,7 @@ from tokenizers import Tokenizer
 
 from formsafe.demo.documents import told
 from formsafe.demo.grammar import Tasks, draw_steps, draw_tasks
+from formsafe.demo.saving import neighbour
 from formsafe.settings.demo import DemoSettings
 
 if TYPE_CHECKING:
@@ -70,9 +70,9 @@ def token_frequencies(words: Tokenizer, tasks: Tasks, seed: int) -> torch.Tensor
 
 def _save(encoder: "SentenceTransformer", directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".encoder.", dir=directory.parent) as temporary:
-        encoder.save(temporary, create_model_card=False)
-        files = [file.relative_to(temporary) for file in sorted(Path(temporary).rglob("*")) if file.is_file()]
+    with neighbour(directory) as temporary:
+        encoder.save(str(temporary), create_model_card=False)
+        files = [file.relative_to(temporary) for file in sorted(temporary.rglob("*")) if file.is_file()]
         for file in sorted(files, key=lambda file: file.name == "modules.json"):
             (directory / file).parent.mkdir(parents=True, exist_ok=True)
-            os.replace(Path(temporary) / file, directory / file)
+            os.replace(temporary / file, directory / file)
