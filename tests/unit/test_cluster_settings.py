@@ -16,6 +16,12 @@ ROOT = Path(__file__).resolve().parents[2]
 PROFILES = {path.parent.name: yaml.safe_load(path.read_text()) for path in ROOT.glob("profiles/*/config.yaml")}
 DISTRIBUTIONS = metadata.packages_distributions()
 ENVIRONMENTS = {path.stem: yaml.safe_load(path.read_text()) for path in ROOT.glob("envs/*.yaml")}
+RULES = {
+    text.split(":")[0]: text
+    for path in ROOT.glob("workflow/rules/*.smk")
+    for text in re.split(r"^rule ", path.read_text(), flags=re.MULTILINE)[1:]
+}
+ON_GPU = {name for name, text in RULES.items() if re.search(r"\*\*(training|answering)_resources", text)}
 
 
 def normal(name: str) -> str:
@@ -54,9 +60,7 @@ def test_environments_have_the_versions_of_the_lock(name):
 
 
 def rules_of(environment: str) -> list[str]:
-    text = "\n".join(path.read_text() for path in ROOT.glob("workflow/rules/*.smk"))
-    rules = re.split(r"\nrule ", text)[1:]
-    return [rule.split(":")[0] for rule in rules if f"envs/{environment}.yaml" in rule]
+    return [name for name, text in RULES.items() if f"envs/{environment}.yaml" in text]
 
 
 @pytest.mark.parametrize("name", sorted(ENVIRONMENTS))
@@ -82,6 +86,12 @@ def imported(tree: ast.AST) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and not node.level:
             found.add(node.module.split(".")[0])
     return found
+
+
+def test_the_guide_names_every_rule_that_runs_as_a_job_without_gpu():
+    jobs = {name for name, text in RULES.items() if "    script:\n" in text and "localrule: True" not in text}
+    (example,) = re.findall(r"```yaml\n(  set-resources:\n.*?)```", (ROOT / "config/CLUSTER.md").read_text(), re.DOTALL)
+    assert set(yaml.safe_load(example)["set-resources"]) == jobs - ON_GPU
 
 
 def test_the_demo_fits_a_small_node_and_its_jobs_are_short():
@@ -122,10 +132,8 @@ def test_a_manifest_says_what_made_the_run(tmp_path):
 
 
 def test_every_script_on_a_gpu_claims_a_card_before_it_loads_what_could_start_cuda():
-    rules = re.split(r"\nrule ", "\n".join(path.read_text() for path in ROOT.glob("workflow/rules/*.smk")))[1:]
-    on_gpu = {rule.split(":")[0] for rule in rules if re.search(r"\*\*(training|answering)_resources", rule)}
-    assert on_gpu == {"tune_soft_prompt", "train_adapter", "generate_answers", "judge_answers", "audit_judge"}
-    for name in on_gpu:
+    assert ON_GPU == {"tune_soft_prompt", "train_adapter", "generate_answers", "judge_answers", "audit_judge"}
+    for name in ON_GPU:
         script = (ROOT / f"workflow/scripts/{name}.py").read_text()
         before, claim, after = script.partition("claim_device(model.device)")
         assert claim and "lean_imports(*" in after and "lean_imports(*" not in before
