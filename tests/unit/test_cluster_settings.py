@@ -132,7 +132,7 @@ def test_a_manifest_says_what_made_the_run(tmp_path):
 
 
 def test_every_script_on_a_gpu_claims_a_card_before_it_loads_what_could_start_cuda():
-    assert ON_GPU == {"tune_soft_prompt", "train_adapter", "generate_answers", "judge_answers", "audit_judge"}
+    assert {"tune_soft_prompt", "train_adapter", "generate_answers", "judge_answers", "audit_judge"} == ON_GPU
     for name in ON_GPU:
         script = (ROOT / f"workflow/scripts/{name}.py").read_text()
         before, claim, after = script.partition("claim_device(model.device)")
