@@ -111,8 +111,8 @@ def _rows(
         means, prompts, detectable = _mean(a, b), _prompts(a, b), np.nan
         if is_share:
             detectable = detectable_difference(means[0], prompts, settings.confidence, settings.power)
-        values = (*means, *estimate[:3], *_bounds(a, b, is_share), prompts, len(a), *test, p_holm, detectable)
-        yield (model, pair.family, metric, *sides, *values)
+        found = (*means, *estimate[:3], *_bounds(a, b, is_share), prompts, len(a), *test, p_holm, detectable)
+        yield (model, pair.family, metric, *sides, *found)
 
 
 def _align(a_runs: Sequence[Run], b_runs: Sequence[Run], a: Array, b: Array) -> tuple[Array, Array]:
