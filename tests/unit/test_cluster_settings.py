@@ -105,6 +105,7 @@ def test_requests_grow_with_the_model_and_with_the_attempt():
     assert sizes == sorted(set(sizes)) and sizes[-1] > 16_000  # 8e9 weights of 16 bits pass through the host
     for request in (
         lambda attempt: job_resources.memory_mb(8e9, attempt),
+        lambda attempt: job_resources.grown(1001, attempt),
         lambda attempt: job_resources.training_minutes(8e9, 1425, 1024, 2, attempt),
         lambda attempt: job_resources.answering_minutes(8e9, 1420, 512, attempt),
     ):

@@ -1,6 +1,8 @@
 """The whole study: the demo from nothing to its report, and the paper's grid as a plan."""
 
 import csv
+import json
+import re
 import subprocess
 import sys
 
@@ -65,6 +67,25 @@ def test_the_papers_grid_is_planned_without_network_or_gpu(tmp_path):
     jobs = planned_jobs(checkout)
     assert (jobs["generate_answers"], jobs["judge_answers"]) == (18, 18)
     assert (jobs["train_adapter"], jobs["tune_soft_prompt"]) == (16, 6)
+
+
+def test_every_job_for_the_cluster_asks_for_more_at_its_second_attempt(tmp_path):
+    checkout = copy_checkout(tmp_path / "formsafe")
+    texts = re.split(r"\nrule ", "\n".join(path.read_text() for path in checkout.glob("workflow/rules/*.smk")))[1:]
+    sent = {text.split(":")[0] for text in texts if "resources:" in text and "localrule: True" not in text}
+
+    def requests(attempt: int) -> dict[str, tuple[int, int]]:
+        plan = snakemake(checkout, "--dry-run", "--attempt", str(attempt), *DEMO).stdout
+        jobs = re.findall(r"^rule (\w+):\n((?:    .*\n)+)", plan, re.MULTILINE)
+        return {
+            rule: tuple(int(re.search(rf" {name}=(\d+)[,\n]", job)[1]) for name in ("mem_mb", "runtime"))
+            for rule, job in jobs
+            if rule in sent
+        }
+
+    first, second = requests(1), requests(2)
+    assert first.keys() == second.keys() == sent
+    assert [rule for rule in sent if not all(a < b for a, b in zip(first[rule], second[rule], strict=True))] == []
 
 
 def test_a_judge_behind_a_server_is_not_fetched(tmp_path):

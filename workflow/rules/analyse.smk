@@ -112,8 +112,7 @@ rule summarise:
         "../../envs/analyse.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=30,
+        **cpu_resources(4000, 30),
     params:
         runs=RUN_FIELDS,
         missing=MISSING,
@@ -149,8 +148,7 @@ rule plot_figures:
         "../../envs/analyse.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=20,
+        **cpu_resources(2000, 20),
     params:
         model="{model}",
         models=MODEL_LABELS,
@@ -191,8 +189,7 @@ rule write_tables:
         "../../envs/analyse.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=20,
+        **cpu_resources(2000, 20),
     params:
         models=MODEL_LABELS,
         methods=METHOD_SETTINGS,
@@ -239,8 +236,7 @@ rule describe_study:
         "../../envs/analyse.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=20,
+        **cpu_resources(2000, 20),
     params:
         title=STUDY.title,
         study=STUDY.study,

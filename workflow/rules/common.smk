@@ -150,6 +150,14 @@ def searched_formats(wildcards):
     return and_the_papers(FORMATS_USED if wildcards.format == "none" else [wildcards.format])
 
 
+def cpu_resources(mem_mb, minutes):
+    """Memory and minutes of a job that loads no model of the study, growing with the attempt."""
+    return {
+        "mem_mb": lambda wildcards, attempt: job_resources.grown(mem_mb, attempt),
+        "runtime": lambda wildcards, attempt: minutes * attempt,
+    }
+
+
 def training_resources(stage):
     """A GPU, and memory and minutes from the model's size and the work, growing with the attempt."""
 

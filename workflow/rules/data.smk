@@ -170,8 +170,7 @@ rule count_tokens:
         "../../envs/generate.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        **cpu_resources(2000, 10),
     params:
         formats=FORMATS_USED,
         code=code("count_tokens"),

@@ -48,8 +48,7 @@ rule train_demo_model:
         "../../envs/train.yaml"
     threads: STUDY.demo.threads
     resources:
-        mem_mb=3000,
-        runtime=30,
+        **cpu_resources(3000, 30),
     params:
         demo=section("demo"),
         code=code("train_demo_model"),
@@ -71,8 +70,7 @@ rule build_demo_encoder:
         "../../envs/generate.yaml"
     threads: 1
     resources:
-        mem_mb=3000,
-        runtime=10,
+        **cpu_resources(3000, 10),
     params:
         demo=section("demo"),
         code=code("build_demo_encoder"),

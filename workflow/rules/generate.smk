@@ -58,8 +58,7 @@ rule score_texts:
         "../../envs/generate.yaml"
     threads: STUDY.tasks.threads
     resources:
-        mem_mb=4000,
-        runtime=30,
+        **cpu_resources(4000, 30),
     params:
         tasks=section("tasks"),
         format="{format}",

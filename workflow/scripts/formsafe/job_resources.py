@@ -19,8 +19,13 @@ MARGIN = 2.0
 
 
 def memory_mb(parameters: float, attempt: int = 1) -> int:
-    """Host memory in MB of a job that loads a model of `parameters` parameters; half as much again each attempt."""
-    return ceil((BASE_MB + MB_PER_PARAMETER * parameters) * (1 + (attempt - 1) / 2))
+    """Host memory in MB of a job that loads a model of `parameters` parameters."""
+    return grown(BASE_MB + MB_PER_PARAMETER * parameters, attempt)
+
+
+def grown(mb: float, attempt: int) -> int:
+    """What an attempt asks for instead of `mb`: half as much again each time, in whole MB."""
+    return ceil(mb * (1 + (attempt - 1) / 2))
 
 
 def training_minutes(parameters: float, examples: int, tokens: int, epochs: float, attempt: int = 1) -> int:
