@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import subprocess
 from importlib import metadata
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import yaml
 
 from formsafe import code_digest, job_resources
 from formsafe.manifest import describe_run
+from formsafe.provenance import stage_record
 
 ROOT = Path(__file__).resolve().parents[2]
 PROFILES = {path.parent.name: yaml.safe_load(path.read_text()) for path in ROOT.glob("profiles/*/config.yaml")}
@@ -123,13 +125,30 @@ def test_a_manifest_says_what_made_the_run(tmp_path):
         path.write_text(json.dumps(record | {"git_commit": "abc", "final_loss": 1.0}))
         stages[name] = [str(path)] if name == "adapter" else str(path)
     run = {"model": "m", "method": "sft", "format": "json", "lr": "5e-5", "seed": "0"}
-    describe_run(run, {"study": "s"}, stages | {"soft_prompt": []}, tmp_path / "manifest.json")
+    sources = {"model": {"repo": "owner/name", "revision": "f" * 40}, "harmful": {"digest": "d" * 64}}
+    for name, record in sources.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(record))
+    places = {"model": str(tmp_path / "model.json"), "harmful": [str(tmp_path / "harmful.json")] * 2, "judge_model": []}
+    describe_run(run, {"study": "s"}, stages | {"soft_prompt": []}, places, tmp_path / "manifest.json")
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert (manifest["run"], manifest["settings"], manifest["seconds"]) == (run, {"study": "s"}, 12.75)
     assert set(manifest["stages"]) == {"adapter", "judge"}
     assert manifest["stages"]["adapter"]["code"] == "c" * 64
     assert manifest["stages"]["judge"]["git_commit"] == "abc"
     assert "final_loss" not in manifest["stages"]["adapter"]
+    assert manifest["sources"] == {"model": sources["model"], "harmful": [sources["harmful"]] * 2, "judge_model": []}
+
+
+def test_a_stage_records_the_commit_of_its_checkout(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert stage_record(0.0, "code")["git_commit"] is None
+    identity = ["-c", "user.name=Someone", "-c", "user.email=someone@example.org"]
+    for command in (["init", "--quiet"], ["commit", "--quiet", "--allow-empty", "--message=A commit"]):
+        subprocess.run(["git", *identity, *command], check=True)
+    head = (tmp_path / ".git" / (tmp_path / ".git/HEAD").read_text().split()[1]).read_text().strip()
+    assert len(head) == 40
+    assert stage_record(0.0, "code")["git_commit"] == head
 
 
 def test_every_script_on_a_gpu_claims_a_card_before_it_loads_what_could_start_cuda():

@@ -32,6 +32,35 @@ def test_the_small_model_is_aligned_and_fine_tuning_changes_it(summary):
     assert max(value for (method, _), value in asr.items() if method == "sft") > asr["base", "none"]
 
 
+def test_every_run_says_what_made_it(finished_demo):
+    manifests = [json.loads(path.read_text()) for path in finished_demo.glob("results/demo/runs/**/manifest.json")]
+    assert len(manifests) == 9
+    for manifest in manifests:
+        format_ = manifest["run"]["format"]
+        settings, sources = manifest["settings"], manifest["sources"]
+        assert settings["corpus"]["splits"] == {"train": 640, "validation": 64, "test": 64}
+        assert {"seed", "response_field", "instruction"} <= settings["corpus"].keys()
+        assert {"count", "select", "seed", "digest"} <= settings["harmful"]["advbench"].keys()
+        assert {"gpu_memory_gb", "model", "judge_model", "training", "generation", "judge"} <= settings.keys()
+        for model in (sources["model"], *sources["judge_model"], sources["encoder"]):
+            assert {"path", "repo", "revision", "files"} <= model.keys()
+        assert len(sources["judge_model"]) == 1
+        assert sources["format"]["format"] == ("prose" if format_ == "none" else format_)
+        digests = [
+            sources["format"]["splits"]["train"]["content_digest"],
+            sources["corpus"]["digest"],
+            *(source["digest"] for source in sources["harmful"]),
+            *(source["digest"] for source in sources["prompts"]["sources"].values()),
+        ]
+        assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in digests)
+        assert [source["name"] for source in sources["harmful"]] == list(settings["harmful"])
+        stages = manifest["stages"].values()
+        assert len(stages) >= 3 and manifest["seconds"] > 0
+        for stage in stages:
+            assert stage["code"] and stage["versions"]["python"] and stage["device"] and stage["seconds"] > 0
+            assert {"git_commit", "seed", "started"} <= stage.keys()
+
+
 @pytest.mark.parametrize("figure", ["asr", "loss", "tradeoff"])
 @pytest.mark.parametrize("suffix", ["svg", "png"])
 def test_the_figures_are_there(finished_demo, figure, suffix):

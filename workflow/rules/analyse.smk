@@ -11,6 +11,14 @@ rule describe_run:
         answers=f"{RUN}/answers.metrics.json",
         judge=f"{RUN}/judge.metrics.json",
         texts=f"{RUN}/text.metrics.json",
+        model=model_manifest,
+        judge_model=[f"{R}/models/{name}.json" for name in LOADED_JUDGE],
+        encoder=f"{R}/models/encoder.json",
+        corpus=f"{R}/data/wikisum.manifest.json",
+        # Of the run's own format, not data/certificate.json: one more format changes no other run.
+        format=lambda wildcards: f"{R}/data/format={reference_format(wildcards)}/certificate.json",
+        harmful=expand(f"{R}/data/harmful/{{source}}.manifest.json", source=STUDY.harmful),
+        prompts=f"{R}/data/prompts/harmful.manifest.json",
     output:
         manifest=f"{RUN}/manifest.json",
     log:
@@ -28,7 +36,12 @@ rule describe_run:
         run=lambda wildcards: run_of(wildcards).fields,
         settings=lambda wildcards: {
             "study": STUDY.study,
+            # Without the sources: a URL may hold a secret. The inputs say where everything came from.
+            "corpus": section("corpus", "source"),
+            "harmful": {name: source.model_dump(exclude={"source"}) for name, source in STUDY.harmful.items()},
             "model": model_settings(wildcards.model),
+            "judge_model": model_settings(STUDY.judge.model),
+            "gpu_memory_gb": STUDY.gpu_memory_gb,
             "method": method_of(wildcards).model_dump(),
             "soft_prompt": section("soft_prompt"),
             "adapter": section("adapter"),

@@ -5,5 +5,9 @@ from formsafe.logs import logging_to
 with logging_to(snakemake.log[0]):
     from formsafe.manifest import describe_run
 
-    stages = {name: snakemake.input.get(name) for name in ("soft_prompt", "adapter", "answers", "judge", "texts")}
-    describe_run(snakemake.params.run, snakemake.params.settings, stages, snakemake.output.manifest)
+    inputs, params = snakemake.input, snakemake.params
+    stages = {name: inputs.get(name) for name in ("soft_prompt", "adapter", "answers", "judge", "texts")}
+    sources = {
+        name: inputs.get(name) for name in ("model", "judge_model", "encoder", "corpus", "format", "harmful", "prompts")
+    }
+    describe_run(params.run, params.settings, stages, sources, snakemake.output.manifest)

@@ -25,6 +25,7 @@ def describe_run(
     run: Mapping[str, str],
     settings: Mapping[str, Any],
     stages: Mapping[str, str | Path | Sequence[str]],
+    sources: Mapping[str, str | Path | Sequence[str]],
     output: str | Path,
 ) -> None:
     """Write the manifest of one run.
@@ -33,8 +34,9 @@ def describe_run(
         run: its columns: model, method, format, lr, seed.
         settings: the slice of the configuration that it depends on.
         stages: the metrics.json of each stage by name; an empty list where the run has no such stage.
-        output: where to write; holds `run`, `settings`, `stages` (code digest, seed, start, seconds, device, peak
-            memory in bytes, versions, git commit, Slurm job of each) and `seconds`, the stages' sum.
+        sources: what fetching and rendering wrote of models and data (commits, digests), by name: a file, or several.
+        output: where to write; holds `run`, `settings`, `sources`, `stages` (code digest, seed, start, seconds,
+            device, peak memory in bytes, versions, git commit, Slurm job of each) and `seconds`, the stages' sum.
     """
     described = {}
     for name, place in stages.items():
@@ -47,7 +49,12 @@ def describe_run(
         {
             "run": dict(run),
             "settings": dict(settings),
+            "sources": {name: _read(place) for name, place in sources.items()},
             "stages": described,
             "seconds": round(sum(stage["seconds"] or 0.0 for stage in described.values()), 3),
         },
     )
+
+
+def _read(place: str | Path | Sequence[str]) -> Any:
+    return read_json(place) if isinstance(place, str | Path) else [read_json(path) for path in place]
