@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from formsafe.orphans import local_orphans
 from tests.checkout import copy_checkout, run, snakemake
-from tests.kills import leftovers, scripts_in
+from tests.kills import leftovers
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def test_make_demo_goes_on_after_make_and_all_its_children_were_killed(demo: Pat
     for name in ("summary.csv", "report.html"):
         (results / name).unlink()
     killed = subprocess.Popen(["make", "demo", "CORES=2"], cwd=demo, stdout=subprocess.DEVNULL, start_new_session=True)
-    while not scripts_in(demo):
+    while not list(local_orphans(demo)):
         assert killed.poll() is None
         time.sleep(0.05)
     os.killpg(killed.pid, signal.SIGKILL)
