@@ -28,14 +28,18 @@ def copy_checkout(target: Path) -> Path:
 
 
 def run(directory: Path, *command: str, check: bool = True, timeout: float = 1500) -> subprocess.CompletedProcess[str]:
-    """Run a command in a copied checkout; on failure its output is part of the test's report."""
+    """Run a command in a copied checkout; on failure its output is part of the test's report.
+
+    What a `make test` around this process tells its children (`MAKEFLAGS`, `MAKELEVEL`) is not for a user's own make.
+    """
+    environment = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL")}
     done = subprocess.run(
         command,
         cwd=directory,
         capture_output=True,
         text=True,
         timeout=timeout,
-        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        env={**environment, "PATH": f"{Path(sys.executable).parent}:{environment['PATH']}"},
     )
     if check and done.returncode:
         raise AssertionError(
