@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -24,10 +25,12 @@ time.sleep(60)
 def claimants(tmp_path):
     """Start a process that claims a card and holds it."""
     started = []
+    folder = tmp_path / f"formsafe-gpus-{os.getuid()}"
+    folder.mkdir()
 
     def claim() -> tuple[subprocess.Popen, str]:
         environment = {**os.environ, "PYTHONPATH": str(Path(devices.__file__).parents[1])}
-        command = [sys.executable, "-c", CLAIM, str(tmp_path)]
+        command = [sys.executable, "-c", CLAIM, str(folder)]
         process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
         started.append(process)
         return process, process.stdout.readline().strip()
@@ -50,7 +53,7 @@ def test_jobs_claim_different_cards_and_the_kernel_frees_those_of_the_dead(claim
 
 @pytest.mark.parametrize(
     ("device", "cards", "set_by_scheduler"),
-    [("cpu", CARDS, None), ("auto", CARDS, "3"), ("cuda", CARDS, ""), ("cuda", CARDS[:1], None), ("auto", [], None)],
+    [("cpu", CARDS, None), ("auto", CARDS, "3"), ("cuda", CARDS, ""), ("auto", [], None)],
 )
 def test_nothing_is_claimed_where_nothing_is_to_choose(monkeypatch, device, cards, set_by_scheduler):
     monkeypatch.setattr(devices, "installed_cards", lambda: cards)
@@ -60,6 +63,21 @@ def test_nothing_is_claimed_where_nothing_is_to_choose(monkeypatch, device, card
         monkeypatch.setenv(devices.VARIABLE, set_by_scheduler)
     assert devices.claim_device(device) is None
     assert os.environ.get(devices.VARIABLE) == set_by_scheduler
+
+
+def test_a_job_waits_for_the_only_card_until_its_holder_ends(monkeypatch, tmp_path, claimants, capsys):
+    monkeypatch.setattr(devices, "installed_cards", lambda: CARDS[:1])
+    monkeypatch.setattr(devices.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setenv(devices.VARIABLE, "")
+    monkeypatch.delenv(devices.VARIABLE)
+    holder, card = claimants()
+    assert card == "GPU-a"
+    threading.Timer(0.5, holder.kill).start()
+    assert devices.claim_device("cuda", poll_seconds=0.05) == "GPU-a"
+    assert holder.wait() == -signal.SIGKILL
+    assert "waiting for one" in capsys.readouterr().out
+    assert os.environ[devices.VARIABLE] == "GPU-a"
+    devices._held.pop().close()
 
 
 def test_a_claimed_card_is_the_only_visible_one(monkeypatch, tmp_path):

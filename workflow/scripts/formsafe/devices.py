@@ -1,7 +1,7 @@
 """A GPU of its own for every job on a machine without a scheduler.
 
-Slurm sets CUDA_VISIBLE_DEVICES; on one machine with several cards nobody does, and all jobs would share the first. So
-a job claims a free card by a lock that the kernel releases when the process ends, however it ends.
+Slurm sets CUDA_VISIBLE_DEVICES; without it nobody does, and all jobs would share the first card. So a job claims a free
+card, or waits for one, by a lock that the kernel releases when the process ends, however it ends.
 """
 
 import fcntl
@@ -29,17 +29,17 @@ def claim_device(device: str, poll_seconds: float = 2.0) -> str | None:
         poll_seconds: time between tries while all cards are taken.
 
     Returns:
-        The identifier claimed, or None where nothing is to claim: a scheduler chose already, or fewer than two cards.
+        The identifier claimed, or None where nothing is to claim: a scheduler chose already, or there is no card.
     """
     os.environ.setdefault(ALLOCATOR, "expandable_segments:True")
     cards = installed_cards()
-    if device == "cpu" or VARIABLE in os.environ or len(cards) < 2:
+    if device == "cpu" or VARIABLE in os.environ or not cards:
         return None
     folder = Path(tempfile.gettempdir()) / f"formsafe-gpus-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     claimed = first_free(cards, folder)
     if claimed is None:
-        print(f"All {len(cards)} GPUs are taken by other jobs; waiting for one.", flush=True)
+        print(f"All GPUs ({len(cards)}) are taken by other jobs; waiting for one.", flush=True)
     while claimed is None:
         time.sleep(poll_seconds)
         claimed = first_free(cards, folder)
