@@ -54,6 +54,22 @@ def test_make_demo_goes_on_after_make_and_all_its_children_were_killed(demo: Pat
     assert leftovers(demo) == []
 
 
+def test_a_second_make_demo_has_nothing_to_do_and_ends_with_the_table_and_the_places(demo: Path):
+    results = demo / "results/demo"
+
+    def dates() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in results.rglob("*") if path.is_file()}
+
+    before = dates()
+    again = make(demo, "demo", "CORES=2")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "Nothing to be done" in again.stderr
+    assert dates() == before
+    table = (results / "tables/safety.md").read_text()
+    assert "ASR" in table
+    assert again.stdout.endswith(f"{table}\nReport:  results/demo/report.html\nFigures: results/demo/figures/\n")
+
+
 def test_the_report_is_made_again_after_what_it_shows_and_only_then(demo: Path):
     report = demo / "results/demo/report.html"
     os.utime(report)
@@ -75,6 +91,16 @@ def test_the_default_study_has_the_default_configuration(checkout: Path):
     assert report.returncode != 0
     assert "The study paper has not ended yet" in report.stderr
     assert "snakemake --configfile config/config.yaml" in report.stderr
+
+
+def test_a_python_that_is_too_old_is_one_sentence_that_names_the_remedy(checkout: Path):
+    (checkout / ".venv").unlink()
+    said = make(checkout, "install", "PYTHON=false")
+    assert said.returncode != 0 and not (checkout / ".venv").exists()
+    assert said.stderr.startswith(
+        "error: false is not Python 3.11 or newer. Name one: make PYTHON=python3.11 install\n"
+    )
+    assert len(said.stderr.splitlines()) == 2  # the second line is make's own
 
 
 @pytest.mark.parametrize("target", ["stale", "recover", "report"])
