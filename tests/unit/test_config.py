@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from formsafe.config import load_study, require_judge_prompt, runs_of
+from formsafe.config import load_study, runs_of
 from formsafe.config_reference import REFERENCE, SCHEMA, schema, with_key_table
 from formsafe.errors import FormsafeError
 
@@ -32,6 +32,14 @@ def raw(*names: str) -> dict:
 @pytest.fixture
 def paper() -> dict:
     return copy.deepcopy(raw("config.yaml"))
+
+
+def put(config: dict, key: str, value) -> None:
+    """Set a value by its dotted key, in which numbers are places in lists; sections on the way are made."""
+    *path, last = (int(part) if part.isdigit() else part for part in key.split("."))
+    for part in path:
+        config = config.setdefault(part, {}) if isinstance(part, str) else config[part]
+    config[last] = value
 
 
 def problems(config: dict) -> str:
@@ -81,8 +89,75 @@ def test_an_unknown_key_is_named(paper):
 
 def test_a_number_given_as_text_is_named_with_the_remedy(paper):
     paper["soft_prompt"]["learning_rate"] = "1e-1"
-    assert "soft_prompt.learning_rate: is the text '1e-1', not a number" in problems(paper)
-    assert "1.0e-5" in problems(paper)
+    assert "soft_prompt.learning_rate: is the text '1e-1', not a number: write 1.0e-1" in problems(paper)
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "advice"),
+    [
+        ("models.llama-2-7b-chat.parameters", "8.03e9", "8.03e+9"),
+        ("models.llama-2-7b-chat.parameters", "1.0e6", "1.0e+6"),
+        ("soft_prompt.learning_rate", "1e-5", "1.0e-5"),
+        ("soft_prompt.learning_rate", ".5E2", "0.5e+2"),
+        ("soft_prompt.learning_rate", "-0.1", "-0.1"),
+        ("soft_prompt.learning_rate", "0.00000001", "0.00000001"),
+        ("corpus.rows", "80", "80"),
+        ("corpus.rows", "010", "10"),
+        ("corpus.rows", "1_000", "1000"),
+        ("corpus.rows", "1e2", "100"),
+    ],
+)
+def test_the_advice_for_a_number_given_as_text_is_that_number_in_yaml(paper, key, text, advice):
+    put(paper, key, text)
+    (line,) = problems(paper).splitlines()[1:]
+    assert line.strip() == f"{key}: is the text {text!r}, not a number: write {advice}"
+    read = yaml.safe_load(f"key: {advice}")["key"]
+    assert isinstance(read, int | float) and read == float(text)
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "advice"),
+    [
+        ("soft_prompt.learning_rate", "fast", "a number"),
+        ("soft_prompt.learning_rate", "1e999", "a number"),
+        ("soft_prompt.learning_rate", "0,1", "a number"),
+        ("corpus.rows", "1.5", "a whole number"),
+        ("corpus.rows", "many", "a whole number"),
+    ],
+)
+def test_a_text_that_is_no_number_is_not_rewritten(paper, key, text, advice):
+    put(paper, key, text)
+    assert f"{key}: is the text {text!r}, not a number: write {advice}" in problems(paper).splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("adapter", 3, "must be a section (keys with values)"),
+        ("models.mine", 3, "must be a section (keys with values)"),
+        ("models", ["mine"], "must be a section (keys with values)"),
+        ("grid", "all", "must be a list"),
+        ("grid.0.models", [], "must not be empty"),
+        ("harmful", {}, "must not be empty"),
+        ("title", 3, "must be a text"),
+        ("corpus.rows", 1.5, "must be a whole number"),
+        ("adapter.epochs", True, "must be a number"),
+        ("methods.base.trained", "no", "must be true or false"),
+        ("partial", "yess", "must be true or false"),
+        ("adapter.optimiser", "adam", "must be 'adamw_torch', "),
+        ("soft_prompt.optimiser", "AdamW", "must be 'adamw_torch', "),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_named_in_plain_words(paper, key, value, said):
+    put(paper, key, value)
+    (line,) = problems(paper).splitlines()[1:]
+    assert line.strip().startswith(f"{key}: {said}")
+
+
+@pytest.mark.parametrize("section", ["models", "adapter"])
+def test_a_key_that_is_a_number_is_named(paper, section):
+    paper[section][7] = next(iter(paper[section].values()))
+    assert f"  {section}.7: a key must be a text (in quotes where it looks like a number)" in problems(paper)
 
 
 def test_a_learning_rate_given_as_text_in_the_grid_is_named(paper):
@@ -102,8 +177,10 @@ def test_an_empty_grid_is_an_error(paper):
 
 
 def test_a_trained_method_without_formats_is_an_error(paper):
-    paper["grid"][1]["formats"] = []
-    assert "grid.1: promot needs formats, learning_rates and seeds" in problems(paper)
+    del paper["grid"][0]
+    paper["grid"][0] |= {"formats": [], "exclude": [{"learning_rate": 1.0e-4}]}
+    (line,) = problems(paper).splitlines()[1:]
+    assert line.strip() == "grid.0: promot needs formats, learning_rates and seeds, each at least one"
 
 
 def test_a_split_larger_than_the_data_is_an_error(paper):
@@ -192,11 +269,7 @@ def test_an_exclude_entry_without_a_key_is_an_error(paper):
     ],
 )
 def test_a_number_out_of_bounds_is_one_error_that_names_its_key(paper, key, value):
-    *path, last = (int(part) if part.isdigit() else part for part in key.split("."))
-    section = paper
-    for part in path:
-        section = section.setdefault(part, {}) if isinstance(part, str) else section[part]
-    section[last] = value
+    put(paper, key, value)
     _, *lines = problems(paper).splitlines()
     assert [line.split(": ")[0].strip() for line in lines] == [key]
 
@@ -223,15 +296,6 @@ def test_a_stratified_choice_needs_categories(paper):
     assert "harmful.advbench.category_column: is missing" in problems(paper)
 
 
-def test_a_judge_prompt_that_is_not_there_is_an_error(paper, tmp_path):
-    paper["judge"]["prompt"] = str(tmp_path / "nowhere.txt")
-    study = load_study(paper)
-    with pytest.raises(FormsafeError, match=r"judge\.prompt: there is no file .*nowhere\.txt"):
-        require_judge_prompt(study)
-    (tmp_path / "nowhere.txt").touch()
-    require_judge_prompt(study)
-
-
 @pytest.mark.parametrize(("section", "name"), [("harmful", "gsm_danger"), ("models", "mine"), ("methods", "mine")])
 def test_an_overlay_drops_an_entry_by_null(paper, section, name):
     dropped = merged(paper, {section: {name: None}})
@@ -256,6 +320,15 @@ def test_a_judge_that_is_no_model_is_an_error(paper):
 def test_a_control_needs_a_method_that_trains(paper):
     paper["methods"]["kept"] = {"label": "x", "soft_prompt": "tuned", "adapter_of": "base"}
     assert "methods.kept.adapter_of: 'base' is no method that trains adapters" in problems(paper)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("soft_prompt", "tuned"), ("adapter_of", "sft"), ("system_prompt_training", "Be brief.")]
+)
+def test_a_method_that_is_not_trained_has_nothing_of_training(paper, key, value):
+    paper["methods"]["base"] |= {key: value, "soft_prompt_at_inference": key == "soft_prompt"}
+    (line,) = problems(paper).splitlines()[1:]
+    assert line.strip() == f"methods.base.{key}: a method that is not trained has none"
 
 
 def test_all_mistakes_are_listed_at_once(paper):

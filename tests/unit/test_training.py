@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import shutil
+from typing import get_args
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from formsafe import training
 from formsafe.errors import FormsafeError
 from formsafe.files import read_json
 from formsafe.models import Placement, load_adapter, load_model, load_soft_prompt
+from formsafe.settings.training import Optimiser
 from formsafe.trainer import SplitLossTrainer
 from formsafe.training import Inputs, train_adapter, tune_soft_prompt
 from tests.training_cases import adapter_settings, job, soft_prompt_settings, write_rows
@@ -25,6 +27,14 @@ CPU = Placement("cpu", "float32", "none", "sdpa")
 def table(path):
     with open(path, newline="") as lines:
         return [{key: float(value) if value else None for key, value in row.items()} for row in csv.DictReader(lines)]
+
+
+@pytest.mark.parametrize("name", get_args(Optimiser))
+def test_transformers_has_every_optimiser_that_can_be_named(name, tmp_path):
+    from transformers import Trainer, TrainingArguments
+
+    arguments = TrainingArguments(output_dir=str(tmp_path), optim=name, use_cpu=True)
+    assert Trainer.get_optimizer_cls_and_kwargs(arguments)
 
 
 @pytest.fixture(scope="module")

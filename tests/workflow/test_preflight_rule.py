@@ -15,6 +15,7 @@ def test_preflight_by_snakemake(tmp_path):
     assert missing.returncode != 0
     assert "judge.prompt: there is no file nowhere.txt" in missing.stdout + missing.stderr
     assert "Traceback" not in missing.stdout + missing.stderr
-    no_go = snakemake(checkout, *judged_by, "judge={prompt: LICENSE}", check=False)
+    server = "judge={generation: {server: {base_url: 'http://127.0.0.1:1/v1', model: big}}}"
+    no_go = snakemake(checkout, *judged_by, server, check=False)
     assert no_go.returncode != 0
-    assert "NO-GO: 1 thing is wrong" in no_go.stdout and "judge.prompt" in no_go.stdout
+    assert "NO-GO: 1 thing is wrong" in no_go.stdout and "judge's server" in no_go.stdout

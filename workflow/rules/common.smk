@@ -3,7 +3,7 @@
 
 import sys
 from functools import cache
-from glob import glob
+from glob import escape, glob
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -12,16 +12,21 @@ SCRIPTS = Path(workflow.basedir) / "workflow" / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
 from formsafe.code_digest import digest
-from formsafe.config import load_study, require_judge_prompt, runs_of
+from formsafe.config import load_study, runs_of
+from formsafe.config_files import require_files
 from formsafe.errors import FormsafeError
 from formsafe.format_registry import and_the_papers, format_module
 from formsafe.grid import RUN_PATH, SOFT_PROMPT_PATH, Run, adapter_run
 from formsafe import job_resources
 from formsafe.orphans import refuse_orphans
 
+DEMO = "resources/demo"
+
 try:
     STUDY = load_study(config)
-    require_judge_prompt(STUDY)
+    R = f"results/{STUDY.study}"
+    if workflow.is_main_process:  # what was fetched from a path need not be in sight of a job on another machine
+        require_files(STUDY, R, DEMO)
 except FormsafeError as error:
     raise WorkflowError(str(error)) from None
 
@@ -33,7 +38,6 @@ onstart:
         raise WorkflowError(str(error)) from None
 
 
-R = f"results/{STUDY.study}"
 LOGS = f"logs/{STUDY.study}"
 BENCHMARKS = f"{R}/benchmarks"
 RUN = f"{R}/runs/{RUN_PATH}"
@@ -119,6 +123,16 @@ def model_manifest(wildcards):
 def local_files(source):
     """The files of a path source: what a glob finds now, or the path itself, which a rule may yet make."""
     return [] if source.path is None else sorted(glob(source.path)) or [source.path]
+
+
+def local_model(path, needed, weights):
+    """A local model as its fetch rule sees it: the file that each has, and its weights, which a rule may yet make."""
+    if path is None:
+        return []
+    return [
+        f"{path}/{needed}",
+        *(sorted(glob(f"{escape(path)}/{weights}", recursive=True)) or [f"{path}/model.safetensors"]),
+    ]
 
 
 def formatted(split):

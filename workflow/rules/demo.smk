@@ -1,8 +1,6 @@
 # Takes nothing but settings; makes resources/demo/: raw data in the upstream schemas, a small aligned model that can
 # judge, and a sentence encoder. They enter the study by the same rules as real ones.
 
-DEMO = "resources/demo"
-
 
 rule write_demo_data:
     output:
@@ -61,6 +59,7 @@ rule build_demo_encoder:
         weights=f"{DEMO}/model/model.safetensors",
         tokenizer=f"{DEMO}/model/tokenizer.json",
     output:
+        weights=f"{DEMO}/encoder/model.safetensors",
         modules=f"{DEMO}/encoder/modules.json",
     log:
         "logs/demo_resources/build_demo_encoder.log",

@@ -1,17 +1,17 @@
 """From the merged YAML to a checked study: every mistake is named before any job starts."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import ValidationError
 
-from formsafe.errors import FormsafeError
+from formsafe.config_messages import config_error, field_problems
 from formsafe.format_registry import format_names
 from formsafe.grid import Run, enumerate_runs, idle_exclusions
 from formsafe.settings.study import StudySettings
 
 SOFT_PROMPTS = (None, "tuned")
+OF_TRAINING = ("soft_prompt", "adapter_of", "system_prompt_training")
 
 
 def load_study(raw: Mapping[str, Any]) -> StudySettings:
@@ -26,17 +26,11 @@ def load_study(raw: Mapping[str, Any]) -> StudySettings:
     try:
         study = StudySettings.model_validate(dict(raw))
     except ValidationError as error:
-        raise _config_error(_field_problems(raw, error)) from None
+        raise config_error(field_problems(raw, error)) from None
     problems = list(_cross_problems(study))
     if problems:
-        raise _config_error(problems)
+        raise config_error(problems)
     return study
-
-
-def require_judge_prompt(study: StudySettings) -> None:
-    """Raise FormsafeError unless the judge's prompt is there; apart, since it looks at the disk."""
-    if not Path(study.judge.prompt).is_file():
-        raise _config_error([f"judge.prompt: there is no file {study.judge.prompt} (looked from {Path.cwd()})"])
 
 
 def runs_of(study: StudySettings) -> list[Run]:
@@ -44,38 +38,13 @@ def runs_of(study: StudySettings) -> list[Run]:
     return enumerate_runs(study.grid, study.methods)
 
 
-def _config_error(problems: list[str]) -> FormsafeError:
-    return FormsafeError("The configuration is wrong:\n" + "\n".join(f"  {problem}" for problem in problems))
-
-
-def _field_problems(raw: Mapping[str, Any], error: ValidationError) -> list[str]:
-    problems: dict[str, list[str]] = {}
-    for detail in error.errors(include_url=False):
-        message = detail["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-        if detail["type"] == "extra_forbidden":
-            message = "unknown key (misspelt, or of another version?)"
-        elif detail["type"] == "missing":
-            message = "is missing"
-        elif isinstance(detail["input"], str) and detail["type"] in ("float_type", "int_type"):
-            message = f"is the text {detail['input']!r}, not a number (YAML reads 1e-5 as text: write 1.0e-5)"
-        problems.setdefault(_key(raw, detail["loc"]), []).append(message)
-    return [f"{key}: {', or '.join(messages)}" for key, messages in problems.items()]
-
-
-def _key(raw: Any, location: Sequence[int | str]) -> str:
-    """The key as it is written in the configuration: pydantic adds which branch of a union it tried."""
-    parts = []
-    for part in location:
-        if part == "[key]" or (isinstance(part, str) and not isinstance(raw, Mapping)):
-            continue
-        parts.append(str(part))
-        raw = raw.get(part) if isinstance(raw, Mapping) else raw[part]
-    return ".".join(parts)
-
-
 def _cross_problems(study: StudySettings) -> Iterator[str]:
     yield from _grid_problems(study)
     for name, method in study.methods.items():
+        idle = [key for key in OF_TRAINING if not method.trained and getattr(method, key) is not None]
+        if idle:
+            yield from (f"methods.{name}.{key}: a method that is not trained has none" for key in idle)
+            continue
         if method.soft_prompt not in SOFT_PROMPTS:
             yield f"methods.{name}.soft_prompt: {method.soft_prompt!r} is not one of null, tuned"
         if method.soft_prompt_at_inference and method.soft_prompt is None:
@@ -101,14 +70,14 @@ def _grid_problems(study: StudySettings) -> Iterator[str]:
             *_unknown(f"{key}.methods", block.methods, study.methods, "methods"),
             *_unknown(f"{key}.formats", block.formats, format_names(), "the formats"),
         ]
-        undefined = undefined or bool(problems)
+        trained = [name for name in block.methods if name in study.methods and study.methods[name].trained]
+        if trained and not (block.formats and block.learning_rates and block.seeds):
+            problems.append(f"{key}: {', '.join(trained)} needs formats, learning_rates and seeds, each at least one")
         if not problems:
             idle = idle_exclusions(block, study.methods)
             problems += [f"{key}.exclude.{place}: it matches no run of its block" for place in idle]
+        undefined = undefined or bool(problems)
         yield from problems
-        trained = [name for name in block.methods if name in study.methods and study.methods[name].trained]
-        if trained and not (block.formats and block.learning_rates and block.seeds):
-            yield f"{key}: {', '.join(trained)} needs formats, learning_rates and seeds, each at least one"
     if not undefined and not runs_of(study):
         yield "grid: it has no run"
 

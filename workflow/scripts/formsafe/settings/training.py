@@ -6,6 +6,20 @@ from pydantic import Field, PositiveInt
 
 from formsafe.settings.base import Auto, Settings
 
+# Of transformers' own, those that need neither a further package nor settings of their own.
+Optimiser = Literal[
+    "adamw_torch",
+    "adamw_torch_fused",
+    "adamw_8bit",
+    "paged_adamw_8bit",
+    "paged_adamw_32bit",
+    "lion_32bit",
+    "adafactor",
+    "adagrad",
+    "rmsprop",
+    "sgd",
+]
+
 
 class Optimisation(Settings):
     """What stage 1 and stage 2 share."""
@@ -20,7 +34,7 @@ class Optimisation(Settings):
     """Learning-rate schedule."""
     warmup_steps: int = Field(ge=0)
     """Optimiser steps of linear warm-up."""
-    optimiser: str = "adamw_torch"
+    optimiser: Optimiser = "adamw_torch"
     """Name of a transformers optimiser (the paper does not say; assumed AdamW)."""
     weight_decay: float = Field(default=0.0, ge=0)
     """Weight decay (the paper does not say; assumed none)."""
