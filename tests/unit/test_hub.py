@@ -161,6 +161,7 @@ def test_local_models_and_encoders_have_manifests_too(tmp_path, tiny_model):
     manifest = fetch_model("tiny", None, str(tiny_model), tmp_path / "lock.yaml", tmp_path / "m.json")
     assert (manifest["path"], manifest["repo"], manifest["revision"]) == (str(tiny_model), None, None)
     assert manifest["files"]["model.safetensors"] == (tiny_model / "model.safetensors").stat().st_size
+    assert manifest["modified"]["model.safetensors"] == (tiny_model / "model.safetensors").stat().st_mtime_ns
     with pytest.raises(FormsafeError, match=r"lacks modules\.json"):
         fetch_model("encoder", None, str(tiny_model), tmp_path / "lock.yaml", tmp_path / "e.json", "modules.json")
     assert not (tmp_path / "lock.yaml").exists()

@@ -13,7 +13,7 @@ rule describe_run:
         texts=f"{RUN}/text.metrics.json",
         model=model_manifest,
         judge_model=[f"{R}/models/{name}.json" for name in LOADED_JUDGE],
-        encoder=f"{R}/models/encoder.json",
+        encoder=f"{R}/encoder.json",
         corpus=f"{R}/data/wikisum.manifest.json",
         # Of the run's own format, not data/certificate.json: one more format changes no other run.
         format=lambda wildcards: f"{R}/data/format={reference_format(wildcards)}/certificate.json",

@@ -41,7 +41,7 @@ rule generate_answers:
 
 rule score_texts:
     input:
-        encoder=f"{R}/models/encoder.json",
+        encoder=f"{R}/encoder.json",
         task=f"{RUN}/prompts=task/answers.jsonl",
         harmful=f"{RUN}/prompts=harmful/answers.jsonl",
         reference=lambda wildcards: f"{R}/data/format={reference_format(wildcards)}/test.jsonl",

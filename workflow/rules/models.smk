@@ -1,4 +1,4 @@
-# Takes hub ids or local folders; makes {R}/models/*.json: where each model lies, at which commit.
+# Takes hub ids or local folders; makes {R}/models/*.json and {R}/encoder.json: where each lies, at which commit.
 
 # A judge behind a server is not loaded here, so it is not fetched either.
 LOADED_JUDGE = [] if STUDY.judge.generation.server else [STUDY.judge.model]
@@ -11,20 +11,18 @@ rule models:
             f"{R}/models/{{model}}.json",
             model=sorted({run.model for run in RUNS}.union(LOADED_JUDGE)),
         ),
-        f"{R}/models/encoder.json",
+        f"{R}/encoder.json",
 
 
 rule fetch_model:
     input:
-        config=lambda wildcards: [f"{path}/config.json" for path in [STUDY.models[wildcards.model].path] if path],
+        files=lambda wildcards: local_model(STUDY.models[wildcards.model].path, "config.json", "*.safetensors"),
     output:
         manifest=f"{R}/models/{{model}}.json",
     log:
         f"{LOGS}/fetch_model/{{model}}.log",
     benchmark:
         f"{BENCHMARKS}/fetch_model/{{model}}.tsv"
-    wildcard_constraints:
-        model=r"(?!encoder\.json)[^/]+",
     localrule: True
     conda:
         "../../envs/analyse.yaml"
@@ -43,9 +41,9 @@ rule fetch_model:
 
 rule fetch_encoder:
     input:
-        modules=[f"{path}/modules.json" for path in [STUDY.tasks.encoder.path] if path],
+        files=local_model(STUDY.tasks.encoder.path, "modules.json", "**/*.safetensors"),
     output:
-        manifest=f"{R}/models/encoder.json",
+        manifest=f"{R}/encoder.json",
     log:
         f"{LOGS}/fetch_encoder.log",
     benchmark:

@@ -65,7 +65,10 @@ def fetch_model(
     manifest: Path | str,
     needed: str = "config.json",
 ) -> dict[str, Any]:
-    """Make sure that a model is on this machine and write its manifest `{name, path, repo, revision, files}`.
+    """Make sure that a model is on this machine and write its manifest.
+
+    That is `{name, path, repo, revision, files, modified}`, with sizes of files in bytes. A local model has no commit:
+    `modified`, the times of its files in nanoseconds, tells what follows from it that the weights were exchanged.
 
     Args:
         name: the model's name in the configuration.
@@ -85,11 +88,12 @@ def fetch_model(
         folder, commit = snapshot(hub["repo"], "model", hub["revision"], locked, MODEL_FILES, NOT_MODEL_FILES)
     else:
         folder = Path(str(path))
-    files = {
-        file.relative_to(folder).as_posix(): file.stat().st_size
+    found = {
+        file.relative_to(folder).as_posix(): file.stat()
         for file in sorted(folder.rglob("*"))
         if file.is_file() and not any(part.startswith(".") for part in file.relative_to(folder).parts)
     }
+    files = {file: status.st_size for file, status in found.items()}
     _check_files(hub["repo"] if hub else str(path), folder, files, needed)
     if hub is not None:
         check_or_add(lock, key, {"commit": commit})
@@ -99,6 +103,7 @@ def fetch_model(
         "repo": hub["repo"] if hub else None,
         "revision": commit,
         "files": files,
+        "modified": None if hub is not None else {file: status.st_mtime_ns for file, status in found.items()},
     }
     write_json(manifest, record)
     return record
