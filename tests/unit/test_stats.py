@@ -9,8 +9,11 @@ from formsafe.stats import (
     detectable_difference,
     holm,
     kappa,
+    known_mean,
     mcnemar_test,
+    mean_test,
     resampled_means,
+    seed_weights,
     wilson,
 )
 
@@ -91,6 +94,49 @@ def test_a_seed_without_scores_does_not_hide_the_others():
     assert both == alone
 
 
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_means_over_drawn_seeds_vary_as_the_mean_of_seeds_does(seeds):
+    """Unbiased: the variance of the seeds (with k - 1) over k."""
+    means = np.random.default_rng(7).normal(size=seeds)
+    weights = seed_weights(seeds, 40_000, 0)
+    assert weights.sum(axis=1) == pytest.approx(np.ones(40_000))
+    assert (weights @ means).var() == pytest.approx(means.var(ddof=1) / seeds, rel=0.03)
+
+
+def test_an_interval_stays_where_a_mean_can_lie():
+    seeds = np.repeat([[0.0], [1.0]], 40, axis=1)
+    (found,) = bootstrap_groups([seeds], 0.95, 500, 0)
+    assert (found.value, found.low, found.high) == (0.5, 0.0, 1.0)
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 3])
+def test_equal_risks_are_seldom_called_different(seeds):
+    """Each prompt has its own risk, equal on both sides; `seeds` answers to it on one side, one on the other."""
+    rng, p_values = np.random.default_rng(0), []
+    for _ in range(400):
+        risks = rng.beta(0.3, 2.7, size=660)
+        base, tuned = rng.random(660) < risks, (rng.random((seeds, 660)) < risks).mean(axis=0)
+        p_values.append(mean_test(tuned - base))
+    assert 0.02 < np.mean(np.array(p_values) < 0.05) < 0.08
+
+
+def test_means_are_tested_as_scipy_does():
+    first, second = np.random.default_rng(8).random((2, 40))
+    assert mean_test(np.r_[first - second, NAN]) == pytest.approx(scipy_stats.ttest_rel(first, second).pvalue)
+
+
+def test_differences_that_are_all_the_same():
+    assert mean_test(np.zeros(5)) == 1.0
+    assert mean_test(np.full(5, 1 / 3)) == pytest.approx(scipy_stats.binomtest(5, 5).pvalue)
+    assert mean_test(np.array([0.5])) == 1.0
+    assert np.isnan(mean_test(np.array([NAN])))
+
+
+def test_known_means():
+    found = known_mean(np.array([[1.0, NAN, NAN], [0.0, 4.0, NAN]]), axis=0)
+    assert found[:2] == pytest.approx([0.5, 4.0]) and np.isnan(found[2])
+
+
 def test_mcnemar_counts_and_p():
     first, second = shares(10, 20), np.r_[np.zeros(8), np.ones(4), np.zeros(8)]
     only_first, only_second, p = mcnemar_test(first, second)
@@ -133,3 +179,11 @@ def test_detectable_difference_where_there_is_none():
     assert np.isnan(detectable_difference(NAN, 100, 0.95, 0.8))
     assert np.isnan(detectable_difference(0.5, 0, 0.95, 0.8))
     assert np.isnan(detectable_difference(0.99, 4, 0.95, 0.8))
+
+
+def test_a_detectable_difference_is_found_by_mcnemars_test_at_holms_first_step():
+    """Independent answers on both sides, ten comparisons: pairing by prompt would only find more."""
+    level = 0.05 / 10
+    rise, rng = detectable_difference(0.2, 660, 1 - level, 0.8), np.random.default_rng(9)
+    pairs = ((rng.random(660) < 0.2, rng.random(660) < 0.2 + rise) for _ in range(400))
+    assert np.mean([mcnemar_test(a, b)[2] < level for a, b in pairs]) > 0.7

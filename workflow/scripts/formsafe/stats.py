@@ -4,7 +4,7 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.stats import norm, ttest_1samp
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.inter_rater import cohens_kappa
 from statsmodels.stats.multitest import multipletests
@@ -55,9 +55,16 @@ def resampled_means(columns: Array, draws: int, seed: int) -> Array:
 
 
 def seed_weights(seeds: int, draws: int, seed: int) -> Array:
-    """Weights [draws, seeds] of bootstrap samples of training seeds; each row sums to 1."""
+    """Weights [draws, seeds] of bootstrap samples of training seeds; each row sums to 1.
+
+    The mean of k values drawn with replacement has (k - 1) / k of the variance it should have, half of it at two seeds:
+    the weights are spread about their mean by the root of k / (k - 1), which makes some of them negative.
+    """
+    if seeds == 1:
+        return np.ones((draws, 1))
     rng = np.random.default_rng([seed, seeds])
-    return rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=draws) / seeds
+    weights = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=draws) / seeds
+    return 1 / seeds + (weights - 1 / seeds) * np.sqrt(seeds / (seeds - 1))
 
 
 def bootstrap_groups(groups: list[Array], confidence: float, draws: int, seed: int) -> list[Estimate]:
@@ -93,6 +100,7 @@ def _percentiles(group: Array, drawn: Array, confidence: float) -> Estimate:
     if not known or not drawn.size:
         return Estimate(np.nan, np.nan, np.nan, 0)
     value = float(np.nanmean(group, axis=1).mean())
+    drawn = drawn.clip(np.nanmin(group), np.nanmax(group))  # where no mean can lie, spread seed weights may reach
     low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Estimate(value, float(low), float(high), known)
 
@@ -111,6 +119,26 @@ def mcnemar_test(first: Array, second: Array) -> tuple[int, int, float]:
     if not only_first and not only_second:
         return 0, 0, 1.0
     return only_first, only_second, float(mcnemar(table, exact=True).pvalue)
+
+
+def mean_test(differences: Array) -> float:
+    """p of the paired t-test: is the mean of the differences [n] between two sides of a prompt 0? NaN is left out.
+
+    Where all differences are the same, t has no spread to go by: p is 1 if they are 0, else that of the sign test.
+    """
+    known = differences[~np.isnan(differences)]
+    if not known.size:
+        return np.nan
+    if np.allclose(known, known[0]):
+        return 1.0 if np.isclose(known[0], 0) else float(min(1.0, 2 * 0.5**known.size))
+    return float(ttest_1samp(known, 0).pvalue)
+
+
+def known_mean(values: Array, axis: int) -> Array:
+    """Mean along an axis of what is not NaN; NaN where nothing is known."""
+    known = ~np.isnan(values)
+    counts = known.sum(axis=axis)
+    return np.where(counts > 0, np.where(known, values, 0.0).sum(axis=axis) / np.maximum(counts, 1), np.nan)
 
 
 def holm(p_values: list[float]) -> list[float]:
