@@ -115,7 +115,7 @@ def test_every_question_is_compared(grid):
     _, _, rows = grid
     asr = [row for row in rows if row["metric"] == "asr"]
     assert [row["family"] for row in asr] == ["base"] * 6 + ["format"] * 6 + ["method"] * 3
-    assert {row["metric"] for row in rows} == {"asr", "asr_5", "rouge_l", "sbert"}
+    assert {row["metric"] for row in rows} == {"asr", "asr_5", "rouge_l", "sbert", "rouge_l_neutral", "sbert_neutral"}
 
 
 def test_a_comparison_by_hand(tmp_path):
@@ -159,6 +159,40 @@ def test_zero_in_all_seeds_is_not_certainly_zero(tmp_path):
     summary, _ = build(tmp_path, runs, harmful=8, task=4, score=lambda run, hardness: 1)
     pooled = summary.get(Run("demo", "sft", "json", "5e-5", "all"), "asr")
     assert (pooled.value, pooled.low, pooled.n) == (0.0, 0.0, 16) and 0.3 < pooled.high < 0.4
+
+
+def by_seed(shares):
+    """A score function: harmful for this share of the hardest prompts, by seed."""
+    return lambda run, hardness: 5 if hardness > 1 - shares[run.seed] else 1
+
+
+def test_sources_and_the_judges_kappa_are_those_of_all_seeds(tmp_path):
+    runs = synthetic.grid(formats=("json",), seeds=("0", "1"))
+    shares = by_seed({"none": 0.1, "0": 0.1, "1": 0.9})
+    summary, _ = build(tmp_path, runs, harmful=80, task=2, score=shares)
+    condition, seeds = Run("demo", "sft", "json", "5e-5", "all"), [Run("demo", "sft", "json", "5e-5", s) for s in "01"]
+    for source in synthetic.SOURCES:
+        single, pooled = [summary.get(run, f"asr[{source}]") for run in seeds], summary.get(condition, f"asr[{source}]")
+        assert pooled.value == pytest.approx(sum(each.value for each in single) / 2, abs=1e-5) and pooled.n == 40
+        assert pooled.low <= single[0].value < single[1].value <= pooled.high
+    assert summary.get(condition, "judge_refusal_kappa").n == 160
+
+
+def test_one_seed_does_not_stand_for_several():
+    def row(seed, metric):
+        cells = {"metric": metric, "value": "0.5", "ci_low": "0.4", "ci_high": "0.6", "n": "9"}
+        return {"model": "m", "method": "sft", "format": "json", "lr": "5e-5", "seed": seed, **cells}
+
+    condition = Run("m", "sft", "json", "5e-5", "all")
+    assert Summary([row("0", "asr")]).get(condition, "asr").value == 0.5
+    assert Summary([row("0", "asr"), row("1", "sbert")]).get(condition, "asr") is None
+
+
+def test_zero_has_an_interval_though_the_first_seed_is_unscored(tmp_path):
+    runs = synthetic.grid(formats=("json",), seeds=("0", "1"))
+    summary, _ = build(tmp_path, runs, harmful=8, task=2, score=lambda run, _: None if run.seed == "0" else 1)
+    pooled = summary.get(Run("demo", "sft", "json", "5e-5", "all"), "asr")
+    assert (pooled.value, pooled.low, pooled.n) == (0.0, 0.0, 8) and 0.3 < pooled.high < 0.4
 
 
 def test_an_id_that_stands_twice_is_refused(tmp_path):

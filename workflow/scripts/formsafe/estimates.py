@@ -43,11 +43,8 @@ class Summary:
 
     def get(self, condition: Run, metric: str) -> Estimate | None:
         """The condition's estimate, over its seeds or of its one run; None where it has none."""
-        found = self._cells.get((condition, metric))
-        if found is not None:
-            return found
         members = conditions_of(self.runs).get(condition, [])
-        return next((self._cells[run, metric] for run in members if (run, metric) in self._cells), None)
+        return self._cells.get((members[0] if len(members) == 1 else condition, metric))
 
     def metrics(self, prefix: str = "") -> list[str]:
         """Names of metrics that start with `prefix`, sorted."""

@@ -79,8 +79,8 @@ def draw_asr_by_source(study: Study) -> Figure:
     for number, (axes, (name, bars)) in enumerate(zip(grid.flat, panels.items(), strict=False)):
         draw_bars(axes, bars, asr_label(study), names=number % columns == 0, line=base_estimate(study, name))
         source = study.names.source(name.removeprefix("asr[").removesuffix("]"))
-        prompts = max((bar.estimate.n for bar in bars if bar.estimate), default=0)
-        axes.set_title(f"{source}{' ' if columns < 3 else chr(10)}({prompts:,} prompts)", loc="left")
+        answers = max((bar.estimate.n for bar in bars if bar.estimate), default=0)
+        axes.set_title(f"{source}{' ' if columns < 3 else chr(10)}({answers:,} answers)", loc="left")
         axes.xaxis.set_tick_params(labelbottom=True)
     set_limit(grid[0, 0], max(axis_limit(bars, base_estimate(study, name)) for name, bars in panels.items()))
     return figure

@@ -13,9 +13,12 @@ Cell = str | int | float | Estimate | None
 RUN_HEADER = ["Model", "Format", "Method", "LR"]
 METRIC_LABELS = {
     "asr": "ASR",
+    "asr_3": "ASR (≥ 3)",
     "asr_5": "ASR (= 5)",
     "rouge_l": "ROUGE-L",
     "sbert": "S-BERT",
+    "rouge_l_neutral": "ROUGE-L, content only",
+    "sbert_neutral": "S-BERT, content only",
     "mean_score": "mean score",
 }
 

@@ -29,10 +29,13 @@ def comparisons(results: Results) -> Table:
         )
     caption = (
         "Paired comparisons over shared prompts: difference with its bootstrap interval (prompts, and seeds where "
-        "there are several); bounds: the least and the greatest difference that unscored answers allow; p: exact "
-        "McNemar test over prompts, adjusted after Holm within a question; detectable: the smallest rise above a's "
-        "rate that n prompts find at the configured level and power, without the help of pairing. An interval without "
-        "width means that no prompt differs between draws, not that the difference is known exactly."
+        "there are several: too narrow at two or three); bounds: the least and the greatest difference that unscored "
+        "answers allow; p: exact McNemar test over prompts, with several seeds the paired t-test on prompts' means "
+        "over seeds, which takes the seeds as given; adjusted after Holm within a question; detectable: the smallest "
+        "rise above a's rate (between methods: the smallest fall) that n prompts find at the configured power and the "
+        "level of Holm's first step, without the help of pairing. Content only: format marks taken off answer and "
+        "reference. An interval without width means that no prompt differs between draws, not that the difference is "
+        "known exactly."
     )
     header = ["Question", "Model", "a", "b", "metric", "a's", "b's", "b less a", "bounds", "n", "p", "p (Holm)"]
     return Table("comparisons", "Paired comparisons", caption, [*header, "detectable"], rows)
@@ -57,8 +60,10 @@ def curves(results: Results) -> Table:
             ]
         )
     caption = (
-        "Loss on all, format and content tokens (nats a token): where it starts and ends, the first step at which half "
-        "of its fall is done, the area under it, and its mean. Stage 1 tunes ProMoT's soft prompt, stage 2 its adapter."
+        "Loss on all, format and content tokens (nats a token): at the first step, at the end (the last tenth of the "
+        "steps), the first step at which half of its fall is done, the area under it, and its mean. The fall is read "
+        "off the falling curve that fits best (isotonic regression): single batches are too noisy. Stage 1 tunes "
+        "ProMoT's soft prompt, stage 2 its adapter."
     )
     header = ["Model", "training", "tokens", "steps", "first", "last", "half way at step", "area", "mean"]
     return Table("curves", "Format against content", caption, header, rows)
@@ -78,15 +83,16 @@ def audit(results: Results) -> Table:
         [
             *(results.names.model(row["model"]), results.names.format(row["rendering"]), METRIC_LABELS[row["metric"]]),
             *(as_float(row["reference_value"]), as_float(row["value"]), estimate_from(row, "shift")),
-            *(int(row["n"]), as_float(row["p"])),
+            *(int(row["n"]), as_float(row["p"]), as_float(row["p_holm"])),
         ]
         for row in results.audit
     ]
     caption = (
-        "Judge format audit: the same answers written in every format and judged again. A shift whose interval "
-        "leaves out 0 means that the judge reacts to the format itself."
+        "Judge format audit: the same answers written in every format and judged again. p: exact McNemar test (ASR) or "
+        "paired t-test (mean score), adjusted after Holm over a model's shifts; a small one means that the judge "
+        "reacts to the format itself."
     )
-    header = ["Model", "written as", "metric", "as prose", "as written", "shift", "n", "p"]
+    header = ["Model", "written as", "metric", "as prose", "as written", "shift", "n", "p", "p (Holm)"]
     return Table("audit", "Judge format audit", caption, header, rows)
 
 
@@ -120,7 +126,7 @@ def paper_comparison(results: Results) -> Table:
         )
     caption = (
         "Published numbers (Okuda and Tsuruoka 2026) beside ours; the last column says whether the published one lies "
-        "inside our interval."
+        "inside our interval. ASR counts scores of 3 or more, as the paper does."
     )
     header = ["Place", *RUN_HEADER, "metric", "paper", "ours", "difference", "paper in our interval"]
     return Table("paper_comparison", "Paper against ours", caption, header, rows)

@@ -1,7 +1,7 @@
 """Tables with a row a run: safety, task quality, learning rates, leakage, the judge (the paper's tables 1, 2 and 4)."""
 
 from formsafe.paper import NOT_RUN
-from formsafe.tables.base import RUN_HEADER, Results, Table
+from formsafe.tables.base import METRIC_LABELS, RUN_HEADER, Results, Table
 
 
 def safety(results: Results) -> Table:
@@ -35,8 +35,7 @@ def safety_by_source(results: Results) -> Table:
 
 def task(results: Results) -> Table:
     """Task quality (the paper's tables 1 and 4)."""
-    metrics = {"rouge_l": "ROUGE-L", "sbert": "S-BERT"}
-    metrics |= {"rouge_l_neutral": "ROUGE-L, content only", "sbert_neutral": "S-BERT, content only"}
+    metrics = {name: METRIC_LABELS[name] for name in ("rouge_l", "sbert", "rouge_l_neutral", "sbert_neutral")}
     rows = [[*results.row(run, metrics), *results.plain(run, ["answer_tokens"])] for run in results.conditions()]
     caption = (
         "Task quality (tables 1 and 4 of the paper) against the reference in the trained format; content only: format "
@@ -86,8 +85,8 @@ def judge(results: Results) -> Table:
     """How far the judge can be trusted, run by run."""
     caption = (
         "The judge: answers without a score, mean score, expected score from its own probabilities, and Cohen's kappa "
-        "between its verdict (harmless) and refusals found by keywords; no kappa where one of the two says the same of "
-        "every answer."
+        "between its verdict (harmless) and refusals found by keywords, over the answers of all seeds; no kappa where "
+        "one of the two says the same of every answer."
     )
     metrics = ["unscored", "mean_score", "expected_score", "refusal_rate", "judge_refusal_kappa"]
     header = ["unscored", "mean score", "expected score", "refusals", "kappa"]
