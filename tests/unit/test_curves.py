@@ -23,6 +23,14 @@ def test_half_way_of_an_exponential():
     assert found.halfway_step == 8  # exp(-7 / 10) < 1/2 < exp(-6 / 10)
 
 
+def test_half_way_is_not_the_first_good_batch():
+    """A fall of a quarter nat over 90 steps, with the noise of a batch: half of it is done at step 15."""
+    rng, steps = np.random.default_rng(0), np.arange(90)
+    falling = 1.9 + 0.25 * np.exp(-steps / 20)
+    found = [curve(falling + rng.normal(0, 0.06, 90)).halfway_step for _ in range(200)]
+    assert 12 <= np.median(found) <= 18 and np.quantile(found, 0.1) > 6
+
+
 def test_a_curve_that_does_not_fall_has_no_half_way():
     assert math.isnan(curve([1.0, 1.0, 1.0]).halfway_step)
     assert math.isnan(curve([1.0, 1.5, 2.0]).halfway_step)
