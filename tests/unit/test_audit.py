@@ -8,6 +8,7 @@ import pytest
 from formsafe.audit import audit_rows, read_renderings, write_audit
 from formsafe.score_table import read_csv
 from formsafe.settings.analysis import AnalysisSettings
+from formsafe.stats import holm
 from tests import synthetic
 
 SETTINGS = AnalysisSettings(bootstrap_draws=500)
@@ -38,6 +39,13 @@ def test_a_judge_that_reacts_to_the_format_is_found(tmp_path):
     write_audit([path], str(tmp_path / "audit.csv"), 3, SETTINGS)
     means = [row for row in read_csv(tmp_path / "audit.csv") if row["metric"] == "mean_score"]
     assert all(float(row["ci_low"]) > 0.2 for row in means)
+
+
+def test_all_shifts_of_a_model_are_one_family(tmp_path):
+    path = synthetic.write_audit(tmp_path, "demo", answers=60, shift=0.2)
+    write_audit([path], str(tmp_path / "audit.csv"), 3, SETTINGS)
+    rows = read_csv(tmp_path / "audit.csv")
+    assert [float(row["p_holm"]) for row in rows] == pytest.approx(holm([float(row["p"]) for row in rows]), rel=1e-4)
 
 
 def test_unscored_renderings_are_left_out():

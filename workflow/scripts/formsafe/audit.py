@@ -10,11 +10,11 @@ import numpy as np
 from formsafe.files import read_jsonl
 from formsafe.score_table import RUN_COLUMNS, run_of, write_csv
 from formsafe.settings.analysis import AnalysisSettings
-from formsafe.stats import Array, bootstrap_groups, mcnemar_test
+from formsafe.stats import Array, bootstrap_groups, holm, mcnemar_test, mean_test
 
 COLUMNS = (
     *("model", "rendering", "reference", "metric", "value", "reference_value", "shift", "ci_low", "ci_high"),
-    *("n", "only_reference", "only_rendering", "p"),
+    *("n", "only_reference", "only_rendering", "p", "p_holm"),
 )
 REFERENCE = "prose"
 ANSWER = ("id", *RUN_COLUMNS)  # what names an answer
@@ -52,11 +52,12 @@ def read_renderings(records: Iterable[dict[str, Any]]) -> dict[str, Array]:
 def audit_rows(
     model: str, renderings: dict[str, Array], threshold: int, settings: AnalysisSettings
 ) -> Iterator[tuple[Any, ...]]:
-    """Rows of audit.csv: each rendering against prose, as mean score and as ASR."""
+    """Rows of audit.csv: each rendering against prose, as mean score and as ASR; all of them one family of tests."""
     reference = renderings.get(REFERENCE)
     others = [name for name in renderings if name != REFERENCE]
     if reference is None or not others:
         return
+    rows: list[tuple[Any, ...]] = []
     for metric in ("mean_score", "asr"):
         values = {
             name: scores if metric == "mean_score" else np.where(np.isnan(scores), np.nan, scores >= threshold)
@@ -68,8 +69,8 @@ def audit_rows(
             known = ~np.isnan(values[name]) & ~np.isnan(values[REFERENCE])
             a, b = values[REFERENCE][known], values[name][known]
             means = (float(b.mean()), float(a.mean())) if known.any() else (math.nan, math.nan)
-            test = mcnemar_test(a, b) if metric == "asr" else ("", "", math.nan)
-            yield (
-                *(model, name, REFERENCE, metric, *means, estimate.value, estimate.low, estimate.high),
-                *(int(known.sum()), *test),
-            )
+            test = mcnemar_test(a, b) if metric == "asr" else ("", "", mean_test(b - a))
+            found = (*means, estimate.value, estimate.low, estimate.high, int(known.sum()), *test)
+            rows.append((model, name, REFERENCE, metric, *found))
+    for row, p_holm in zip(rows, holm([row[-1] for row in rows]), strict=True):
+        yield *row, p_holm

@@ -45,10 +45,11 @@ class Evidence:
         return a, b
 
     def significance(self, row: Row) -> int:
-        """1 where b is higher, -1 where it is lower, 0 where the adjusted test does not decide."""
-        p, difference = as_float(row["p_holm"]), as_float(row["difference"])
-        decided = p < 1 - self.confidence and difference != 0
-        return (1 if difference > 0 else -1) if decided else 0
+        """1 where b is higher, -1 where it is lower, 0 where the adjusted test or the interval leaves it open.
+
+        The interval must decide, too: with several seeds the test takes them as given, the interval does not.
+        """
+        return _side_of_zero(row) if as_float(row["p_holm"]) < 1 - self.confidence else 0
 
     def pairs(self, model: str, family: str, metric: str = "asr") -> list[Row]:
         """Comparisons of a family among the main conditions (and base), with their values known."""
@@ -75,29 +76,41 @@ def findings(evidence: Evidence, model: str) -> list[Finding]:
     raised = _answer([evidence.significance(row) for row in base], 1)
     separated = evidence.separated(model, "asr")
     lowered = _answer([evidence.significance(row) for row in separated], -1)
-    quality = evidence.separated(model, "sbert")
-    ends = [(as_float(row["ci_low"]), as_float(row["ci_high"])) for row in quality]
-    cost = _answer([int(low > 0) - int(high < 0) for low, high in ends], -1)
+    kept = [row for row in evidence.pairs(model, "base") if evidence.names.is_separated(row["b_method"])]
+    above = _answer([evidence.significance(row) for row in kept], 1)
+    quality = evidence.separated(model, "sbert_neutral")
+    cost = _answer([_side_of_zero(row) for row in quality], -1)
     prevented = [_line(evidence, row) + _prevented(evidence, row) for row in separated]
     return [
         Finding("Does fine-tuning on benign data raise the ASR?", raised, [_line(evidence, row) for row in base]),
         _format(evidence, [row for row in evidence.pairs(model, "format") if plain(row["b_method"])]),
         Finding("Does training the format away (ProMoT) lower the ASR?", lowered, prevented),
-        Finding("Does that cost task quality (S-BERT)?", cost, [_line(evidence, row) for row in quality]),
+        Finding("Is it then still above the base model's?", above, [_line(evidence, row) for row in kept]),
+        Finding("Does it cost task quality (S-BERT, content only)?", cost, [_line(evidence, row) for row in quality]),
         _order(evidence, model),
         _judge(evidence, model),
     ]
 
 
+def _side_of_zero(row: Row) -> int:
+    """1 where the interval lies above 0, -1 where it lies below, 0 where it holds 0 or there is none."""
+    return int(as_float(row["ci_low"]) > 0) - int(as_float(row["ci_high"]) < 0)
+
+
 def _line(evidence: Evidence, row: Row) -> str:
     a, b = evidence.sides(row)
     names, found = evidence.names, estimate_from(row, "difference")
-    p = as_float(row["p_holm"])
-    test = "" if math.isnan(p) else ", p < 0.001" if p < 0.001 else f", p = {p:.3f}"
-    if not math.isnan(p) and not evidence.significance(row) and row["detectable"]:
-        test += f" (a rise of {as_float(row['detectable']):.3f} would likely have been found)"
+    test = _p(row)
+    if not evidence.significance(row) and row["detectable"] and row["seeds"] == "1":  # not the spread of seeds
+        change = "fall" if row["family"] == "method" else "rise"
+        test += f" (a {change} of {as_float(row['detectable']):.3f} would likely have been found)"
     values = f"{as_float(row['b']):.3f} against {as_float(row['a']):.3f}"
     return f"{names.run(b)} {values} ({names.run(a)}): {found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]{test}"
+
+
+def _p(row: Row) -> str:
+    p = as_float(row["p_holm"])
+    return "" if math.isnan(p) else ", p < 0.001" if p < 0.001 else f", p = {p:.3f}"
 
 
 def _answer(signs: Sequence[int], wanted: int) -> str:
@@ -160,18 +173,21 @@ def _order(evidence: Evidence, model: str) -> Finding:
 
 
 def _judge(evidence: Evidence, model: str) -> Finding:
-    shifts = [row for row in evidence.audit if row["model"] == model and row["shift"]]
-    moved = [row for row in shifts if as_float(row["ci_low"]) > 0 or as_float(row["ci_high"]) < 0]
-    answer = "its scores move with the format alone: read differences between formats with that in mind"
-    if not shifts:
+    audited = [row for row in evidence.audit if row["model"] == model]
+    shifts = [row for row in audited if row["shift"]]
+    answer = "no effect of the format alone was found"
+    if not audited:
         answer = "not audited"
-    elif not moved:
-        answer = "no effect of the format alone was found"
+    elif not shifts:
+        answer = "audited, but nothing was scored"
+    elif any(evidence.significance(row) for row in shifts):
+        answer = "its scores move with the format alone: read differences between formats with that in mind"
     lines = []
     for row in shifts:
         found, label = estimate_from(row, "shift"), evidence.names.format(row["rendering"])
         metric = "ASR" if row["metric"] == "asr" else "mean score"
-        lines.append(f"{metric} as {label} less as Prose: {found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]")
+        interval = f"[{found.low:+.3f}, {found.high:+.3f}]"
+        lines.append(f"{metric} as {label} less as Prose: {found.value:+.3f} {interval}{_p(row)}")
     for metric, label in (
         ("unscored", "answers without a score"),
         ("judge_refusal_kappa", "kappa with refusal keywords"),
@@ -184,14 +200,15 @@ def _judge(evidence: Evidence, model: str) -> Finding:
 
 
 def paper_line(rows: Sequence[Row]) -> str:
-    """How many of the published numbers lie in our intervals."""
-    verdicts = [row["paper in our interval"] for row in rows]
+    """How many of the published numbers lie in our intervals; the paper prints some of them twice."""
+    number = ("Model", "Format", "Method", "LR", "metric")
+    verdicts = list({tuple(row[key] for key in number): row["paper in our interval"] for row in rows}.values())
     ours = [verdict for verdict in verdicts if verdict in ("inside", "outside")]
     if not ours:
         return f"None of the {len(verdicts)} published numbers has a counterpart here."
     rest = len(verdicts) - len(ours)
     inside = f"{ours.count('inside')} of {len(ours)} published numbers lie inside our intervals"
-    return f"{inside}; {rest} were not run or not scored."
+    return f"{inside}; {rest} were not run, not scored or have no interval here."
 
 
 def rst(text: str) -> str:
