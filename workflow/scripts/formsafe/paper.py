@@ -9,12 +9,16 @@ from formsafe.grid import Run
 from formsafe.names import ALL_SEEDS, Names
 from formsafe.score_table import read_csv
 
-NOT_RUN, NO_SCORES, INSIDE, OUTSIDE = "not run", "no scores", "inside", "outside"
+NOT_RUN, NO_SCORES, NO_INTERVAL, INSIDE, OUTSIDE = "not run", "no scores", "no interval", "inside", "outside"
+UNKNOWN = Estimate(math.nan, math.nan, math.nan, 0)
 
 
 @dataclass(frozen=True)
 class Published:
-    """One number of the paper and where it stands; `model` is the label the paper uses."""
+    """One number of the paper and where it stands; `model` is the label the paper uses.
+
+    Its ASR is `asr_3`, whatever threshold a study sets: the paper counts scores of 3 or more.
+    """
 
     place: str
     model: str
@@ -45,6 +49,8 @@ class Comparison:
             return NOT_RUN
         if math.isnan(self.ours.value):
             return NO_SCORES
+        if math.isnan(self.ours.low):
+            return NO_INTERVAL
         return INSIDE if self.ours.low <= self.published.value <= self.ours.high else OUTSIDE
 
 
@@ -59,7 +65,7 @@ def compare_with_paper(published: Iterable[Published], summary: Summary, names: 
     for number in published:
         model = model_named(number.model, names)
         condition = Run(model, number.method, number.format, number.lr, ALL_SEEDS)
-        ours = summary.get(condition, number.metric) if summary.has_run(condition) else None
+        ours = (summary.get(condition, number.metric) or UNKNOWN) if summary.has_run(condition) else None
         found.append(Comparison(number, condition, ours))
     return found
 

@@ -29,7 +29,7 @@ from formsafe.paper import NOT_RUN, Comparison, of_model
 
 Point = tuple[Run, Estimate, Estimate]
 LEGEND = 20  # characters of a name that still fits beside two others
-METRICS = {"asr": "ASR", "rouge_l": "ROUGE-L", "sbert": "S-BERT (cosine)"}
+METRICS = {"asr_3": "ASR (scores ≥ 3)", "rouge_l": "ROUGE-L", "sbert": "S-BERT (cosine)"}
 
 
 def draw_tradeoff(study: Study) -> Figure:
