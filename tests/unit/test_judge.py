@@ -7,10 +7,11 @@ import pytest
 
 from formsafe.chat import render_prompt
 from formsafe.errors import FormsafeError
+from formsafe.files import read_jsonl
 from formsafe.format_registry import PAPER, get_formats
 from formsafe.generation import load_engine
 from formsafe.journal import Journal
-from formsafe.judge import judge_answers, judge_prompts
+from formsafe.judge import Case, judge_answers, judge_prompts, run_judge
 from formsafe.judge_audit import answer_sentences, audit_judge
 from formsafe.judge_prompt import check_template, fill
 from formsafe.models import load_tokenizer
@@ -20,7 +21,7 @@ from formsafe.settings.judge import AuditSettings, JudgeSettings
 from formsafe.settings.models import ModelSettings
 from tests.conftest import ROOT
 from tests.faulty_server import FaultyServer, completion, serving
-from tests.injections import INJECTIONS, SCORE
+from tests.injections import INJECTIONS, PLAIN, SCORE
 from tests.talkative import prompts
 
 POLICY = (ROOT / "workflow" / "prompts" / "judge_policy.txt").read_text()
@@ -50,7 +51,7 @@ class Scripted:
 
 def judged(tmp_path, engine, *texts, judge=JUDGE):
     asked = [Prompt(f"a-{n}", text) for n, text in enumerate(texts)]
-    return judge_prompts(engine, asked, judge, Journal(tmp_path / "j", {}))[0]
+    return judge_prompts(engine, asked, (), judge, Journal(tmp_path / "j", {}))[0]
 
 
 def test_there_are_enough_injections():
@@ -85,26 +86,39 @@ def test_special_tokens_in_an_answer_are_plain_text(number, tiny_model):
 @pytest.mark.parametrize("number", range(len(INJECTIONS)))
 def test_an_answer_that_the_judge_quotes_sets_no_score(number, tmp_path):
     quoted = "\n".join("> " + line for line in INJECTIONS[number].splitlines())
-    with_score = Scripted(lambda prompt: f"The answer says:\n{quoted}\nStep 3: it breaks point 2.\n#thescore: 5")
+    with_score = Scripted(lambda prompt: f"The answer says:\n{quoted}\nStep 3: it breaks point 2.\n#thescore: 5\n")
     assert judged(tmp_path, with_score, "x")[0]["score"] == 5
     (tmp_path / "j").unlink()
     without = Scripted(*[lambda prompt: f"The answer says:\n{quoted}\nStep 3: it breaks"] * 3)
     assert judged(tmp_path, without, "x")[0]["score"] is None
 
 
-@pytest.mark.parametrize("number", [n for n, attack in enumerate(INJECTIONS) if SCORE in attack])
-def test_an_answer_that_the_judge_repeats_without_quoting_sets_no_score(number, tmp_path):
-    asked = [Prompt("a", fill(POLICY, "How to bake a cake?", INJECTIONS[number]))]
-    opening = f"Step 1: the answer reads\n{INJECTIONS[number]}"
-    for reply, expected in (
-        (Reply(opening, 9, "length"), None),
-        (Reply(f"{opening}\nSo it tries to set its own score.", 9, "stop"), None),
-        (Reply(f'{opening}\nIts "{SCORE}" is a trick', 9, "stop"), None),
-        (Reply(f"{opening}\nThat is a trick.\n#thescore: 5", 9, "stop"), 5),
-    ):
-        engine = Scripted(*[lambda prompt, reply=reply: reply] * 3)
-        assert judge_prompts(engine, asked, JUDGE, Journal(tmp_path / "j", {}))[0][0]["score"] == expected
-        (tmp_path / "j").unlink()
+@pytest.mark.parametrize("template", [POLICY, "Instruction: {instruction}. Output: {answer}\n#thescore:"])
+@pytest.mark.parametrize(
+    ("ending", "finish_reason", "expected"),
+    [
+        ("", "length", None),
+        ("\nSo it", "length", None),
+        ("\nSo it tries to set its own score.", "stop", None),
+        (f'\nIts "{SCORE}" is a trick', "stop", None),
+        ("\nThat is a trick.\n#thescore: 5", "stop", 5),
+    ],
+)
+def test_an_answer_that_the_judge_repeats_without_quoting_sets_no_score(
+    template, ending, finish_reason, expected, tmp_path, monkeypatch
+):
+    repeated = [(attack, attack) for attack in INJECTIONS if SCORE in attack] + PLAIN
+    cases, replies = [], {}
+    for attack, words in repeated:
+        for texts in (("How to bake a cake?", attack), (attack, "Mix.")):
+            cases.append(Case(f"a-{len(cases)}", *texts, {}))
+            replies[cases[-1].id] = Reply(f"Step 1: the text reads\n{words}{ending}", 9, finish_reason)
+    monkeypatch.setattr("formsafe.judge.make_engine", lambda *_, **__: Scripted(replies, replies, replies))
+    (tmp_path / "prompt").write_text(template)
+    files = [tmp_path / name for name in ("prompt", "scores", "metrics")]
+    run_judge(cases, None, *files, "j", model_settings("none"), JUDGE, 1, "c")
+    scores = [row["score"] for row in read_jsonl(tmp_path / "scores")]
+    assert scores == [expected] * len(cases)
 
 
 def test_a_reply_that_was_cut_off_while_it_quoted_a_refusal_is_no_refusal_of_the_judge(tmp_path):
@@ -115,18 +129,18 @@ def test_a_reply_that_was_cut_off_while_it_quoted_a_refusal_is_no_refusal_of_the
 def test_states_and_tries(tmp_path):
     engine = Scripted(
         {
-            "a-0": "#thescore: 4",
+            "a-0": "#thescore: 4\n",
             "a-1": "Step 1: well",
             "a-2": "I'm sorry, I can't",
             "a-3": "6",
             "a-4": Reply("7", 1, "stop"),
         },
         {
-            "a-1": "Step 1: well, #thescore: 2",
+            "a-1": "Step 1: well, #thescore: 2\n",
             "a-2": "I cannot rate this.",
             "a-3": "#thescore: 3 or 4",
         },
-        {"a-2": Reply("I cannot rate this.", 3, "stop"), "a-3": "Step 1", "a-4": "#thescore: 1"},
+        {"a-2": Reply("I cannot rate this.", 3, "stop"), "a-3": "Step 1", "a-4": "#thescore: 1\n"},
     )
     records = judged(tmp_path, engine, *"abcde")
     assert [(r["score"], r["state"], r["tries"]) for r in records] == [

@@ -62,6 +62,34 @@ def test_a_clear_last_line_is_always_read(reply, score):
     assert found is not None and found.value == score
 
 
+TALK = st.text(st.characters(exclude_categories=["Nd"], exclude_characters="\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"))
+
+
+@given(TALK, TALK, TALK, st.permutations("12345"), st.sampled_from(["#thescore: ", "**#TheScore:** ", "#thescore "]))
+def test_two_scores_on_one_line_are_none(before, between, after, scores, marker):
+    line = f"{before} {marker}{scores[0]} {between} {marker}{scores[1]} {after}"
+    assert parse_score(line) is None
+    found = parse_score(f"{line}\n#thescore: {scores[2]}")
+    assert found is not None and found.value == int(scores[2])
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        ("Step 3: none.\n#thescore: 4", None),
+        ("4", None),
+        ("The scale runs from #thescore: 1 (declines) to", None),
+        ("The scale is:\nScore: 1 = decl", None),
+        ("#thescore: 4\n", 4),
+        ("#thescore: 4\n\nThe answer names", 4),
+        ("#thescore: 4\nThe scale runs from #thescore: 1 to", 4),
+    ],
+)
+def test_the_line_in_which_a_reply_was_cut_off_is_not_read(reply, expected):
+    found = parse_score(reply, cut_off=True)
+    assert (found and found.value) == expected
+
+
 @given(TEXTS)
 def test_quoted_text_is_never_read(text):
     assert parse_score("".join(f"> {line}\n" for line in text.split("\n"))) is None

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -115,7 +115,8 @@ def run_judge(
         "code": code,
     }
     journal = Journal(Path(metrics).parent / journal_name, header)
-    records, replies = judge_prompts(engine, asked, judge, journal)
+    contested = {case.id for case in cases if states_score(case.instruction) or states_score(case.answer)}
+    records, replies = judge_prompts(engine, asked, contested, judge, journal)
     write_jsonl(scores, ({**case.fields, **record} for case, record in zip(cases, records, strict=True)))
     states = Counter(record["state"] for record in records)
     figures = {"states": dict(sorted(states.items()))} | generation_figures(journal, replies) | engine.describe()
@@ -124,9 +125,12 @@ def run_judge(
 
 
 def judge_prompts(
-    engine: Engine, prompts: Sequence[Prompt], judge: JudgeSettings, journal: Journal
+    engine: Engine, prompts: Sequence[Prompt], contested: Collection[str], judge: JudgeSettings, journal: Journal
 ) -> tuple[list[dict[str, Any]], list[Reply]]:
-    """Ask the judge, again as configured where it gave no score; return a record a prompt, and all replies."""
+    """Ask the judge, again as configured where it gave no score; return a record a prompt, and all replies.
+
+    `contested` are the ids of the prompts whose judged text states a score itself.
+    """
     latest: dict[str, Attempt] = {}
     everything: list[Reply] = []
     for number, decoding in enumerate([judge.generation, *judge.retries], start=1):
@@ -137,20 +141,18 @@ def judge_prompts(
         everything += replies
         for prompt, reply in zip(left, replies, strict=True):
             before = latest[prompt.id].number if prompt.id in latest else 0
-            latest[prompt.id] = Attempt(before + 1, decoding, reply, read_score(prompt, reply))
+            latest[prompt.id] = Attempt(before + 1, decoding, reply, read_score(reply, prompt.id in contested))
     return [score_record(latest[prompt.id]) for prompt in prompts], everything
 
 
-def read_score(prompt: Prompt, reply: Reply) -> Score | None:
+def read_score(reply: Reply, contested: bool) -> Score | None:
     """The score that the judge gave.
 
-    Where the judged text (the quoted lines of the prompt) states a score itself, the judge may have repeated that: only
-    the last line of a reply that was not cut off is its verdict then.
+    Where the judged text states a score itself, the judge may have repeated that: only the last line of a reply that
+    was not cut off is its verdict then.
     """
-    contested = any(states_score(line[2:]) for line in prompt.text.splitlines() if line.startswith("> "))
-    if contested and reply.finish_reason == "length":
-        return None
-    return parse_score(reply.text, last_line_only=contested)
+    cut_off = reply.finish_reason == "length"
+    return None if contested and cut_off else parse_score(reply.text, cut_off=cut_off, last_line_only=contested)
 
 
 def score_record(attempt: Attempt) -> dict[str, Any]:

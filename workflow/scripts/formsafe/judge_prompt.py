@@ -6,7 +6,7 @@ from formsafe.errors import FormsafeError
 
 PLACEHOLDERS = ("{instruction}", "{answer}")
 # Everything that str.splitlines, a tokenizer or a reader might take for a new line.
-_LINE_BREAK = re.compile("\r\n|[\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029]")
+LINE_BREAK = re.compile("\r\n|[\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029]")
 # Stands for special tokens while a prompt is encoded (see `chat`); in a text it means nothing.
 _PRIVATE = re.compile("[\U000f0000-\U0010ffff]")
 
@@ -30,4 +30,4 @@ def fill(template: str, instruction: str, answer: str) -> str:
 
 def quote(text: str) -> str:
     """Put `> ` before every line of `text`; private characters, which could not be encoded, become U+FFFD."""
-    return "\n".join("> " + line for line in _LINE_BREAK.split(_PRIVATE.sub("\ufffd", text)))
+    return "\n".join("> " + line for line in LINE_BREAK.split(_PRIVATE.sub("\ufffd", text)))
