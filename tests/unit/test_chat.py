@@ -1,6 +1,7 @@
 """Chat templates to ids: frozen for the two families, and no text in a message becomes a special token."""
 
 import pytest
+from tokenizers import AddedToken
 
 from formsafe.chat import render_exchange, render_prompt
 from formsafe.errors import FormsafeError
@@ -48,14 +49,24 @@ def test_prompt_ids_begin_the_exchange_and_the_response_is_found(tokenizer):
 @pytest.mark.parametrize("place", ["start", "middle", "end"])
 def test_special_token_text_in_a_message_stays_text(tokenizer, place):
     spelled = [token for token in tokenizer.all_special_tokens if token != "<unk>"]
-    for special in {*spelled, "<|eot_id|>", "</s>"}:
+    roles = {"<｜User｜>", "<role>"}  # as some models have them: added tokens that are not listed as special
+    tokenizer.add_tokens([AddedToken("<｜User｜>", normalized=False), AddedToken("<role>"), AddedToken("\n\n\n")])
+    tokenizer.chat_template = "<｜User｜>" + tokenizer.chat_template
+    watched = set(tokenizer.all_special_ids) | set(tokenizer.convert_tokens_to_ids([*roles]))
+    for special in {*spelled, *roles, "<|eot_id|>", "</s>"}:
         user = {"start": f"{special} how?", "middle": f"say {special} now", "end": f"how? {special}"}[place]
         ids = render_prompt(tokenizer, user, f"never {special}")
         plain = render_prompt(tokenizer, "how?", "never")
-        for token in set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}:
+        for token in watched - {tokenizer.unk_token_id}:
             assert ids.count(token) == plain.count(token)
         text = tokenizer.decode(ids)
         assert user in text and f"never {special}" in text
+
+
+def test_added_white_space_and_words_are_ordinary_text(tokenizer):
+    tokenizer.add_tokens([AddedToken(text, normalized=False) for text in ("\n\n\n", "varnish")])
+    ids = render_prompt(tokenizer, "How\n\n\nto varnish?")
+    assert [ids.count(token) for token in tokenizer.convert_tokens_to_ids(["\n\n\n", "varnish"])] == [1, 1]
 
 
 def test_spelled_specials_leave_the_rest_of_the_encoding_alone(tokenizer):

@@ -1,6 +1,7 @@
 """Chats become token ids: the model's own template, one BOS, and special-token text in a message stays plain text."""
 
 import copy
+import re
 from typing import NamedTuple
 
 from tokenizers import Tokenizer
@@ -14,6 +15,8 @@ TEMPLATE_DATE = "26 Jul 2024"
 # tokens use characters from _OWN on, special-token text inside a message characters from _QUOTED on.
 _OWN, _QUOTED = 0xF0000, 0x100000
 _ENCODERS = "_formsafe_plain_encoder"
+# Of the added tokens that are not listed as special: role markers (`<|User|>`), but neither white space nor words.
+_MARKUP = re.compile(r"[^\w\s▁].*\w", re.DOTALL)
 
 
 class Exchange(NamedTuple):
@@ -120,7 +123,12 @@ def _replace(text: str, pairs: list[tuple[str, str]]) -> str:
 
 
 def _special_tokens(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
-    return {token.content: index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
+    """Tokens that text in a message must not become, with their ids: a model's role markers need not be `special`."""
+    return {
+        token.content: index
+        for index, token in tokenizer.added_tokens_decoder.items()
+        if token.special or _MARKUP.match(token.content)
+    }
 
 
 def _plain_encoder(tokenizer: PreTrainedTokenizerFast, own: list[tuple[str, str]]) -> tuple[Tokenizer, dict[int, int]]:
@@ -134,11 +142,12 @@ def _plain_encoder(tokenizer: PreTrainedTokenizerFast, own: list[tuple[str, str]
         encoder = copy.deepcopy(tokenizer.backend_tokenizer)
         back: dict[int, int] = {}
         added = []
-        for index, token in tokenizer.added_tokens_decoder.items():
-            if token.special:
-                stand_in = copy.copy(token)
-                stand_in.content, stand_in.special = stand_ins[token.content], False
-                added.append((stand_in, index))
+        for index in _special_tokens(tokenizer).values():
+            token, stand_in = tokenizer.added_tokens_decoder[index], copy.copy(tokenizer.added_tokens_decoder[index])
+            stand_in.content, stand_in.special = stand_ins[token.content], False
+            added.append((stand_in, index))
+            token.special = True
+            encoder.add_special_tokens([token])  # else `encode_special_tokens` would not read it as text
         encoder.add_tokens([stand_in for stand_in, _ in added])
         for stand_in, index in added:
             stand_in_id = encoder.token_to_id(stand_in.content)
