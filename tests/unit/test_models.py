@@ -90,6 +90,21 @@ def test_a_soft_prompt_of_another_model_is_refused(tiny_model, soft_prompt_folde
         load_soft_prompt(disguised, other)
 
 
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError(), RuntimeError("CUDA driver error: out of memory")])
+def test_an_adapter_or_a_model_without_memory_is_not_blamed(tiny_model, monkeypatch, error):
+    model = load_model(tiny_model, CPU)
+
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr("peft.PeftModel.from_pretrained", fail)
+    with pytest.raises(FormsafeError, match="too little memory"):
+        load_adapter(model, "adapter")
+    monkeypatch.setattr("formsafe.models.AutoModelForCausalLM.from_pretrained", fail)
+    with pytest.raises(FormsafeError, match="too little memory"):
+        load_model(tiny_model, CPU)
+
+
 def test_an_adapter_of_another_model_is_refused(tiny_model, tmp_path):
     config = LoraConfig(r=2, target_modules="all-linear", task_type="CAUSAL_LM")
     other = load_model(write_tiny_model(tmp_path / "other", hidden=16), CPU)

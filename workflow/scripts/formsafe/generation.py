@@ -134,13 +134,13 @@ class LocalEngine:
         """Lower the budget of a section by halves until a batch that took `tokens` is cut."""
         if len(asked) == 1:
             raise FormsafeError(
-                f"The GPU has no room for prompt {asked[0].id} on its own. Lower max_new_tokens, set "
+                f"There is no room for prompt {asked[0].id} on its own. Lower max_new_tokens, set "
                 "inference_quantisation to nf4, or use a GPU with more memory; what is finished is kept."
             )
         lower = budget // 2
         while lower >= tokens:  # the batch would be the same again
             lower //= 2
-        print(f"Out of GPU memory with {len(asked)} prompts: the token budget falls from {budget} to {lower}.")
+        print(f"Out of memory with {len(asked)} prompts: the token budget falls from {budget} to {lower}.")
         journal.add_note(section, token_budget=lower)
 
     def _try_batch(
@@ -152,10 +152,8 @@ class LocalEngine:
             from formsafe.library_decoding import decode_by_library
 
             return decode_by_library(self.model, rows, self.cache, decoding.max_new_tokens, self.stop_ids, budget)
-        except torch.OutOfMemoryError:
-            pass
-        except RuntimeError as error:  # cuBLAS and the driver allocate on their own
-            if not any(words in str(error) for words in ("CUBLAS_STATUS_ALLOC_FAILED", "CUDA error: out of memory")):
+        except RuntimeError as error:
+            if not memory.is_lacking(error):
                 raise
         torch.cuda.empty_cache()  # outside the handler: the exception holds on to the batch's tensors
         return None

@@ -11,13 +11,14 @@ from typing import Any, Literal
 import torch
 from transformers import ContinuousBatchingConfig, GenerationConfig, PreTrainedModel
 
+from formsafe import memory
 from formsafe.decoding import Generated, pad_left
 from formsafe.errors import FormsafeError
 
 LibraryCache = Literal["static", "continuous"]
 _PAGE = 64  # tokens of a page of the continuous cache
 _MOST_AT_ONCE = 2048  # tokens of a continuous batch's step: its attention mask has as many rows over the whole cache
-_NO_MEMORY = ("out of memory", "Memory footprint")
+_NO_ROOM = "Memory footprint"  # so opens its message when its cache is too large
 
 
 def decode_by_library(
@@ -58,7 +59,7 @@ def _continuous(
     )
     results = [outputs.get(f"req_{number}") for number in range(len(rows))]
     errors = [str(result.error) for result in results if result is not None and result.error is not None]
-    if any(words in error for error in errors for words in _NO_MEMORY):
+    if any(_NO_ROOM in error or memory.is_lacking(error) for error in errors):
         raise torch.OutOfMemoryError("continuous batching")
     if any(result is None or result.error is not None for result in results):
         raise FormsafeError(

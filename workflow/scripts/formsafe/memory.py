@@ -42,6 +42,8 @@ CPU_TOKENS_SMALL, CPU_TOKENS_LARGE = 32768, 4096
 # Arithmetic operations in the time of one byte moved, on current data-centre GPUs; and bytes moved to dequantise one
 # weight for one pass (read 0.5, write 2, read 2).
 OPERATIONS_PER_BYTE, BYTES_DEQUANTISED = 200.0, 4.5
+# How PyTorch (GPU and CPU), CUDA and its libraries put it.
+_LACK = ("out of memory", "can't allocate memory", "alloc_failed")
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,12 @@ def weight_bytes(shape: ModelShape, quantisation: Quantisation) -> float:
     """Bytes of the weights."""
     rest = shape.parameters - shape.linear_parameters
     return BYTES_BF16 * rest + (BYTES_NF4 if quantisation == "nf4" else BYTES_BF16) * shape.linear_parameters
+
+
+def is_lacking(error: BaseException | str) -> bool:
+    """Whether an error says that memory ran out; cuBLAS and the driver allocate, and fail, on their own."""
+    said = str(error).lower()
+    return type(error).__name__ == "OutOfMemoryError" or any(words in said for words in _LACK)
 
 
 def gpu_memory_in_gb() -> float:

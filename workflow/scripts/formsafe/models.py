@@ -94,13 +94,19 @@ def load_model(directory: str | Path, placement: Placement) -> PreTrainedModel:
         attention = "sdpa"  # and padded batches
     try:
         model = AutoModelForCausalLM.from_pretrained(directory, attn_implementation=attention, **arguments)
-    except torch.OutOfMemoryError as error:
-        raise FormsafeError(
-            f"The GPU is too small for the weights of {directory}: use a GPU with more memory, or quantisation nf4 "
-            "(inference_quantisation for answers and judging)."
-        ) from error
+    except RuntimeError as error:
+        if not memory.is_lacking(error):
+            raise
+        raise _too_small(directory) from error
     keep_weights_as_loaded(model)
     return model.eval()
+
+
+def _too_small(directory: str | Path) -> FormsafeError:
+    return FormsafeError(
+        f"There is too little memory for the weights in {directory}: use a GPU with more memory, or quantisation nf4 "
+        "(inference_quantisation for answers and judging)."
+    )
 
 
 def keep_weights_as_loaded(model: torch.nn.Module) -> None:
@@ -114,7 +120,7 @@ def load_adapter(model: PreTrainedModel, directory: str | Path) -> "PeftModel":
     """Put a trained adapter on its plain base model, for inference.
 
     Raises:
-        FormsafeError: when the adapter does not fit the model.
+        FormsafeError: when the adapter does not fit the model, or not into memory.
     """
     from peft import PeftModel
 
@@ -122,6 +128,8 @@ def load_adapter(model: PreTrainedModel, directory: str | Path) -> "PeftModel":
         # in the model's own dtype, in which autocast computed it in training
         adapted = PeftModel.from_pretrained(model, str(directory), is_trainable=False, autocast_adapter_dtype=False)
     except (RuntimeError, ValueError) as error:
+        if memory.is_lacking(error):
+            raise _too_small(directory) from error
         raise FormsafeError(
             f"The adapter in {directory} does not fit the model {model.name_or_path} ({error}). It was trained on "
             "another model: delete it and run again."

@@ -10,7 +10,7 @@ import torch
 from peft import LoraConfig, PeftModel, PromptTuningConfig, TaskType, get_peft_model
 from transformers import PreTrainedModel, PrinterCallback, set_seed
 
-from formsafe import checkpoints, examples, loss_log, varlen_attention
+from formsafe import checkpoints, examples, loss_log, memory, varlen_attention
 from formsafe.collation import Collator
 from formsafe.errors import FormsafeError
 from formsafe.files import read_json, replacing, write_json
@@ -35,8 +35,6 @@ __all__ = ["Inputs", "add_adapter", "add_soft_prompt", "train_adapter", "tune_so
 LOSS, VALIDATION_LOSS, METRICS = "loss.csv", "validation.csv", "metrics.json"
 # Settings that only say how to fit: a job that ran out of memory continues with other ones.
 _FITTING = {"micro_batch_size", "gradient_checkpointing", "checkpoint_minutes"}
-# How PyTorch (GPU and CPU), CUDA and cuBLAS put it.
-_LACK_OF_MEMORY = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
 # Attention that keeps the examples of one flattened row apart.
 _FLAT_ATTENTION = {varlen_attention.NAME, "flash_attention_2"}
 
@@ -172,7 +170,7 @@ def _run(trainer: SplitLossTrainer, pace: Pace, resume: Path | None) -> None:
         with pace.listening():
             trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
     except RuntimeError as error:
-        if not any(words in str(error) for words in _LACK_OF_MEMORY):
+        if not memory.is_lacking(error):
             raise
         raise FormsafeError(
             "Out of memory in training. Set training.micro_batch_size to a smaller divisor of the batch size (1 is the "
