@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3NextConfig, Qwen3NextForCausalLM
 
 from formsafe.decoding import DigitWatch, Sampler, SharedPrefix, decode, pad_left
 from formsafe.settings.generation import Decoding
@@ -83,6 +83,26 @@ def test_a_shared_prefix_changes_nothing(loaded, rows, stops):
         mask = torch.cat([mask.new_ones(len(batch), len(prefix)), mask], dim=1)
         with_prefix = decode(model, {"input_ids": ids}, mask, stops, Sampler(GREEDY, batch), prefix.cache(len(batch)))
         assert with_prefix == run(model, batch, stops)
+
+
+def test_linear_attention_writes_in_a_batch_what_it_writes_alone():
+    """The pads on the left leave no trace in its states, and rows may leave the batch."""
+    torch.manual_seed(0)
+    linear = {f"linear_{what}": 8 for what in ("key_head_dim", "value_head_dim")}
+    linear |= {
+        "linear_num_key_heads": 2,
+        "linear_num_value_heads": 4,
+        "num_experts": 0,
+        "mlp_only_layers": [0, 1, 2, 3],
+    }
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 4, "vocab_size": 97, "head_dim": 8}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "initializer_range": 0.5}
+    model = Qwen3NextForCausalLM(Qwen3NextConfig(**sizes, **heads, **linear)).eval()
+    rows, stops = [list(range(5, 5 + length)) for length in (3, 9, 20, 14, 70)], list(range(0, 97, 7))
+    alone = [run(model, [row], stops)[0] for row in rows]
+    assert run(model, rows, stops) == alone
+    assert len({len(result.ids) for result in alone}) > 2
+    assert not SharedPrefix.suits(model)
 
 
 def test_a_prompt_that_leaves_the_prefix_is_an_error(loaded):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, MistralConfig, MistralForCausalLM
 
 from formsafe import memory
 from formsafe.answers import answer_prompts
@@ -164,6 +164,22 @@ def test_answers_start_from_what_all_prompts_share(talkative_model, replies, tmp
     one = ask(with_prefix, shared, GREEDY, Journal(tmp_path / "a", {}), "s")
     assert one == ask(without, shared, GREEDY, Journal(tmp_path / "b", {}), "s") and one != replies
     assert len(seen[0]) > 40
+
+
+@pytest.mark.parametrize("window", [24, None])
+def test_a_sliding_window_sees_no_shared_prefix(talkative_model, tmp_path, window):
+    tokenizer = AutoTokenizer.from_pretrained(talkative_model)
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "vocab_size": len(tokenizer)}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "sliding_window": window, "initializer_range": 0.5}
+    model = MistralForCausalLM(MistralConfig(**sizes, **heads)).eval()
+    shared = [Prompt(prompt.id, prompt.text, "Answer in short. " * 9) for prompt in PROMPTS]
+    written = []
+    for share in (True, False):
+        made = LocalEngine(tokenizer, model, 2000, share_prefix=share)
+        assert made.share_prefix == (share and window is None)
+        written.append(ask(made, shared, GREEDY, Journal(tmp_path / str(share), {}), "s"))
+    assert written[0] == written[1]
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import torch
 from transformers import Cache, DynamicCache, PreTrainedModel
+from transformers.cache_utils import DynamicLayer
 
 from formsafe.settings.generation import Decoding
 
@@ -106,6 +107,14 @@ class SharedPrefix:
         tokens = torch.tensor([self.ids], device=model.device)
         model(input_ids=tokens, past_key_values=self._cache, use_cache=True, logits_to_keep=1)
 
+    @staticmethod
+    def suits(model: PreTrainedModel) -> bool:
+        """Whether a batch may start from a prefix: all layers attend to everything.
+
+        The pads between prefix and prompt would count in a sliding window; a recurrent state has no copy for each row.
+        """
+        return all(type(layer) is DynamicLayer for layer in DynamicCache(config=model.config).layers)
+
     def __len__(self) -> int:
         return len(self.ids)
 
@@ -181,7 +190,8 @@ def decode(
         positions = positions[:, -1:] + 1
         if alive.count(False) >= max(1, _LEAVING_SHARE * len(alive)):
             kept = torch.tensor([place for place, still in enumerate(alive) if still], device=mask.device)
-            cache.batch_select_indices(kept)
+            # and not batch_select_indices, which layers of linear attention lack
+            cache.reorder_cache(kept)  # type: ignore[arg-type]
             rows, chosen, mask, positions = rows[kept], chosen[kept], mask[kept], positions[kept]
             alive = [True] * len(kept)
         inputs = {"input_ids": chosen[:, None]}

@@ -37,7 +37,7 @@ class LocalEngine:
         token_budget: tokens (prompts, answers and padding) in memory at once.
         soft_prompt: vectors `[virtual tokens, width]` that stand before every prompt, as in training.
         watch_digits: note the probabilities of the digits 1 to 5.
-        share_prefix: compute what all prompts start with only once.
+        share_prefix: compute what all prompts start with only once, where the model allows it.
         placement: where and how the model is held, for records.
         cache: how the keys and values are kept; `dynamic` is the loop of `decoding`, the others are transformers' own.
 
@@ -60,7 +60,7 @@ class LocalEngine:
         self.token_budget = token_budget
         self.soft_prompt = soft_prompt
         self.soft_length = 0 if soft_prompt is None else len(soft_prompt)
-        self.share_prefix = share_prefix and soft_prompt is None and cache == "dynamic"
+        self.share_prefix = share_prefix and soft_prompt is None and cache == "dynamic" and SharedPrefix.suits(model)
         self.cache = cache
         self.placement = placement or {}
         if cache != "dynamic" and (soft_prompt is not None or watch_digits):
