@@ -282,6 +282,14 @@ def test_other_caches_give_the_same_answers(talkative_model, replies, cache, tmp
     assert ask(made, PROMPTS, GREEDY, Journal(tmp_path / "j", {}), "s") == replies
 
 
+@pytest.mark.parametrize("cache", ["dynamic", "static", "continuous"])
+def test_the_models_own_penalties_change_no_answer(talkative_model, replies, cache, tmp_path):
+    chosen = GREEDY.model_copy(update={"token_budget": 400, "cache": cache})
+    made = load_engine(talkative_model, settings(talkative_model), chosen, 1)
+    made.model.generation_config.repetition_penalty = 50.0
+    assert ask(made, PROMPTS, GREEDY, Journal(tmp_path / "j", {}), "s") == replies
+
+
 def test_digits_are_found_in_the_vocabulary(talkative_model):
     tokenizer = AutoTokenizer.from_pretrained(talkative_model)
     spellings = digit_spellings(tokenizer)

@@ -36,6 +36,8 @@ def decode_by_library(
     """
     generator: Any = model  # the stubs of transformers take these methods for tensors
     settings = {"max_new_tokens": new_tokens, "do_sample": False, "eos_token_id": list(stop_ids), "pad_token_id": 0}
+    # generate fills in from the model's own configuration what ours leaves open: penalties, suppressed tokens, ...
+    generator.generation_config = GenerationConfig(eos_token_id=list(stop_ids))
     if cache == "static":
         ids, mask = pad_left(rows, model.device)
         config = GenerationConfig(cache_implementation="static", **settings)
