@@ -34,7 +34,7 @@ class ModelSettings(Settings):
     dtype: Literal["float32", "bfloat16", "float16"] | Auto = "auto"
     """Compute type; `auto` is bfloat16 on GPU and float32 on CPU."""
     attention: Literal["eager", "sdpa", "flash_attention_2"] | Auto = "auto"
-    """Attention implementation; `auto` leaves it to transformers."""
+    """Attention implementation; `auto` is sdpa, and in training a padding-free sdpa for models that allow it."""
     device: Literal["cpu", "cuda"] | Auto = "auto"
     """Device; `cuda` makes a missing GPU an error, `auto` takes one where there is one."""
 
