@@ -43,7 +43,8 @@ stale: $(CONFIG) .venv/installed ## what would run again, and why
 	PYTHONPATH=workflow/scripts $(BIN)/python -m formsafe.stale -- --configfile $(CONFIG)
 
 recover: $(CONFIG) .venv/installed ## after Snakemake itself was killed (ORPHANS=wait or ORPHANS=cancel)
-	PYTHONPATH=workflow/scripts $(BIN)/python -m formsafe.recover $(STUDY) $(if $(ORPHANS),--$(ORPHANS)) -- --configfile $(CONFIG)
+	PYTHONPATH=workflow/scripts $(BIN)/python -m formsafe.recover $(STUDY) $(if $(ORPHANS),--$(ORPHANS)) \
+	  $(if $(FORCE),--force) -- --configfile $(CONFIG)
 
 readme-figures: demo ## the figures that README.md shows, from the demo study
 	for figure in asr loss tradeoff; do cp results/demo/figures/$${figure}_demo.png docs/demo_$$figure.png; done

@@ -6,9 +6,11 @@ import re
 import subprocess
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
+from snakemake_executor_plugin_slurm.utils import set_gres_string
 
 from formsafe import code_digest, job_resources
 from formsafe.manifest import describe_run
@@ -90,10 +92,17 @@ def imported(tree: ast.AST) -> set[str]:
     return found
 
 
-def test_the_guide_names_every_rule_that_runs_as_a_job_without_gpu():
+def test_the_guide_names_every_rule_that_runs_as_a_job_with_and_without_gpu():
     jobs = {name for name, text in RULES.items() if "    script:\n" in text and "localrule: True" not in text}
-    (example,) = re.findall(r"```yaml\n(  set-resources:\n.*?)```", (ROOT / "config/CLUSTER.md").read_text(), re.DOTALL)
-    assert set(yaml.safe_load(example)["set-resources"]) == jobs - ON_GPU
+    examples = re.findall(r"```yaml\n(  set-resources:\n.*?)```", (ROOT / "config/CLUSTER.md").read_text(), re.DOTALL)
+    without, on_gpu = (set(yaml.safe_load(example)["set-resources"]) for example in examples)
+    assert (without, on_gpu) == (jobs - ON_GPU, ON_GPU)
+
+
+def test_a_gpu_model_for_all_rules_would_give_a_gpu_to_those_that_need_none():
+    """Why the guide names rules: the plugin takes a GPU's model for a wish for one."""
+    job = SimpleNamespace(resources={"gpu_model": "h200"})
+    assert "--gpus=h200:1" in set_gres_string(job)
 
 
 def test_the_demo_fits_a_small_node_and_its_jobs_are_short():
@@ -149,6 +158,9 @@ def test_a_stage_records_the_commit_of_its_checkout(tmp_path, monkeypatch):
     head = (tmp_path / ".git" / (tmp_path / ".git/HEAD").read_text().split()[1]).read_text().strip()
     assert len(head) == 40
     assert stage_record(0.0, "code")["git_commit"] == head
+    (tmp_path / "code.py").touch()
+    subprocess.run(["git", "add", "code.py"], check=True)
+    assert stage_record(0.0, "code")["git_commit"] == f"{head}-dirty"
 
 
 def test_every_script_on_a_gpu_claims_a_card_before_it_loads_what_could_start_cuda():

@@ -117,6 +117,21 @@ def test_scripts_left_on_this_host_are_orphans_and_stop_a_new_start(left_behind,
     refuse_orphans("demo", ["config/demo.yaml"], tmp_path)
 
 
+@pytest.mark.parametrize(("name", "seen"), [("interactive", True), ("formsafe_1111", False)])
+def test_a_shell_inside_an_allocation_hides_no_orphan(tmp_path: Path, monkeypatch, name: str, seen: bool):
+    monkeypatch.setenv("SLURM_JOB_ID", "4711")
+    monkeypatch.setenv("SLURM_JOB_NAME", name)
+    script = tmp_path / ".snakemake" / "scripts" / "tmpabc.train_adapter.py"
+    script.parent.mkdir(parents=True)
+    script.write_text("import time\ntime.sleep(60)\n")
+    process = subprocess.Popen([sys.executable, str(script)], cwd=tmp_path)
+    try:
+        assert bool(list(local_orphans(tmp_path))) is seen
+    finally:
+        process.kill()
+        process.wait()
+
+
 def test_recover_lists_and_does_nothing_until_it_is_told(left_behind, tmp_path: Path, capsys):
     assert recover("mine", None, ["--configfile", "my.yaml", "--cores", "1"], tmp_path) is False
     said = capsys.readouterr().out

@@ -106,3 +106,13 @@ def test_the_page_groups_by_rule_and_names_what_it_cannot_count(tmp_path: Path):
     assert any(line.split() == ["describe_run", "1", "-", "after", "train_adapter"] for line in page.splitlines())
     assert "for want of an earlier job: train_adapter" in page
     assert report([], tmp_path).startswith("Nothing is stale")
+
+
+def test_a_setting_may_hold_what_parts_reasons():
+    reason = PARAMETERS.format("'You are kind; be brief'", "'You are kind; be long'").strip()
+    job = PlannedJob("train_adapter", outputs=["a"], reason=f"Missing output files: a, b; {reason}; Forced execution")
+    assert list(explain(job, {})) == [
+        "not made yet",
+        "a setting changed: 'You are kind; be brief' to 'You are kind; be long'",
+        "forced execution",
+    ]

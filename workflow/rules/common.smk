@@ -78,7 +78,7 @@ def run_scores(run):
 
 # With `partial`, the study is what is finished; the rest is listed as missing.
 RUNS = [run for run in PLANNED_RUNS if not STUDY.partial or finished(run)]
-MISSING = [run.fields for run in PLANNED_RUNS if run not in RUNS]
+MISSING = [run.fields for run in PLANNED_RUNS if STUDY.partial and not finished(run)]
 MODELS = sorted({run.model for run in RUNS}, key=[run.model for run in PLANNED_RUNS].index)
 FORMATS_USED = sorted(
     {run.format for run in PLANNED_RUNS if run.format != "none"} | {STUDY.tasks.base_reference_format}

@@ -33,7 +33,7 @@ def digest(script: Path | str, *more: str) -> str:
     """
     script = Path(script).resolve()
     root = script.parent
-    cache = root / "__pycache__" / "code_digests.json"
+    cache = root / "__pycache__" / f"code_digests.{_own_hash()}.json"
     _read_cache(cache)
     before = len(_known)
     parts = dict(_closure(script, root, *more))
@@ -150,6 +150,12 @@ def _normal(value: Any) -> str:
 def _is_docstring(node: Any) -> bool:
     """A string that stands as a statement: of a module, class, function or attribute."""
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+@cache
+def _own_hash() -> str:
+    """A name for the way that digests are made: what another version learnt does not hold."""
+    return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
 
 
 def _read_cache(cache: Path) -> None:

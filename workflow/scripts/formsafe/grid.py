@@ -1,7 +1,7 @@
 """The grid: every run of a study, enumerated from explicit blocks, and the one place that writes a run's path."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import product
 
@@ -35,7 +35,7 @@ class Run:
     @property
     def fields(self) -> dict[str, str]:
         """The five columns that name a run in every table."""
-        return asdict(self)
+        return {field: getattr(self, field) for field in self.__dataclass_fields__}  # asdict copies, ten times slower
 
 
 def learning_rate_id(value: float) -> str:

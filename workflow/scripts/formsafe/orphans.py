@@ -4,6 +4,7 @@ Snakemake does not take them over: the next one would compute the same files bes
 """
 
 import os
+import platform
 import re
 import shlex
 import subprocess
@@ -16,6 +17,8 @@ from formsafe.errors import FormsafeError
 PREFIX = "formsafe"
 DEFAULT_CONFIG = "config/config.yaml"
 _QUEUE_FORMAT = "%i|%T|%j|%Z|%k"
+_RUN_ID = re.compile(r"SLURM run ID: (\S+)", re.MULTILINE)
+_STUDY = re.compile(r"(?:^    output: |, )results/([^/\s]+)/", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -33,8 +36,11 @@ class Orphan:
 
 @dataclass
 class RunLog:
-    """What the log of one Snakemake tells: its Slurm run, its studies, and the outputs of jobs it saw no end of."""
+    """What the log of one Snakemake tells: where and how it was called, its Slurm run, its studies, and the outputs of
+    jobs it saw no end of."""
 
+    host: str | None = None
+    command: list[str] = field(default_factory=list)
     run_id: str | None = None
     studies: set[str] = field(default_factory=set)
     open_outputs: dict[str, list[str]] = field(default_factory=dict)
@@ -42,12 +48,16 @@ class RunLog:
 
 def read_log(text: str) -> RunLog:
     """Read a log of Snakemake (.snakemake/log)."""
-    log = RunLog()
+    log = RunLog(studies=set(_STUDY.findall(text)))
     outputs: dict[str, list[str]] = {}
     block: list[str] = []
     failing = False
     for line in text.splitlines():
-        if found := re.match(r"SLURM run ID: (\S+)", line):
+        if found := re.match(r"  Host: (\S+)", line):
+            log.host = found[1]
+        elif found := re.match(r"  Command: (.+)", line):
+            log.command = shlex.split(found[1])
+        elif found := _RUN_ID.match(line):
             log.run_id = found[1]
         elif found := re.match(r"(?:local)?(?:rule|checkpoint) \S+:", line):
             block, failing = [], False
@@ -55,7 +65,6 @@ def read_log(text: str) -> RunLog:
             failing = True
         elif found := re.match(r"    output: (.+)", line):
             block = re.sub(r" \([^)]*\)", "", found[1]).split(", ")
-            log.studies.update(study for path in block for study in re.findall(r"^results/([^/]+)/", path))
         elif found := re.match(r"    jobid: (\d+)", line):
             if failing:
                 log.open_outputs.pop(found[1], None)
@@ -71,7 +80,15 @@ def read_log(text: str) -> RunLog:
 
 def newest_log(directory: Path, study: str) -> tuple[Path, RunLog] | None:
     """The newest log in `directory` of a Snakemake that started jobs of `study`."""
-    return next(((path, log) for path, log in _logs(directory) if study in log.studies), None)
+    read = ((path, read_log(_text(path))) for path in _log_files(directory))
+    return next(((path, log) for path, log in read if study in log.studies), None)
+
+
+def started_elsewhere(directory: Path, study: str) -> str | None:
+    """The other host on which a Snakemake holds `directory` locked for `study`, so that its life cannot be seen here."""
+    found = newest_log(directory, study)
+    locked = any((directory / ".snakemake/locks").glob("*"))
+    return found[1].host if found and locked and found[1].host not in (None, platform.node()) else None
 
 
 def find_orphans(directory: Path, study: str) -> list[Orphan]:
@@ -90,9 +107,15 @@ def refuse_orphans(study: str, config_files: Sequence[str | Path], directory: Pa
         config_files: those that Snakemake was called with.
         directory: the checkout.
     """
-    found = find_orphans(directory, study)
+    living = living_snakemakes(directory)
+    found = [orphan for orphan in find_orphans(directory, study) if not (orphan.local and _descends(orphan, living))]
     if found:
         listed = "\n".join(f"  {orphan}" for orphan in found)
+        if living:
+            raise FormsafeError(
+                f"Another Snakemake (process {', '.join(map(str, living))}) is at work here, and these jobs of the study "
+                f"{study!r} may be its own:\n{listed}\nLet it end first."
+            )
         command = recover_command(study, config_files, directory)
         raise FormsafeError(
             f"Jobs of an earlier Snakemake are still at work on the study {study!r}:\n{listed}\n"
@@ -139,7 +162,8 @@ def local_orphans(directory: Path) -> Iterator[Orphan]:
     """Scripts of jobs that run in `directory` on this host, outside Slurm."""
     for pid, arguments, environment in _processes_in(directory):
         script = next((part for part in arguments if ".snakemake/scripts/" in part), None)
-        if script is not None and "SLURM_JOB_ID" not in environment and len(arguments) <= 3:
+        in_slurm = f"SLURM_JOB_NAME={PREFIX}_" in environment  # its own job; a shell inside an allocation is not
+        if script is not None and not in_slurm and len(arguments) <= 3:
             name = re.sub(r"^tmp[^.]*\.", "", Path(script).name)
             yield Orphan(str(pid), "running", name, local=True)
 
@@ -158,13 +182,28 @@ def _slurm_runs(directory: Path) -> dict[str, set[str]]:
 
     Without one there is nothing to ask Slurm for: a host may have its programs and no cluster behind them.
     """
-    return {log.run_id: log.studies for _, log in _logs(directory) if log.run_id}
+    texts = map(_text, _log_files(directory))
+    return {found[1]: set(_STUDY.findall(text)) for text in texts if (found := _RUN_ID.search(text))}
 
 
-def _logs(directory: Path) -> Iterator[tuple[Path, RunLog]]:
+def _descends(orphan: Orphan, ancestors: Sequence[int]) -> bool:
+    """Whether a process on this host was started by one of `ancestors`, directly or not."""
+    pid = int(orphan.id)
+    while pid > 1 and pid not in ancestors:
+        try:
+            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            return False
+    return pid in ancestors
+
+
+def _log_files(directory: Path) -> list[Path]:
     """Snakemake's logs, the newest first."""
-    for path in sorted(directory.glob(".snakemake/log/*.snakemake.log"), reverse=True):
-        yield path, read_log(path.read_text(encoding="utf-8", errors="replace"))
+    return sorted(directory.glob(".snakemake/log/*.snakemake.log"), reverse=True)
+
+
+def _text(log: Path) -> str:
+    return log.read_text(encoding="utf-8", errors="replace")
 
 
 def _processes_in(directory: Path) -> Iterator[tuple[int, list[str], str]]:

@@ -59,8 +59,10 @@ def _versions() -> dict[str, str]:
 
 
 def _git_commit() -> str | None:
+    """The commit of the checkout, with `-dirty` behind it where tracked files were edited since."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        answer = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10)
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return answer.stdout.strip() or None

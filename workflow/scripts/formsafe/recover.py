@@ -8,17 +8,27 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 
 from formsafe.errors import FormsafeError
-from formsafe.orphans import Orphan, find_orphans, living_snakemakes, newest_log, recover_command
+from formsafe.orphans import (
+    Orphan,
+    find_orphans,
+    living_snakemakes,
+    newest_log,
+    recover_command,
+    started_elsewhere,
+)
 from formsafe.plan import config_files, planned_jobs, run_snakemake, split_arguments
 
 POLL_SECONDS = 5.0
 CODE = ("Snakefile", "workflow", "config")
 
 
-def recover(study: str, orphans: str | None, arguments: Sequence[str], directory: Path) -> bool:
+def recover(
+    study: str, orphans: str | None, arguments: Sequence[str], directory: Path, elsewhere_is_dead: bool = False
+) -> bool:
     """Make `study` ready to go on.
 
     Args:
@@ -26,20 +36,29 @@ def recover(study: str, orphans: str | None, arguments: Sequence[str], directory
         orphans: `wait` for them, `cancel` them, or None to list them only.
         arguments: what Snakemake is called with for this study (`--configfile ...`).
         directory: the checkout.
+        elsewhere_is_dead: a Snakemake that was started on another host is known to be dead.
 
     Returns:
         Whether the study can go on; False while orphans live and nothing was said about them.
+
+    Raises:
+        FormsafeError: a Snakemake lives here, or may live on another host.
     """
     if living := living_snakemakes(directory):
         raise FormsafeError(
             f"Snakemake still runs here (process {', '.join(map(str, living))}). Let it work, or end it: Ctrl-C "
             "cancels its jobs."
         )
+    command = recover_command(study, config_files(arguments), directory)
+    if not elsewhere_is_dead and (host := started_elsewhere(directory, study)):
+        raise FormsafeError(
+            f"Snakemake was started on {host}, and from here nobody can tell whether it still runs. Go there and call\n"
+            f"  {command}\nor, where it is known to be dead, add FORCE=1."
+        )
     found = find_orphans(directory, study)
     if found and orphans is None:
         print(f"{len(found)} jobs of a killed Snakemake are still at work on {study!r}:")
         print("\n".join(f"  {orphan}" for orphan in found))
-        command = recover_command(study, config_files(arguments), directory)
         print(f"Wait for them:  {command} ORPHANS=wait")
         print(f"Cancel them:    {command} ORPHANS=cancel")
         return False
@@ -50,6 +69,8 @@ def recover(study: str, orphans: str | None, arguments: Sequence[str], directory
     run_snakemake(["--unlock", *arguments], directory)
     for leftover in directory.glob(".snakemake/tmp.*"):
         shutil.rmtree(leftover, ignore_errors=True)
+    for script in directory.glob(".snakemake/scripts/tmp*"):
+        script.unlink(missing_ok=True)
     _keep_finished(study, arguments, directory)
     print(f"The study {study!r} is unlocked. Start Snakemake as before: it goes on where its jobs ended.")
     return True
@@ -83,15 +104,13 @@ def _keep_finished(study: str, arguments: Sequence[str], directory: Path) -> Non
     if newest is None:
         return
     path, log = newest
+    # Outputs of a script that ran under Snakemake itself still bear the mark of an unfinished job.
+    arguments = ["--ignore-incomplete", *arguments]
     planned = {file for job in planned_jobs(arguments, directory) for file in job.outputs}
-    finished = [
-        files
-        for files in log.open_outputs.values()
-        if files and not planned & set(files) and all((directory / file).exists() for file in files)
-    ]
+    finished = [files for files in log.open_outputs.values() if _exist(files, directory) and not planned & set(files)]
     if not finished:
         return
-    if _edited_since(directory, path):
+    if _edited_since(path, directory, config_files(arguments)) or _overrides(log.command) != _overrides(arguments):
         for file in (file for files in finished for file in files):
             (directory / file).unlink(missing_ok=True)
         print(f"{len(finished)} jobs finished meanwhile, but code or settings were edited: they are run again.")
@@ -101,24 +120,44 @@ def _keep_finished(study: str, arguments: Sequence[str], directory: Path) -> Non
     print(f"Kept the results of {len(firsts)} jobs that finished meanwhile.")
 
 
-def _edited_since(directory: Path, log: Path) -> bool:
-    """Whether code or settings are newer than the start of a Snakemake, which its log's name tells."""
+def _exist(files: Sequence[str], directory: Path) -> bool:
+    """Whether a job's outputs are all there: each is written whole, and Snakemake removes old ones before a start."""
+    return bool(files) and all((directory / file).exists() for file in files)
+
+
+def _edited_since(log: Path, directory: Path, more: Sequence[str]) -> bool:
+    """Whether code or settings (`more`: files of these) are newer than the start of a Snakemake, which its log's name
+    tells. What the workflow itself writes there does not count, nor do guides."""
     started = time.mktime(time.strptime(log.name.split(".")[0], "%Y-%m-%dT%H%M%S"))
-    sources = (file for name in CODE for file in [directory / name, *(directory / name).rglob("*")])
-    return any(file.stat().st_mtime > started for file in sources if file.is_file() and "__pycache__" not in file.parts)
+    sources = (file for name in (*CODE, *more) for file in [directory / name, *(directory / name).rglob("*")])
+    return any(
+        file.stat().st_mtime > started
+        for file in sources
+        if file.is_file()
+        and "__pycache__" not in file.parts
+        and "sources.lock.yaml" not in file.name
+        and file.suffix != ".md"
+    )
+
+
+def _overrides(command: Sequence[str]) -> list[str]:
+    """The settings that a call of Snakemake gives on its command line."""
+    at = next((place for place, word in enumerate(command) if word in ("--config", "-C")), len(command))
+    return sorted(takewhile(lambda word: not word.startswith("-"), command[at + 1 :]))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line: `python -m formsafe.recover STUDY [--wait | --cancel] -- SNAKEMAKE ARGUMENTS`."""
+    """Command line: `python -m formsafe.recover STUDY [--wait | --cancel] [--force] -- SNAKEMAKE ARGUMENTS`."""
     parser = argparse.ArgumentParser(prog="recover", description=__doc__)
     parser.add_argument("study")
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument("--wait", dest="orphans", action="store_const", const="wait", help="let them finish")
     choice.add_argument("--cancel", dest="orphans", action="store_const", const="cancel", help="cancel them")
+    parser.add_argument("--force", action="store_true", help="a Snakemake on another host is known to be dead")
     words, arguments = split_arguments(sys.argv[1:] if argv is None else argv)
     chosen = parser.parse_args(words)
     try:
-        return 0 if recover(chosen.study, chosen.orphans, arguments, Path.cwd()) else 1
+        return 0 if recover(chosen.study, chosen.orphans, arguments, Path.cwd(), chosen.force) else 1
     except FormsafeError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

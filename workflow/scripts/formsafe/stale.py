@@ -14,6 +14,10 @@ from formsafe.errors import FormsafeError
 from formsafe.plan import PlannedJob, planned_jobs, split_arguments
 
 _CHANGED = re.compile(r"Params have changed since last execution:.*? before: (.*?) now: (.*?)\s*$")
+# A setting may hold "; " itself.
+_NEXT_REASON = re.compile(
+    r"; (?=Missing output|Input files updated|Updated input|Params have|Set of input|Code has|Software env|Incomplete|Forced)"
+)
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _SHOWN = 3
 
@@ -51,7 +55,7 @@ def explain(job: PlannedJob, makers: Mapping[str, str]) -> Iterator[str]:
         job: a job of a plan.
         makers: the rule that makes each file of the plan.
     """
-    for reason in job.reason.split("; "):
+    for reason in _NEXT_REASON.split(job.reason):
         head, _, rest = reason.partition(": ")
         files = rest.split(", ") if rest else []
         if head.startswith("Missing output"):

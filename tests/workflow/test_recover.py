@@ -1,0 +1,129 @@
+"""After kill -9 of Snakemake alone: what its jobs finish is kept, unless what it was made from was edited meanwhile."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from formsafe.errors import FormsafeError
+from formsafe.orphans import local_orphans
+from formsafe.plan import planned_jobs
+from formsafe.recover import recover
+from tests.checkout import run
+
+SNAKEFILE = """
+rule all:
+    input: "results/mine/a.txt"
+
+rule work:
+    output: "results/mine/a.txt", "results/mine/b.txt"
+    params: value=config["value"]
+    script: "work.py"
+"""
+WORK = """
+import time
+from pathlib import Path
+while not Path("go").exists():
+    time.sleep(0.05)
+for output in snakemake.output:
+    Path(output).write_text(f"{snakemake.params.value}\\n")
+"""
+CALL = ["--cores", "1", "--configfile", "mine.yaml"]
+
+
+@pytest.fixture
+def killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout of a small workflow whose Snakemake was killed while its one job went on."""
+    monkeypatch.setattr("formsafe.recover.POLL_SECONDS", 0.1)
+    for name, text in {"Snakefile": SNAKEFILE, "work.py": WORK, "mine.yaml": "value: 1\n"}.items():
+        (tmp_path / name).write_text(text)
+        os.utime(tmp_path / name, (0, 0))
+    snakemake = subprocess.Popen(
+        [sys.executable, "-m", "snakemake", *CALL], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    while not (jobs := list(local_orphans(tmp_path))):
+        assert snakemake.poll() is None
+        time.sleep(0.05)
+    snakemake.send_signal(signal.SIGKILL)
+    snakemake.wait()
+    yield tmp_path
+    for job in jobs:
+        if Path(f"/proc/{job.id}").exists():
+            os.kill(int(job.id), signal.SIGKILL)
+
+
+def test_what_a_job_finished_is_kept_and_entered_into_the_records(killed: Path, capsys):
+    assert recover("mine", None, CALL, killed) is False
+    (killed / "go").touch()
+    assert recover("mine", "wait", CALL, killed) is True
+    assert "Kept the results of 1 jobs" in capsys.readouterr().out
+    assert planned_jobs(CALL, killed) == []
+    assert not list(killed.glob(".snakemake/scripts/*"))
+    (killed / "mine.yaml").write_text("value: 2\n")
+    (job,) = planned_jobs(CALL, killed)
+    assert "Params have changed" in job.reason
+
+
+@pytest.mark.parametrize(
+    ("edited", "text", "kept"),
+    [
+        ("mine.yaml", "value: 2\n", False),
+        ("workflow/rules/a.smk", "", False),
+        ("config/sources.lock.yaml", "written: by the workflow\n", True),
+        ("config/README.md", "A guide.\n", True),
+    ],
+)
+def test_what_was_made_before_an_edit_is_made_again(killed: Path, capsys, edited: str, text: str, kept: bool):
+    (killed / edited).parent.mkdir(parents=True, exist_ok=True)
+    (killed / edited).write_text(text)
+    (killed / "go").touch()
+    assert recover("mine", "wait", CALL, killed) is True
+    said = capsys.readouterr().out
+    assert ("Kept the results of 1 jobs" in said, "they are run again" in said) == (kept, not kept)
+    assert (killed / "results/mine/a.txt").exists() is kept
+    assert (planned_jobs(CALL, killed) == []) is kept
+
+
+def test_settings_on_the_command_line_of_the_dead_must_be_given_again(killed: Path, capsys):
+    (log,) = killed.glob(".snakemake/log/*.log")
+    log.write_text(log.read_text().replace("mine.yaml\n", "mine.yaml --config value=1\n", 1))
+    (killed / "go").touch()
+    assert recover("mine", "wait", [*CALL, "--config", "value=1"], killed) is True
+    assert "Kept the results" in capsys.readouterr().out
+
+
+def test_a_snakemake_of_another_host_may_live(killed: Path):
+    (log,) = killed.glob(".snakemake/log/*.log")
+    lines = log.read_text().splitlines(keepends=True)
+    log.write_text("".join("  Host: elsewhere\n" if line.startswith("  Host:") else line for line in lines))
+    (killed / "go").touch()
+    with pytest.raises(FormsafeError, match="started on elsewhere"):
+        recover("mine", "wait", CALL, killed)
+    assert list((killed / ".snakemake/locks").iterdir())
+    assert recover("mine", "wait", CALL, killed, elsewhere_is_dead=True) is True
+    assert not list((killed / ".snakemake/locks").iterdir())
+    assert planned_jobs(CALL, killed) == []
+
+
+def test_jobs_of_a_living_snakemake_are_not_called_orphans(tmp_path: Path):
+    from formsafe.orphans import refuse_orphans
+
+    for name, text in {"Snakefile": SNAKEFILE, "work.py": WORK, "mine.yaml": "value: 1\n"}.items():
+        (tmp_path / name).write_text(text)
+    command = [str(Path(sys.executable).parent / "snakemake"), *CALL]
+    living = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        while not list(local_orphans(tmp_path)):
+            assert living.poll() is None
+            time.sleep(0.05)
+        refuse_orphans("another", ["another.yaml"], tmp_path)
+        (tmp_path / "go").touch()
+        assert living.wait(timeout=60) == 0
+    finally:
+        living.kill()
+        living.wait()
+    assert run(tmp_path, "cat", "results/mine/b.txt").stdout == "1\n"
