@@ -1,6 +1,7 @@
 """The demo study on a real Slurm: through cancelled jobs, limits, dead nodes, preemption, outages and kill -9."""
 
 import re
+import time
 from collections import defaultdict
 from itertools import pairwise
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from tests.kills import leftovers
 
 GPU_RULES = {"tune_soft_prompt", "train_adapter", "generate_answers", "judge_answers", "audit_judge"}
+ISO = "%Y-%m-%dT%H:%M:%S"
 STARTED = re.compile(r"continuing from step (\d+)")
 CONTINUED = re.compile(r"Continuing: (\d+) replies are in the journal")
 
@@ -102,6 +104,17 @@ def test_recover_lists_the_orphans_and_waits_for_them_on_request(storm):
     assert sum(orphan["id"] in listed.stdout for orphan in storm.orphans) >= 1
     assert waited.returncode == 0, waited.stdout + waited.stderr
     assert "unlocked" in waited.stdout
+
+
+def test_what_orphans_finished_was_not_computed_again(storm, jobs):
+    (kept,) = re.findall(r"Kept the results of (\d+) jobs", storm.said["waited"].stdout)
+    assert int(kept) >= 1
+    began = next(at for at, what in storm.times if what == "second Snakemake")
+    orphans = {orphan["id"] for orphan in storm.orphans}
+    ended = {job["Comment"] for job in jobs if job["JobIDRaw"] in orphans and job["State"] == "COMPLETED"}
+    assert len(ended) >= int(kept)
+    starts = ((job["Comment"], job["Start"]) for job in jobs if job["Comment"] in ended and job["Start"][:1].isdigit())
+    assert [comment for comment, start in starts if time.mktime(time.strptime(start, ISO)) > began] == []
 
 
 def test_nothing_was_computed_twice_at_once(jobs):

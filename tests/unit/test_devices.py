@@ -80,13 +80,15 @@ def test_a_job_waits_for_the_only_card_until_its_holder_ends(monkeypatch, tmp_pa
     devices._held.pop().close()
 
 
-def test_a_claimed_card_is_the_only_visible_one(monkeypatch, tmp_path):
+@pytest.mark.parametrize(("visible", "claimed"), [(None, "GPU-a"), ("2,3", "2")])
+def test_a_claimed_card_is_the_only_visible_one(monkeypatch, tmp_path, visible, claimed):
     monkeypatch.setattr(devices, "installed_cards", lambda: CARDS)
     monkeypatch.setattr(devices.tempfile, "gettempdir", lambda: str(tmp_path))
-    monkeypatch.setenv(devices.VARIABLE, "")
-    monkeypatch.delenv(devices.VARIABLE)
-    assert devices.claim_device("auto") == "GPU-a"
-    assert os.environ[devices.VARIABLE] == "GPU-a"
+    monkeypatch.setenv(devices.VARIABLE, visible or "")
+    if visible is None:
+        monkeypatch.delenv(devices.VARIABLE)
+    assert devices.claim_device("auto") == claimed
+    assert os.environ[devices.VARIABLE] == claimed
     devices._held.pop().close()
 
 

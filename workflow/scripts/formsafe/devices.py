@@ -29,11 +29,12 @@ def claim_device(device: str, poll_seconds: float = 2.0) -> str | None:
         poll_seconds: time between tries while all cards are taken.
 
     Returns:
-        The identifier claimed, or None where nothing is to claim: a scheduler chose already, or there is no card.
+        The identifier claimed, or None where nothing is to claim: a scheduler chose one already, or there is no card.
     """
     os.environ.setdefault(ALLOCATOR, "expandable_segments:True")
-    cards = installed_cards()
-    if device == "cpu" or VARIABLE in os.environ or not cards:
+    chosen = os.environ.get(VARIABLE)
+    cards = installed_cards() if chosen is None else chosen.split(",")
+    if device == "cpu" or not cards or (chosen is not None and len(cards) == 1):
         return None
     folder = Path(tempfile.gettempdir()) / f"formsafe-gpus-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)

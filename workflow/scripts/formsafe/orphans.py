@@ -85,7 +85,7 @@ def newest_log(directory: Path, study: str) -> tuple[Path, RunLog] | None:
 
 
 def started_elsewhere(directory: Path, study: str) -> str | None:
-    """The other host on which a Snakemake holds `directory` locked for `study`, so that its life cannot be seen here."""
+    """The other host on which a Snakemake locked `directory` for `study`, so that nobody sees here whether it lives."""
     found = newest_log(directory, study)
     locked = any((directory / ".snakemake/locks").glob("*"))
     return found[1].host if found and locked and found[1].host not in (None, platform.node()) else None
@@ -113,8 +113,8 @@ def refuse_orphans(study: str, config_files: Sequence[str | Path], directory: Pa
         listed = "\n".join(f"  {orphan}" for orphan in found)
         if living:
             raise FormsafeError(
-                f"Another Snakemake (process {', '.join(map(str, living))}) is at work here, and these jobs of the study "
-                f"{study!r} may be its own:\n{listed}\nLet it end first."
+                f"Another Snakemake (process {', '.join(map(str, living))}) is at work here, and these jobs of the "
+                f"study {study!r} may be its own:\n{listed}\nLet it end first."
             )
         command = recover_command(study, config_files, directory)
         raise FormsafeError(

@@ -16,7 +16,7 @@ from formsafe.plan import PlannedJob, planned_jobs, split_arguments
 _CHANGED = re.compile(r"Params have changed since last execution:.*? before: (.*?) now: (.*?)\s*$")
 # A setting may hold "; " itself.
 _NEXT_REASON = re.compile(
-    r"; (?=Missing output|Input files updated|Updated input|Params have|Set of input|Code has|Software env|Incomplete|Forced)"
+    r"; (?=Missing output|Input files|Updated input|Params have|Set of input|Code has|Software env|Incomplete|Forced)"
 )
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _SHOWN = 3
