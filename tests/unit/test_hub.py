@@ -4,10 +4,12 @@ import io
 
 import pytest
 import yaml
+from huggingface_hub import _tree_cache, constants
 
 from formsafe.errors import FormsafeError
 from formsafe.files import read_json
-from formsafe.hub import fetch_model
+from formsafe.hub import DATA_FILES, MODEL_FILES, NOT_MODEL_FILES, fetch_model
+from formsafe.hub_probe import probe
 from formsafe.settings.data import DataSource
 from formsafe.sources import SourceRows
 from tests.fake_hub import COMMIT
@@ -135,6 +137,33 @@ def test_an_interrupted_download_is_not_taken_for_a_whole_one(hub, environment, 
         model(tmp_path)
 
 
+def cache_files(kind, repo, *files):
+    """Leave in the cache what `from_pretrained` or `load_dataset` leaves there: single files, no list of all."""
+    from huggingface_hub import hf_hub_download
+
+    for file in files:
+        hf_hub_download(repo, file, repo_type=kind)
+
+
+@pytest.mark.parametrize("pinned", [True, False])
+def test_what_a_library_left_in_the_cache_is_completed(hub, tmp_path, pinned):
+    hub.add("models/owner/name", WEIGHTS)
+    cache_files("model", "owner/name", "config.json", "tokenizer.json")
+    look = ("owner/name", "model", COMMIT, None, MODEL_FILES, NOT_MODEL_FILES)
+    assert probe(*look, online=True).state == "reachable" and probe(*look, online=False).state == "cached"
+    lock = {"sources": {} if pinned else {"model owner/name@main": {"commit": COMMIT}}}
+    (tmp_path / "lock.yaml").write_text(yaml.safe_dump(lock))
+    assert "model.safetensors" in model(tmp_path, revision=COMMIT if pinned else "main")["files"]
+    assert probe(*look, online=True).state == "cached"
+
+
+def test_without_network_a_whole_model_that_a_library_left_is_enough(hub, tmp_path, request):
+    hub.add("models/owner/name", WEIGHTS)
+    cache_files("model", "owner/name", "config.json", "tokenizer.json", "model.safetensors")
+    request.getfixturevalue("no_network")
+    assert set(model(tmp_path)["files"]) == {"config.json", "tokenizer.json", "model.safetensors"}
+
+
 @pytest.mark.parametrize(
     "files, missing",
     [
@@ -218,6 +247,42 @@ def test_a_cached_data_set_needs_no_network(hub, tmp_path, request):
     online, _ = rows_of(tmp_path)
     request.getfixturevalue("no_network")
     assert rows_of(tmp_path)[0] == online
+
+
+@pytest.mark.parametrize("revision", [COMMIT, "main"])
+def test_a_data_set_of_which_files_are_missing_is_never_locked(hub, tmp_path, monkeypatch, revision):
+    hub.add("datasets/owner/data", DATASET)
+    cache_files("dataset", "owner/data", "README.md", "data/train-00000-of-00002.parquet")
+    look = ("owner/data", "dataset", revision, None, DATA_FILES)
+    assert probe(*look, online=False).state == "obstacle"
+    with monkeypatch.context() as offline:
+        offline.setattr(constants, "HF_HUB_OFFLINE", True)
+        with pytest.raises(FormsafeError, match="not in the cache as a whole"):
+            rows_of(tmp_path, revision=revision)
+    assert len(rows_of(tmp_path, revision=revision)[0]) == 5
+
+
+def test_files_that_cannot_be_listed_are_no_whole_data_set(hub, tmp_path, monkeypatch):
+    hub.add("datasets/owner/data", DATASET)
+    cache_files("dataset", "owner/data", "README.md", "data/train-00000-of-00002.parquet")
+    answer = hub.answer
+    monkeypatch.setattr(hub, "answer", lambda path: (501, {}, b"") if "/tree/" in path else answer(path))
+    with pytest.raises(FormsafeError, match="not in the cache as a whole"):
+        rows_of(tmp_path, revision=COMMIT)
+    assert not (tmp_path / "lock.yaml").exists()
+
+
+def test_without_network_the_rows_of_a_locked_data_set_tell_whether_it_is_whole(hub, tmp_path, request):
+    hub.add("datasets/owner/data", DATASET)
+    online, _ = rows_of(tmp_path)
+    for listing in (tmp_path / "cache").rglob("trees/*.json"):
+        listing.unlink()
+    _tree_cache._IN_MEMORY_TREE_CACHE.clear()
+    request.getfixturevalue("no_network")
+    assert rows_of(tmp_path)[0] == online
+    next((tmp_path / "cache").rglob("snapshots/*/data/train-00001*")).unlink()
+    with pytest.raises(FormsafeError, match="rows 5 -> 3"):
+        rows_of(tmp_path)
 
 
 def test_a_missing_split_is_named(hub, tmp_path):

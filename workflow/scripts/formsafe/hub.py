@@ -1,7 +1,8 @@
 """Snapshots of hub repositories: at the locked commit, from the cache where possible, with errors that help at once.
 
-Nothing here retries: a missing network, a gated or a missing repository is known after one request. The token is read
-by huggingface_hub itself and stands in no message.
+A missing network, a gated or a missing repository is known after one request. Only where the hub
+fails to list or send files does huggingface_hub ask again, for half a minute. The token is read by huggingface_hub
+itself and stands in no message.
 """
 
 import re
@@ -39,17 +40,20 @@ def snapshot(
     Raises:
         FormsafeError: no network and not in the cache; gated; missing; or the hub is in trouble.
     """
-    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub import HfApi, get_cached_repo_tree, snapshot_download
 
     wanted = locked or revision
     options: dict[str, Any] = {"repo_type": kind, "allow_patterns": list(allow), "ignore_patterns": list(ignore)}
-    if _COMMIT.fullmatch(wanted) and (cached := cached_snapshot(repo, wanted, options)) is not None:
+    if _COMMIT.fullmatch(wanted) and (cached := cached_snapshot(repo, wanted, options, sure=True)) is not None:
         return cached, wanted
+    sure = must_be_sure(kind, locked)
     try:
         HfApi().repo_info(repo, repo_type=kind, revision=wanted, timeout=TIMEOUT)  # one request that never retries
         folder = Path(snapshot_download(repo, revision=wanted, **options))
+        if sure:  # where the files cannot be listed, it takes what is in the cache without an error
+            get_cached_repo_tree(repo, repo_type=kind, revision=folder.name)
     except Exception as error:
-        cached = cached_snapshot(repo, wanted, options)
+        cached = cached_snapshot(repo, wanted, options, sure)
         if cached is None or not is_outage(error):
             raise FormsafeError(explain(error, repo, kind, wanted, bool(locked))) from None
         print(f"The hub cannot be reached; taking {repo} from the cache.")
@@ -121,24 +125,46 @@ def _check_files(place: str, folder: Path, files: Mapping[str, int], needed: str
         raise FormsafeError(f"{place} lacks {', '.join(missing)} (looked in {folder}).")
 
 
-def cached_snapshot(repo: str, revision: str, options: Mapping[str, Any]) -> Path | None:
-    """The folder of a snapshot that is in the cache as a whole, if there is one."""
-    from huggingface_hub import snapshot_download
+def must_be_sure(kind: Kind, locked: str | None) -> bool:
+    """Whether files of which nobody can tell if they are all there must not be taken from the cache without network.
+
+    They are for a model, whose files are checked, and for a locked data set, whose rows are held against the lock; a
+    new data set would be locked as it is found.
+    """
+    return kind == "dataset" and locked is None
+
+
+def cached_snapshot(repo: str, revision: str, options: Mapping[str, Any], sure: bool) -> Path | None:
+    """The folder of a snapshot that is in the cache, if there is one and none of its files is known to be missing.
+
+    Args:
+        repo: `owner/name`.
+        revision: branch, tag or commit.
+        options: `repo_type` and the patterns of the files wanted.
+        sure: whether the list of the repository's files must be there to tell; it is where the snapshot was downloaded
+            as one, and is not where a library fetched single files.
+    """
+    from huggingface_hub import get_cached_repo_tree, snapshot_download
+    from huggingface_hub.errors import CachedRepoTreeNotFoundError
 
     try:
-        return Path(snapshot_download(repo, revision=revision, local_files_only=True, **options))
-    except (OSError, ValueError):  # not there, or an interrupted download
+        folder = Path(snapshot_download(repo, revision=revision, local_files_only=True, **options))
+        if sure:
+            get_cached_repo_tree(repo, repo_type=options["repo_type"], revision=revision)
+    except (OSError, ValueError, CachedRepoTreeNotFoundError):  # not there, an interrupted download, or no list
         return None
+    return folder
 
 
 def is_outage(error: Exception) -> bool:
     """Whether an error says nothing about the repository, only about the way to it."""
     import httpx2  # the HTTP library of huggingface_hub
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub import errors as hub
 
-    if isinstance(error, HfHubHTTPError):
+    if isinstance(error, hub.HfHubHTTPError):
         return error.response.status_code >= 500 or error.response.status_code == 429
-    return isinstance(error, OfflineModeIsEnabled | LocalEntryNotFoundError | httpx2.TransportError)
+    unlisted = hub.LocalEntryNotFoundError | hub.CachedRepoTreeNotFoundError
+    return isinstance(error, hub.OfflineModeIsEnabled | unlisted | httpx2.TransportError)
 
 
 def explain(error: Exception, repo: str, kind: Kind, revision: str, locked: bool) -> str:
@@ -172,7 +198,7 @@ def explain(error: Exception, repo: str, kind: Kind, revision: str, locked: bool
         )
     if is_outage(error):
         return (
-            f"{repo} is not in the cache ({constants.HF_HUB_CACHE}), and the hub cannot be reached "
+            f"{repo} is not in the cache as a whole ({constants.HF_HUB_CACHE}), and the hub cannot be reached "
             f"({type(error).__name__}). Without network: run the targets `models` and `data` on a machine that has it "
             "and shares the cache (HF_HOME), or put a copy on disk and name it under `path:` in the configuration "
             "(with `hub: null`)."

@@ -64,7 +64,7 @@ def probe(
     pages of gated repositories are open, their files are not."""
     wanted = locked or revision
     options: dict[str, Any] = {"repo_type": kind, "allow_patterns": list(allow), "ignore_patterns": list(ignore)}
-    cached = hub.cached_snapshot(repo, wanted, options)
+    cached = hub.cached_snapshot(repo, wanted, options, sure=online or hub.must_be_sure(kind, locked))
     if cached is not None:
         return Access("cached", folder=cached)
     from huggingface_hub.errors import OfflineModeIsEnabled

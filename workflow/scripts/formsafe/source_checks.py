@@ -110,7 +110,7 @@ class Sources:
             return Check(section, name, "ok", f"{repo} can be fetched{size}")
         if access.outage:
             self.out_of_reach += 1
-            return Check(section, name, "no", f"{repo} is not in the cache", "See `network`.")
+            return Check(section, name, "no", f"{repo} is not in the cache as a whole", "See `network`.")
         self.refused += 1
         said, _, remedy = access.obstacle.partition(". ")
         return Check(section, name, "no", said, remedy)
