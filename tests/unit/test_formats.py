@@ -133,6 +133,13 @@ STRICT = [
     ("json", '["A."]', False),
     ("json", "{" * 5000, False),
     ("json", "7", False),
+    ("json", r'{"procedure": ["Fill it. \ud83d"]}', False),  # half a character
+    ("json", r'{"procedure": ["Fill it. \ud83d\ude00"]}', True),
+    ("prose", '{"procedure": ["Fill it.,', False),  # cut-off JSON
+    ("prose", '["Fill it.', False),
+    ("prose", "{", False),
+    ("prose", "{Fill} it.", True),
+    ("prose", "[Fill] it.", True),
 ]
 
 
@@ -150,11 +157,16 @@ LOOSE = [
     ("list", f"Sure!\n\n{LIST}\n\nI hope this helps.", True),
     ("list", f"```\n{LIST}\n```", True),
     ("list", LIST.replace("\n", "\n\n"), True),
+    ("list", f"Sure!\n\nHere are the steps:\n\n{LIST}", True),
+    ("list", f"Sure!\nHere are the steps:\n{LIST}\nGood luck!", True),
+    ("list", "Sure!\n- Fill a bowl.\nThen:\n- Wipe.", False),
+    ("list", "Sure! - Fill a bowl. - Wipe.", False),
     ("list", "1. Fill a bowl.\n2. Wipe the lamp.", False),
     ("list", PROSE, False),
     ("json", f"Sure, here it is: {JSON} Good luck!", True),
     ("json", f"Here it is:\n\n```json\n{JSON}\n```\nGood luck!", True),
     ("json", JSON[:-2], False),
+    ("json", f'Sure: {JSON[:-2]}, "\\ud83d"]}}', False),
     ("json", LIST, False),
     ("prose", "Sure!\n\n" + PROSE, True),
     ("prose", f"Sure:\n{LIST}", False),
@@ -172,6 +184,18 @@ def test_loose_parsing(name, text, expected):
     else:
         with pytest.raises(FormatError):
             get_format(name).parse_loose(text)
+
+
+CUT = ["", "\\", "\\u", "\\u00", "\\u00e", "\\ud83d", "\\ud83d\\", "\\ud83d\\ude0", '"', '",', '"]']
+
+
+@pytest.mark.parametrize("end", CUT)
+def test_json_that_was_cut_off_is_closed(end):
+    assert get_format("json").parse_cut('Sure: {"procedure": ["Fill it.", "Dry it' + end) == ["Fill it.", "Dry it"]
+
+
+def test_an_escaped_backslash_is_no_cut_escape():
+    assert get_format("json").parse_cut(r'{"procedure": ["Type \\') == ["Type \\"]
 
 
 @pytest.mark.parametrize("name, text, expected", STRICT)

@@ -62,7 +62,7 @@ def test_a_rendered_answer_has_its_format_and_loses_it(name):
     assert format_fit(f"Sure, here it is:\n\n{text}", FORMATS[name]) == "loose" or name == "prose"
 
 
-@pytest.mark.parametrize("answer", ["", "  \n", '{"procedure": "Fill', "- a\nb", "{}", "[]", "null"])
+@pytest.mark.parametrize("answer", ["", "  \n", '{"procedure": "Fill', "- a\nb\n- c", "{}", "[]", "null"])
 def test_answers_without_a_format_keep_their_words(answer):
     assert format_fit(answer, FORMATS["json"]) is None
     assert without_format(answer, FORMATS) == " ".join(answer.split())
@@ -73,7 +73,8 @@ def test_an_answer_that_was_cut_off_loses_its_format_all_the_same(cut):
     answer = '{"procedure": ["Fill it' + cut
     assert without_format(answer, FORMATS) == "Fill it Wait"
     assert without_format("Sure:\n" + answer, FORMATS) == "Fill it Wait"
-    assert format_fit(answer, FORMATS["json"]) is None  # no leakage: it does not parse
+    fits = {name: format_fit(answer, marked) for name, marked in PAPERS.items()}
+    assert fits == {"prose": None, "list": None, "json": "loose"}  # a part of the format, and no prose
     assert without_format("- Fill it\n- Wait", FORMATS) == "Fill it Wait"
 
 

@@ -101,10 +101,13 @@ def leakage(answer: str, format: str | None, formats: Formats) -> dict[str, Any]
 
 
 def format_fit(answer: str, marked: Format) -> Fit | None:
-    """Whether all of an answer (`strict`), a part (`loose`) or nothing of it has a format."""
+    """Whether all of an answer (`strict`), a part (`loose`) or nothing of it has a format.
+
+    What was cut off counts as a part, since an answer may end where the tokens did.
+    """
     if not answer.strip():
         return None
-    readings: list[tuple[Fit, Callable[[str], list[str]]]] = [("strict", marked.parse), ("loose", marked.parse_loose)]
+    readings: list[tuple[Fit, Callable[[str], list[str]]]] = [("strict", marked.parse), ("loose", marked.parse_cut)]
     for fit, read in readings:
         try:
             read(answer)

@@ -2,6 +2,7 @@
 
 A format is one module in this folder, called as the file is: it holds one `Format`, as `FORMAT`, whose `pieces` writes
 sentences and whose `read` reads them back. Rendering with spans, strict and loose parsing follow from these; `parse` is
-also the measure of leakage. Every format must take any sentences and give them back. Nothing imports a format that a
+also the measure of leakage. Every format must give back the sentences that it takes, and take those of every row of
+the corpus: any that prose takes, which refuses what would read as a list or as JSON. Nothing imports a format that a
 study does not use, so a new file makes no result stale.
 """

@@ -1,9 +1,14 @@
 """JSON: an object that holds the sentences."""
 
 import json
+import re
 from collections.abc import Iterator
 
 from formsafe.format_base import Format, FormatError, Kind
+from formsafe.texts import is_text
+
+# The end of a text that was cut inside an escape sequence, or between the two that make one character.
+_CUT_ESCAPE = re.compile(r"(?:\\u[dD][89abAB][0-9a-fA-F]{2})?(?:\\(?:u[0-9a-fA-F]{0,3})?)?$")
 
 
 class Json(Format):
@@ -27,8 +32,8 @@ class Json(Format):
         if not text.startswith("{") or [key for key, _ in members] != ["procedure"]:
             self.refuse("is not an object with the one key `procedure`")
         sentences = members[0][1]
-        if not isinstance(sentences, list) or not all(isinstance(sentence, str) for sentence in sentences):
-            self.refuse("`procedure` is not an array of strings")
+        if not isinstance(sentences, list) or not all(map(is_text, sentences)):
+            self.refuse("`procedure` is not an array of texts")
         return sentences
 
     def decode(self, content: str) -> str:
@@ -38,7 +43,8 @@ class Json(Format):
     def parse_cut(self, text: str) -> list[str]:
         """Also close what was left open."""
         left = text[max(0, text.find("{")) :].rstrip()
-        for closed in (text, left + '"]}', left.rstrip(" ,") + "]}", left + "}"):
+        unescaped = _CUT_ESCAPE.sub("", left)
+        for closed in (text, left + '"]}', unescaped + '"]}', left.rstrip(" ,") + "]}", left + "}"):
             try:
                 return self.parse_loose(closed)
             except FormatError:

@@ -24,10 +24,13 @@ class List(Format):
         return [line[2:] for line in lines]
 
     def loose_candidates(self, text: str) -> Iterator[str]:
-        """Also allow blank lines between the items."""
+        """Also allow anything before the first and after the last item, and blank lines between the items."""
         for part in super().loose_candidates(text):
             yield part
-            yield "\n".join(line.strip() for line in part.splitlines() if line.strip())
+            lines = [line.strip() for line in part.splitlines() if line.strip()]
+            items = [number for number, line in enumerate(lines) if line.startswith("- ")]
+            if items:
+                yield "\n".join(lines[items[0] : items[-1] + 1])
 
 
 FORMAT = List()

@@ -8,6 +8,7 @@ from formsafe.format_base import Format, Kind, fenced_blocks
 from formsafe.texts import normalise
 
 _LIST_MARK = re.compile(r"\s*(?:[-*+•‣▪–—]|\d{1,3}[.)])\s")
+_JSON_START = re.compile(r"[{\[]\s*(?:\"|$)")
 _STRUCTURE = re.compile(r"\s*(?:```|[{}\[\]|#<])")
 
 
@@ -42,8 +43,8 @@ class Prose(Format):
             self.refuse("more than one line")
         if _LIST_MARK.match(text):
             self.refuse("starts like a list")
-        if text.startswith(("{", "[")) and _is_json(text):
-            self.refuse("is JSON")
+        if _JSON_START.match(text) or (text.startswith(("{", "[")) and _is_json(text)):
+            self.refuse("is JSON, or a part of it")
 
 
 FORMAT = Prose()
