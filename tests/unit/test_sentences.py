@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from formsafe.sentences import sentence_starts, split_sentences
 from formsafe.texts import normalise, sha256
-from tests.sentence_cases import CASES, UNSEEN_CASES, WIKISUM_STARTS
+from tests.sentence_cases import CASES, UNSEEN_CASES, WIKISUM_STARTS, WORDS_TOO
 
 
 def starts_of(sentences):
@@ -35,6 +35,11 @@ def test_f1_on_the_hand_written_cases():
 
 def test_f1_on_cases_it_was_not_fitted_to():
     assert f1((" ".join(case), starts_of(case)) for case in UNSEEN_CASES) >= 0.95
+
+
+@pytest.mark.parametrize("case", WORDS_TOO)
+def test_words_that_are_abbreviations_too(case):
+    assert split_sentences(" ".join(case)) == case
 
 
 def test_f1_on_the_real_summaries(real_data):

@@ -1,7 +1,7 @@
 """Sentence boundaries: start offsets from NLTK's Punkt, pieces sliced from the text itself, so that they always rejoin.
 
 Punkt (Kiss and Strunk, 2006) comes without parameters here: its abbreviations and its evidence of which words start
-sentences are the two lists below, and four rules on top mend what it cannot express. It was chosen over pysbd, syntok
+sentences are the two lists below, and five rules on top mend what it cannot express. It was chosen over pysbd, syntok
 and blingfire by F1 (benchmarks/data_sentences.py).
 """
 
@@ -42,7 +42,9 @@ _COMMON_WORDS = """
     why wipe with work wrap write yes you your
 """
 # After these, any capital starts a sentence: they are not followed by the rest of a name.
-_CLOSING = re.compile(r"(?:\betc\.|\.\.|…)[\"'”’»)\]]*$")
+_CLOSING = re.compile(r"(?:\b(?:etc|mins?|secs?|hrs?)\.|\.\.|…)[\"'”’»)\]]*$")
+# Abbreviations that are words, too ("log in.", "say no."), unless a number stands before: "12 in. PVC pipe".
+_WORD_TOO = re.compile(r"(?<!\d )\b(?:in|no|max|rep|fig)\.[\"'”’»)\]]*$")
 _HALF_DAY = re.compile(r"\b[ap]\.m\.[\"'”’»)\]]*$")
 _TIME_WORD = re.compile(r"(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day|[ECMP][SD]?T\b|GMT|UTC")
 _LIST_MARK = re.compile(r"(?:^|[.!?:] )(?:\d{1,2}[.)]|[a-zA-Z]\))$")
@@ -85,6 +87,8 @@ def _starts(text: str, space: int, punkt: bool) -> bool:
     if word[:1].islower():  # only names such as iPhone, and list marks such as b), start in small letters
         return punkt and bool(re.match(r"[a-z]+[A-Z]|[a-z]\)", word))
     if _CLOSING.search(before) and word[:1].isupper():
+        return True
+    if _WORD_TOO.search(before) and word[:1].isupper() and word[1:2].islower():  # not "no. XR5", "fig. A"
         return True
     if _HALF_DAY.search(before) and word[:1].isupper():
         return not _TIME_WORD.match(word)
