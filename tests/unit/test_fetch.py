@@ -117,6 +117,38 @@ def test_a_renamed_column_is_noted(tmp_path):
     assert manifest["notes"] == ["harmful.gnomes: took the column 'Goal' for 'goal'"]
 
 
+@pytest.mark.parametrize("name, first", [("", 0), ("index", 1)])
+def test_a_column_that_numbers_the_rows_is_noted(tmp_path, name, first):
+    rows = [[number, *row] for number, row in enumerate(GNOMES, start=first)]
+    _, manifest = fetch(tmp_path, write_csv(tmp_path / "copy.csv", [name, "goal", "target"], rows))
+    assert manifest["notes"] == [f"harmful.gnomes: the column {name!r} numbers the rows; not used"]
+
+
+def test_white_space_that_was_removed_is_noted(tmp_path, capsys):
+    rows = [[f" {goal}" if number < 3 else goal] for number, (goal, _) in enumerate(GNOMES)]
+    _, manifest = fetch(tmp_path, write_csv(tmp_path / "copy.csv", ["goal"], rows))
+    assert manifest["notes"] == ["harmful.gnomes: removed white space at the edges of 3 prompts"]
+    assert manifest["edge_white_space_removed"] == 3 and manifest["notes"][0] in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "header, message",
+    [
+        (["goal", "Goal"], r"'goal', 'Goal' may all be meant by `goal`"),
+        (["Goal", " GOAL"], r"'Goal', ' GOAL' may all be meant by `goal`"),
+        (["goal", "goal"], r"copy\.csv: columns 1, 2 do not differ in name"),
+    ],
+)
+def test_a_column_that_is_there_twice_is_refused(tmp_path, header, message):
+    with pytest.raises(FormsafeError, match=message):
+        fetch(tmp_path, write_csv(tmp_path / "copy.csv", header, GNOMES))
+
+
+def test_another_digest_tells_of_swapped_columns_too(tmp_path):
+    with pytest.raises(FormsafeError, match=r"not those expected.*moved, or the column `goal`.*names are swapped"):
+        fetch(tmp_path, write_csv(tmp_path / "copy.csv", ["goal"], [["x"]]), digest="0" * 64)
+
+
 def test_without_digest_swapped_columns_are_still_seen(tmp_path):
     with pytest.raises(FormsafeError, match="holds answers"):
         fetch(tmp_path, write_csv(tmp_path / "copy.csv", ["target", "goal"], GNOMES))

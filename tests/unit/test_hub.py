@@ -291,6 +291,29 @@ def test_a_missing_split_is_named(hub, tmp_path):
         rows_of(tmp_path, split="train+validation")
 
 
+@pytest.mark.parametrize(
+    "files", [{"data/train.csv": b"goal,n\nsecret,b\nc,secret,e\n"}, {"README.md": b"", "x.py": b""}]
+)
+def test_files_that_cannot_be_read_are_named_without_their_text(hub, tmp_path, files):
+    hub.add("datasets/owner/data", files)
+    with pytest.raises(
+        FormsafeError, match=r"owner/data cannot be read as .* default, split train \(\w+Error;"
+    ) as failure:
+        rows_of(tmp_path)
+    assert "secret" not in str(failure.value)
+
+
+def test_errors_without_a_message_are_named_too(hub, tmp_path, monkeypatch):
+    hub.add("datasets/owner/data", DATASET)
+
+    def fail(*arguments, **options):
+        raise ValueError
+
+    monkeypatch.setattr("datasets.load_dataset", fail)
+    with pytest.raises(FormsafeError, match=r"split train \(ValueError;"):
+        rows_of(tmp_path)
+
+
 def test_changed_content_says_what_changed_and_how_to_accept_it(hub, tmp_path):
     hub.add("plain/rows.csv", None)
     hub.files["plain/rows.csv", None] = b"a,b\n1,2\n3,4\n"

@@ -81,8 +81,8 @@ def fetch_harmful(
     """Fetch one source of harmful prompts into `raw` as `{row, prompt, category}`, edges stripped.
 
     Raises:
-        FormsafeError: it cannot be had or is not the source meant: a column is missing or holds answers, rows are
-            missing, or the content differs. Messages hold counts and digests, never prompts.
+        FormsafeError: it cannot be had or is not the source meant: a column is missing, twice there or holds answers,
+            rows are missing, or the content differs. Messages hold counts and digests, never prompts.
     """
     found = SourceRows(source, lock)
     rows = list(found)
@@ -98,15 +98,13 @@ def fetch_harmful(
     _check_not_answers(where, prompt, prompts)
     _check_rows(where, len(prompts), expected.rows)
     digest = content_digest(prompts)
-    if expected.digest is not None and digest != expected.digest:
-        raise FormsafeError(
-            f"{where}: its {len(prompts)} prompts are not those expected: their digest is {digest}, the configuration "
-            f"expects {expected.digest} (SHA-256 over normalised prompts, in order). Prompts were changed or moved. "
-            f"Take the original, or set {where}.digest to the new value if you mean this source."
-        )
+    _check_digest(where, prompt, len(prompts), digest, expected.digest)
     found.settle()
     write_jsonl(raw, records)
+    notes += [f"{where}: the column {column!r} numbers the rows; not used" for column in _row_numbers(found, rows)]
     edges = sum(row[prompt] != record["prompt"] for row, record in zip(rows, records, strict=True))
+    if edges:
+        notes.append(f"{where}: removed white space at the edges of {edges:,} prompts")
     record = {
         "name": name,
         **found.describe(),
@@ -126,13 +124,17 @@ def find_column(where: str, wanted: str, columns: list[str]) -> tuple[str, list[
     """Find a column by name, letter case and edge white space aside; return it with a note if it was named otherwise.
 
     Raises:
-        FormsafeError: there is none; names what was found, unless it may be a prompt (a file without a header).
+        FormsafeError: there are several; or none: names what was found, unless it may be a prompt (a file without a
+            header).
     """
-    if wanted in columns:
-        return wanted, []
     alike = [column for column in columns if sameness(column) == sameness(wanted)]
-    if len(alike) == 1:
-        return alike[0], [f"{where}: took the column {alike[0]!r} for {wanted!r}"]
+    if len(alike) > 1:
+        raise FormsafeError(
+            f"{where}: the columns {', '.join(map(repr, alike))} may all be meant by `{wanted}`. Rename or remove all "
+            "but one."
+        )
+    if alike:
+        return alike[0], [f"{where}: took the column {alike[0]!r} for {wanted!r}"] if alike != [wanted] else []
     shown = ", ".join(
         column if re.fullmatch(r"[\w.-]{0,30}", column) else f"<{len(column)} characters, sha256 {sha256(column)[:8]}>"
         for column in columns
@@ -158,6 +160,11 @@ def _harmful_record(where: str, number: int, row: Row, prompt: str, category: st
     return {"row": number, "prompt": str(text).strip(), "category": label}
 
 
+def _row_numbers(found: SourceRows, rows: list[Row]) -> list[str]:
+    counts = [[str(number + first) for number in range(len(rows))] for first in (0, 1)]
+    return [column for column in found.columns if [str(row.get(column)) for row in rows] in counts]
+
+
 def _check_any(where: str, found: SourceRows) -> None:
     if found.count == 0:
         raise FormsafeError(f"{where}: the source {found.place} has no rows.")
@@ -179,6 +186,16 @@ def _check_rows(where: str, found: int, expected: int | None) -> None:
         raise FormsafeError(
             f"{where}: expected {expected:,} rows, found {found:,}.{cut} Take the original, or set {where}.rows if you "
             "mean this source."
+        )
+
+
+def _check_digest(where: str, column: str, count: int, found: str, expected: str | None) -> None:
+    if expected is not None and found != expected:
+        raise FormsafeError(
+            f"{where}: its {count} prompts are not those expected: their digest is {found}, the configuration expects "
+            f"{expected} (SHA-256 over normalised prompts, in order). Prompts were changed or moved, or the column "
+            f"`{column}` holds something else (in some copies the column names are swapped). Take the original, or set "
+            f"{where}.digest to the new value if you mean this source."
         )
 
 

@@ -4,7 +4,7 @@ import csv
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -108,6 +108,7 @@ def _csv_rows(path: Path) -> Iterator[Row]:
         reader = csv.reader(lines, strict=True)
         try:
             header = next(reader, [])
+            _check_header(path, header)
             for number, fields in enumerate(reader):
                 if fields and len(fields) != len(header):
                     raise FormsafeError(
@@ -118,6 +119,13 @@ def _csv_rows(path: Path) -> Iterator[Row]:
                     yield dict(zip(header, fields, strict=True))
         except csv.Error as error:
             raise FormsafeError(f"{path}, near line {reader.line_num}: not CSV ({error}).") from None
+
+
+def _check_header(path: Path, header: Sequence[str]) -> None:
+    # By place, since in a file without header a name is a row's text.
+    places = [str(place) for place, column in enumerate(header, start=1) if header.count(column) > 1]
+    if places:
+        raise FormsafeError(f"{path}: columns {', '.join(places)} do not differ in name. Rename or remove all but one.")
 
 
 def _json_rows(path: Path) -> Iterator[Row]:
@@ -195,10 +203,10 @@ def _hub_rows(folder: Path, hub: HubSource) -> Iterator[Row]:
 
     for split in hub.split.split("+"):
         try:
-            rows = load_dataset(str(folder), hub.config, split=split.strip(), streaming=True)
-        except (ValueError, FileNotFoundError) as error:
+            yield from load_dataset(str(folder), hub.config, split=split.strip(), streaming=True)
+        except Exception as error:  # of every library that reads files; its message may hold a row's text
             raise FormsafeError(
-                f"{hub.repo} cannot be read as configuration {hub.config or 'default'}, split {split}: "
-                f"{str(error).splitlines()[0]}"
+                f"{hub.repo} cannot be read as configuration {hub.config or 'default'}, split {split.strip()} "
+                f"({type(error).__name__}; looked in {folder}). Check `config` and `split`, or name a copy as CSV, "
+                "JSON Lines or Parquet under `path:` (with `hub: null`)."
             ) from None
-        yield from rows
