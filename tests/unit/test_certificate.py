@@ -1,5 +1,7 @@
 """The certificate: written per format and across formats, and what makes it fail."""
 
+import hashlib
+
 import pytest
 
 from formsafe.certificate import certify_formats, render_format
@@ -58,7 +60,9 @@ def test_the_formats_share_content_and_differ_in_format_characters(certificates,
     assert escapes["content_characters_written"] == characters + 2 * 3  # two quotes and a backslash in each
 
 
-@pytest.mark.parametrize("key", ["examples", "sentences", "content_characters", "ids_digest", "content_digest"])
+@pytest.mark.parametrize(
+    "key", ["examples", "sentences", "content_characters", "ids_digest", "content_digest", "sentences_digest"]
+)
 def test_any_difference_between_formats_fails(certificates, tmp_path, key):
     changed = read_json(certificates["json"])
     changed["splits"]["test"][key] = "other"
@@ -66,6 +70,28 @@ def test_any_difference_between_formats_fails(certificates, tmp_path, key):
     with pytest.raises(FormsafeError, match=f"prose and json do not carry the same content: {key} of the test split"):
         certify_formats(list(certificates.values()), tmp_path / "certificate.json")
     assert not (tmp_path / "certificate.json").exists()
+
+
+def test_other_boundaries_are_other_sentences(tmp_path):
+    digests = []
+    for sentences in (["Fill it.", "Dry it."], ["Fill it.Dry", "it."]):
+        write_jsonl(tmp_path / "train.jsonl", [example(0) | {"sentences": sentences}])
+        paths = ({"train": tmp_path / name} for name in ("train.jsonl", "out.jsonl"))
+        counts = render_format("list", *paths, tmp_path / "c.json")["splits"]["train"]
+        digests.append(counts["sentences_digest"])
+    assert digests[0] != digests[1]
+
+
+def test_the_certificate_names_the_bytes_of_every_file(certificates, tmp_path):
+    certificate = certify_formats(list(certificates.values()), tmp_path / "certificate.json")
+    assert certificate["file_digest"] == {
+        name: {
+            split: hashlib.sha256((tmp_path / name / f"{split}.jsonl").read_bytes()).hexdigest()
+            for split in ("train", "test")
+        }
+        for name in FORMATS
+    }
+    assert "file_digest" not in certificate["splits"]["train"]  # it differs by format
 
 
 @pytest.mark.parametrize("fault", ["read", "pieces"])

@@ -1,5 +1,7 @@
 """Rendering with proof: every format carries the same sentences, and nothing of them is lost on the way."""
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,12 @@ from formsafe.texts import sha256
 
 Record = dict[str, Any]
 
+# Equal in all formats, and what belongs to one.
+SHARED = ("examples", "sentences", "content_characters", "ids_digest", "content_digest", "sentences_digest")
+OWN = ("format_characters", "file_digest")
+# Beside the certificate, a file a model: one more model changes no data.
+TOKEN_COUNTS = "tokens/model=*.json"
+
 
 def render_format(name: str, corpus: Mapping[str, Path], outputs: Mapping[str, Path], certificate: Path) -> Record:
     """Write every split in one format as training data, with its certificate.
@@ -23,7 +31,8 @@ def render_format(name: str, corpus: Mapping[str, Path], outputs: Mapping[str, P
         certificate: where counts and digests go.
 
     Returns:
-        What `certificate` holds: by split, examples, sentences, characters by kind, and digests of ids and content.
+        What `certificate` holds: by split, examples, sentences, characters by kind, digests of ids, content and
+        sentences, and `file_digest`, the SHA-256 of the file's bytes.
 
     Raises:
         FormsafeError: an example does not survive the way there and back; names the first ones by id.
@@ -35,7 +44,7 @@ def render_format(name: str, corpus: Mapping[str, Path], outputs: Mapping[str, P
         rendered = _rendered(format_, examples, split)
         records = [_training_record(example, text) for example, text in zip(examples, rendered, strict=True)]
         write_jsonl(outputs[split], records)
-        splits[split] = _counts(format_, examples, rendered)
+        splits[split] = _counts(format_, examples, rendered) | {"file_digest": _file_digest(outputs[split])}
     result = {"format": name, "mismatches": 0, "splits": splits}
     write_json(certificate, result)
     return result
@@ -81,26 +90,21 @@ def certify_formats(certificates: Sequence[Path], output: Path) -> Record:
     first, *others = found
     for split, reference in found[first]["splits"].items():
         for name in others:
-            for key in ("examples", "sentences", "content_characters", "ids_digest", "content_digest"):
+            for key in SHARED:
                 if found[name]["splits"][split][key] != reference[key]:
                     raise FormsafeError(
                         f"The formats {first} and {name} do not carry the same content: {key} of the {split} split is "
                         f"{reference[key]} and {found[name]['splits'][split][key]}. "
                         "Delete the folders of both formats and run again."
                     )
-    shared = {
-        split: {
-            key: value
-            for key, value in counts.items()
-            if key not in ("format_characters", "content_characters_written")
+    shared = {split: {key: counts[key] for key in SHARED} for split, counts in found[first]["splits"].items()}
+    own = {
+        key: {
+            name: {split: counts[key] for split, counts in record["splits"].items()} for name, record in found.items()
         }
-        for split, counts in found[first]["splits"].items()
+        for key in OWN
     }
-    overhead = {
-        name: {split: counts["format_characters"] for split, counts in record["splits"].items()}
-        for name, record in found.items()
-    }
-    result = {"formats": list(found), "mismatches": 0, "splits": shared, "format_characters": overhead}
+    result = {"formats": list(found), "mismatches": 0, "splits": shared, **own, "token_counts": TOKEN_COUNTS}
     write_json(output, result)
     return result
 
@@ -143,4 +147,10 @@ def _counts(format_: Format, examples: list[Record], rendered: list[Rendered]) -
         "format_characters": sum(len(text.text) for text in rendered) - written,
         "ids_digest": sha256("\n".join(example["id"] for example in examples)),
         "content_digest": sha256("\n".join(contents)),
+        "sentences_digest": sha256("\n".join(json.dumps(example["sentences"]) for example in examples)),
     }
+
+
+def _file_digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

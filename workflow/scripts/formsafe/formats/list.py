@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from formsafe.format_base import Format, Kind
+from formsafe.format_base import Format, Kind, fenced_blocks
 
 
 class List(Format):
@@ -27,10 +27,16 @@ class List(Format):
         """Also allow anything before the first and after the last item, and blank lines between the items."""
         for part in super().loose_candidates(text):
             yield part
-            lines = [line.strip() for line in part.splitlines() if line.strip()]
+            yield "\n".join(_filled_lines(part))
+        for part in (*fenced_blocks(text), text):
+            lines = _filled_lines(part)
             items = [number for number, line in enumerate(lines) if line.startswith("- ")]
             if items:
                 yield "\n".join(lines[items[0] : items[-1] + 1])
+
+
+def _filled_lines(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 FORMAT = List()

@@ -102,7 +102,8 @@ def corpus_table(corpus: Mapping[str, Any], certificate: Mapping[str, Any]) -> T
     formats, mismatches = ", ".join(certificate["formats"]), certificate["mismatches"]
     caption = (
         f"{corpus['rows']:,} rows, left out: {left_out}. Certified: parsed back, {formats} give the same sentences, "
-        f"character by character ({mismatches} mismatches)."
+        f"character by character ({mismatches} mismatches). Tokens by model: the table of tokens, from "
+        "data/tokens/model=*.json."
     )
     rows = [
         [split, counts["examples"], counts["sentences"], counts["content_characters"], counts["content_digest"][:12]]
