@@ -149,7 +149,7 @@ def _judge_records(judged: list[int | None]) -> list[dict[str, Any]]:
 def _fits(run: Run, number: int) -> dict[str, Any]:
     leaks = run.method == "sft" and number % 5 != 0
     fits = {name: ("strict" if name == "prose" or (leaks and run.format == name) else None) for name in FORMATS}
-    own = None if run.format == NONE else fits[run.format]
+    own = None if run.format == NONE else fits.get(run.format)
     trained = run.format != NONE
     return {
         **{"leak_strict": own == "strict" if trained else None, "leak_loose": own is not None if trained else None},

@@ -156,6 +156,15 @@ def test_all_figures_are_the_same_bytes_each_time(study):
         assert all(path.stat().st_size > 2000 for path in first)
 
 
+def test_every_format_has_a_line_of_its_own(tmp_path):
+    added = [f"format{number}" for number in range(9)]
+    drawn = make(tmp_path, synthetic.grid(formats=("prose", "list", "json", *added)), audit=False).drawn()
+    (axes,) = FIGURES["loss"](drawn).axes
+    styles = {line.get_label(): (line.get_color(), str(line._unscaled_dash_pattern)) for line in axes.get_lines()}
+    assert len(styles) == len(set(styles.values())) == 12
+    assert styles["format0"][0] != styles["format1"][0]
+
+
 def test_an_unknown_figure_or_table_is_named(study):
     with pytest.raises(FormsafeError, match="no figure 'pie'"):
         study.figures("figures", "svg", ("pie",))

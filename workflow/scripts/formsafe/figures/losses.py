@@ -10,11 +10,9 @@ from matplotlib.figure import Figure
 from formsafe.curves import SOFT_PROMPT, Curve
 from formsafe.figures.style import (
     COLUMN,
-    FORMAT_COLOURS,
-    FORMAT_LINES,
-    GREEN,
     PAGE,
     Study,
+    format_style,
     light_grid,
     new_figure,
     note,
@@ -102,7 +100,7 @@ def _draw_curves(axes: Axes, study: Study, curves: Sequence[Curve]) -> None:
         by_format.setdefault(curve.run.format, []).append(curve)
     for format in study.names.formats(by_format):
         group = by_format[format]
-        colour = FORMAT_COLOURS.get(format, GREEN)
+        colour, line = format_style(study, format)
         length = min(len(curve.steps) for curve in group)
         for curve in group if len(group) > 1 else []:
             axes.plot(curve.steps, curve.loss, color=colour, linewidth=0.5, alpha=0.4)
@@ -110,7 +108,7 @@ def _draw_curves(axes: Axes, study: Study, curves: Sequence[Curve]) -> None:
             group[0].steps[:length],
             np.mean([curve.loss[:length] for curve in group], axis=0),
             color=colour,
-            linestyle=FORMAT_LINES.get(format, "-."),
+            linestyle=line,
             marker="o" if length == 1 else None,
             label=study.names.format(format),
         )

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from formsafe.curves import Curve
 from formsafe.estimates import Estimate, Summary
 from formsafe.files import replacing
+from formsafe.grid import NONE
 from formsafe.names import Names
 from formsafe.paper import Comparison
 from formsafe.settings.analysis import AnalysisSettings
@@ -23,8 +24,10 @@ ROW, MORE = 0.19, 0.11  # inches a row whose name takes one line, and for each f
 BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00"
 GREY, INK = "#7F7F7F", "#222222"
 METHOD_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION)
-FORMAT_COLOURS = {"prose": BLUE, "list": ORANGE, "json": VERMILION}
-FORMAT_LINES = {"prose": "-", "list": "--", "json": ":"}
+Line = str | tuple[int, tuple[int, ...]]  # as matplotlib takes it
+FORMAT_STYLES: dict[str, tuple[str, Line]] = {"prose": (BLUE, "-"), "list": (ORANGE, "--"), "json": (VERMILION, ":")}
+MORE_COLOURS: tuple[str, ...] = (GREEN, PURPLE, SKY)
+MORE_LINES: tuple[Line, ...] = ("-.", (0, (6, 1, 1, 1, 1, 1)), (0, (7, 3)))
 MARKERS = ("o", "s", "^", "D", "v", "P")
 RC: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
@@ -116,6 +119,15 @@ def method_colour(study: Study, method: str) -> str:
     settings = study.names.methods
     trained = [name for name in settings if settings[name].get("trained", True)]
     return METHOD_COLOURS[trained.index(method) % len(METHOD_COLOURS)] if method in trained else GREY
+
+
+def format_style(study: Study, format: str) -> tuple[str, Line]:
+    """A format's colour and line, the same in every figure; the paper's have their own, nine more differ by place."""
+    if format in FORMAT_STYLES:
+        return FORMAT_STYLES[format]
+    place = sorted({format, *(run.format for run in study.names.planned)} - {NONE, *FORMAT_STYLES}).index(format)
+    shift = place + place // len(MORE_COLOURS)
+    return MORE_COLOURS[place % len(MORE_COLOURS)], MORE_LINES[shift % len(MORE_LINES)]
 
 
 def asr_label(study: Study) -> str:
