@@ -10,6 +10,7 @@ import yaml
 from formsafe.config import load_study, runs_of
 from formsafe.config_reference import REFERENCE, SCHEMA, schema, with_key_table
 from formsafe.errors import FormsafeError
+from formsafe.settings.data import DataSource
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -310,6 +311,18 @@ def test_what_is_dropped_cannot_stand_in_the_grid(paper):
 def test_two_places_for_one_source_are_an_error(paper):
     paper["corpus"]["source"]["path"] = "rows.jsonl"
     assert "corpus.source: give exactly one of hub, url and path" in problems(paper)
+
+
+@pytest.mark.parametrize("url", ["foo.csv", "ftp://x/y.csv", "http://[::1", "http://x:port/y.csv", "https:///y.csv"])
+def test_addresses_are_checked_and_not_shown(paper, url):
+    paper["harmful"]["advbench"]["source"]["url"] = url
+    assert "harmful.advbench.source.url: is no address http" in problems(paper)
+    assert url not in problems(paper)
+
+
+def test_a_path_may_start_at_home(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert DataSource(path="~/rows-*.csv").path == "/home/me/rows-*.csv"
 
 
 def test_a_judge_that_is_no_model_is_an_error(paper):

@@ -1,8 +1,10 @@
 """Where data comes from and which of it is used (paper, section 4; open points are marked in config.yaml)."""
 
-from typing import Literal
+import os
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, PositiveInt, model_validator
 
 from formsafe.settings.base import Seed, Settings
 
@@ -20,15 +22,26 @@ class HubSource(Settings):
     """Configuration (subset) of the data set."""
 
 
+def _is_address(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets or a port that are none
+        whole = False
+    if not whole:
+        raise ValueError("is no address http://... or https://...; a file on disk is named under `path`")
+    return url
+
+
 class DataSource(Settings):
     """Exactly one of `hub`, `url` and `path`."""
 
     hub: HubSource | None = None
     """A data set of the hub."""
-    url: str | None = None
-    """One CSV, JSONL or Parquet file."""
-    path: str | None = None
-    """A local CSV, JSONL or Parquet file, or a glob."""
+    url: Annotated[str, AfterValidator(_is_address)] | None = None
+    """One CSV, JSONL or Parquet file behind http or https."""
+    path: Annotated[str, AfterValidator(os.path.expanduser)] | None = None
+    """A local CSV, JSONL or Parquet file, or a glob; `~` is the home directory."""
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "DataSource":
