@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, MistralConfig, MistralForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer, MistralConfig, MistralForCausalLM, StaticCache
 
 from formsafe import memory
 from formsafe.answers import answer_prompts
@@ -127,8 +127,10 @@ def test_the_budget_follows_the_shape_of_the_model_that_was_loaded(talkative_mod
     seen = {}
     plan = memory.plan
     monkeypatch.setattr(memory, "plan", lambda *args, **more: seen.update(more) or plan(*args, **more))
-    load_engine(talkative_model, settings(talkative_model), GREEDY, 1)
-    config = AutoModelForCausalLM.from_pretrained(talkative_model).config
+    model = AutoModelForCausalLM.from_pretrained(talkative_model)
+    counted = settings(talkative_model).model_copy(update={"parameters": model.num_parameters()})
+    load_engine(talkative_model, counted, GREEDY, 1)
+    config = model.config
     assert (seen["shape"].layers, seen["shape"].hidden) == (config.num_hidden_layers, config.hidden_size)
 
 
@@ -287,6 +289,30 @@ def test_the_models_own_penalties_change_no_answer(talkative_model, replies, cac
     chosen = GREEDY.model_copy(update={"token_budget": 400, "cache": cache})
     made = load_engine(talkative_model, settings(talkative_model), chosen, 1)
     made.model.generation_config.repetition_penalty = 50.0
+    assert ask(made, PROMPTS, GREEDY, Journal(tmp_path / "j", {}), "s") == replies
+
+
+def test_a_static_cache_is_no_longer_than_its_batch_needs_after_a_longer_one(talkative_model, tmp_path, monkeypatch):
+    lengths, real = [], StaticCache.__init__
+
+    def note(self, *arguments, max_cache_len, **named):
+        real(self, *arguments, max_cache_len=max_cache_len, **named)
+        lengths.append(max_cache_len)
+
+    monkeypatch.setattr(StaticCache, "__init__", note)
+    plain = engine(talkative_model)
+    used = LocalEngine(plain.tokenizer, plain.model, 4096, cache="static")
+    for prompt in ("long " * 50, "short"):
+        used.complete([Prompt("p", prompt)], GREEDY, Journal(tmp_path / prompt[:5], {}), "s")
+    assert lengths[1] < lengths[0] and lengths[1] <= len(render_prompt(plain.tokenizer, "short")) + 24
+
+
+def test_continuous_batching_in_fp32_leaves_flash_attention_alone(talkative_model, replies, tmp_path, monkeypatch):
+    from transformers.generation.continuous_batching import continuous_api
+
+    for version in (2, 3):
+        monkeypatch.setattr(continuous_api, f"is_flash_attn_{version}_available", lambda **_: True)
+    made = load_engine(talkative_model, settings(talkative_model), GREEDY.model_copy(update={"cache": "continuous"}), 1)
     assert ask(made, PROMPTS, GREEDY, Journal(tmp_path / "j", {}), "s") == replies
 
 

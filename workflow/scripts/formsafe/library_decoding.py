@@ -41,6 +41,8 @@ def decode_by_library(
     if cache == "static":
         ids, mask = pad_left(rows, model.device)
         config = GenerationConfig(cache_implementation="static", **settings)
+        # transformers makes every cache as long as the longest so far, whatever the batch was planned for
+        vars(model).pop("_previous_max_cache_length", None)
         with torch.inference_mode():
             output = generator.generate(input_ids=ids, attention_mask=mask, generation_config=config)
         written = output[:, ids.shape[1] :].tolist()
@@ -55,7 +57,12 @@ def _continuous(
     longest = max(len(row) for row in rows) + config.max_new_tokens
     pages = ceil(max(token_budget, 2 * longest) / _PAGE) + 1
     at_once = min(_MOST_AT_ONCE, max(256, token_budget // 8))
-    paging = ContinuousBatchingConfig(page_size=_PAGE, num_blocks=pages, max_batch_tokens=at_once)
+    paging = ContinuousBatchingConfig(
+        page_size=_PAGE,
+        num_blocks=pages,
+        max_batch_tokens=at_once,
+        auto_switch_to_flash=generator.dtype in (torch.float16, torch.bfloat16),  # flash attention has no fp32
+    )
     outputs = generator.generate_batch(
         [list(row) for row in rows], generation_config=config, continuous_batching_config=paging, warmup=False
     )
