@@ -1,11 +1,13 @@
 """Memory plans fit their card, grow with it, and their bytes agree with what PyTorch really keeps."""
 
+import json
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from formsafe import memory
-from formsafe.shapes import LLAMA_2_7B, LLAMA_3_1_8B, ModelShape, of_config, of_size
+from formsafe.shapes import LLAMA_2_7B, LLAMA_3_1_8B, ModelShape, of_config, of_folder, of_size
 
 SHAPES = {"8b": LLAMA_3_1_8B, "7b": LLAMA_2_7B}
 CARDS = (24, 40, 80, 140)
@@ -109,6 +111,25 @@ def test_the_shape_of_a_configuration(tiny_model):
     model = AutoModelForCausalLM.from_pretrained(tiny_model)
     assert shape.parameters == sum(parameter.numel() for parameter in model.parameters())
     assert shape.tied
+
+
+def write_config(folder, **config):
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+WIDTHS = {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32}
+
+
+def test_a_folder_has_the_shape_of_its_configuration_where_that_accounts_for_its_parameters(tmp_path):
+    mistral = {"model_type": "mistral", "num_key_value_heads": 8, "vocab_size": 32768, **WIDTHS}
+    assert of_folder(write_config(tmp_path / "dense", **mistral), 7.25e9).kv_heads == 8
+    experts = {"model_type": "mixtral", "num_key_value_heads": 8, "vocab_size": 32000, "num_local_experts": 8, **WIDTHS}
+    assert of_folder(write_config(tmp_path / "experts", **experts), 46.7e9) == of_size(46.7e9)
+    for name, config in {"renamed": {"model_type": "gpt2"}, "unknown": {"model_type": "no such"}, "bare": {}}.items():
+        assert of_folder(write_config(tmp_path / name, **config), 8.03e9) == LLAMA_3_1_8B
+    assert of_folder(None, 8.03e9) == of_folder(tmp_path / "none", 8.03e9) == LLAMA_3_1_8B
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])

@@ -20,6 +20,7 @@ from formsafe.models import (
     load_tokenizer,
     resolve,
 )
+from formsafe.shapes import ModelShape
 from formsafe.trainer import token_losses
 from formsafe.training import add_soft_prompt
 from tests.tiny import write_tiny_model
@@ -40,6 +41,14 @@ def test_auto_is_bf16_on_a_gpu(tmp_path, monkeypatch):
     assert resolve(settings, "training", 24) == Placement("cuda", "bfloat16", "nf4", varlen_attention.NAME)
     assert resolve(settings, "inference", 80) == Placement("cuda", "bfloat16", "none", "sdpa")
     assert resolve(model_settings(tmp_path, device="cpu"), "training", 80).device == "cpu"
+
+
+def test_answers_are_quantised_by_the_shape_of_the_model(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    settings = model_settings(tmp_path, quantisation="nf4", device="auto", parameters=7.25e9)
+    few_heads = ModelShape(32, 4096, 14336, 32, 8, 128, 32768)
+    assert resolve(settings, "inference", 24, few_heads).quantisation == "none"
+    assert resolve(settings, "inference", 24).quantisation == "nf4", "every head with keys and values of its own"
 
 
 def test_a_gpu_that_is_not_there_is_an_error(tmp_path, monkeypatch):

@@ -16,6 +16,7 @@ from formsafe.settings.data import DataSource
 from formsafe.settings.generation import ServerSettings
 from formsafe.settings.models import ModelSource
 from formsafe.settings.study import StudySettings
+from formsafe.shapes import of_size
 from formsafe.source_checks import Sources, check_chat
 from tests.fake_hub import COMMIT
 
@@ -292,7 +293,7 @@ def test_a_model_too_large_for_the_card_is_a_no(study, tmp_path):
     plan, jobs = planned(study)
     work = next(work for work in preflight.works_of(plan, jobs) if work.stage == "adapters")
     small = preflight.Card("small", 4.0, None)
-    cost = preflight.cost_of(work, plan, preflight.of_size(8.03e9), small, H200, tmp_path / "results")
+    cost = preflight.cost_of(work, plan, of_size(8.03e9), small, H200, tmp_path / "results")
     (check,) = preflight.check_memory([cost], small, "auto", None)
     assert cost.seconds is None and check.state == "no" and "4 GB" in check.detail
 
@@ -302,7 +303,7 @@ def test_finished_jobs_replace_the_floor(study, tmp_path):
     works = {(work.stage, work.model): work for work in preflight.works_of(plan, jobs)}
     results, model = tmp_path / "results/paper", "llama-3.1-8b-instruct"
     card = preflight.card_of_class(140)
-    work, shape = works["adapters", model], preflight.of_size(8.03e9)
+    work, shape = works["adapters", model], of_size(8.03e9)
     floor = preflight.cost_of(work, plan, shape, card, H200, results)
     assert floor.basis == "floor, not measured" and floor.seconds > 0
     folder = tmp_path / f"results/other/runs/model={model}/method=sft/format=list/lr=1e-4/seed=0/adapter"

@@ -199,7 +199,8 @@ def load_engine(
 ) -> LocalEngine:
     """Load a model, with the adapter and the soft prompt in these folders, to answer in this process."""
     torch.set_num_threads(generation.threads)
-    placement = resolve(model, "inference", gpu_memory_gb)
+    shape = shapes.of_folder(directory, model.parameters)
+    placement = resolve(model, "inference", gpu_memory_gb, shape)
     loaded = load_model(directory, placement)
     vectors = None if soft_prompt is None else load_soft_prompt(soft_prompt, loaded)
     if adapter is not None:
@@ -207,7 +208,6 @@ def load_engine(
     budget = generation.token_budget
     if budget == "auto":
         device, quantisation = placement.device, placement.quantisation
-        shape = shapes.of_model(loaded)
         planned = memory.plan(
             gpu_memory_gb, model.parameters, device=device, shape=shape, inference_quantisation=quantisation
         )

@@ -12,6 +12,7 @@ from formsafe import memory, varlen_attention
 from formsafe.errors import FormsafeError
 from formsafe.files import read_json
 from formsafe.settings.models import ModelSettings
+from formsafe.shapes import ModelShape
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -31,9 +32,18 @@ class Placement:
 
 
 def resolve(
-    settings: ModelSettings, purpose: Literal["training", "inference"], gpu_memory_gb: int | Literal["auto"]
+    settings: ModelSettings,
+    purpose: Literal["training", "inference"],
+    gpu_memory_gb: int | Literal["auto"],
+    shape: ModelShape | None = None,
 ) -> Placement:
     """Settle every `auto` of a model's settings for this machine.
+
+    Args:
+        settings: the model's.
+        purpose: what it is loaded for.
+        gpu_memory_gb: the memory plan.
+        shape: the model's, by which inference is planned; without it, one is taken from the number of parameters.
 
     Raises:
         FormsafeError: when `device: cuda` meets a machine without a GPU.
@@ -50,7 +60,8 @@ def resolve(
         dtype = "bfloat16" if device == "cuda" else "float32"
     quantisation = settings.quantisation if purpose == "training" else settings.inference_quantisation
     if quantisation == "auto":
-        quantisation = memory.plan(gpu_memory_gb, settings.parameters, device=device).inference_quantisation
+        planned = memory.plan(gpu_memory_gb, settings.parameters, device=device, shape=shape)
+        quantisation = planned.inference_quantisation
     attention: str = settings.attention
     if attention == "auto":
         attention = varlen_attention.NAME if purpose == "training" else "sdpa"

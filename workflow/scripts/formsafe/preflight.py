@@ -8,12 +8,11 @@ from pathlib import Path
 from formsafe import memory
 from formsafe.checks import Check, page, verdict
 from formsafe.costs import rates_of
-from formsafe.files import read_json
 from formsafe.hub_probe import hub_answers
 from formsafe.machine_checks import Gpu, check_disk, check_four_bit, check_gpu, find_gpu
 from formsafe.settings.models import ModelSettings
 from formsafe.settings.study import StudySettings
-from formsafe.shapes import ModelShape, of_config, of_size
+from formsafe.shapes import ModelShape, of_folder
 from formsafe.source_checks import Sources, check_chat, check_judge_prompt, check_server
 from formsafe.stage_costs import (
     STAGES,
@@ -67,7 +66,7 @@ def preflight(
     sources = Sources(_needs_hub(plan, models) and hub_answers(), lock, made)
     found, folders, download = _look_at_sources(plan, models, sources, results)
     found += [check_chat(name, folders[name], systems) for name in models]
-    shapes = {name: shape_of(model, folders[name]) for name, model in models.items()}
+    shapes = {name: of_folder(folders[name], model.parameters) for name, model in models.items()}
     machine += check_disk(disk_needs(plan, works, shapes, results, download))
     card = Card(gpu.name, gpu.total / 1e9, rates_of(gpu.name)) if gpu else card_of_class(plan.gpu_memory_gb)
     figures = [cost_of(work, plan, shapes[work.model], card, gpu, results) for work in works]
@@ -107,17 +106,6 @@ def works_of(plan: StudySettings, jobs: Mapping[str, Sequence[str]]) -> list[Wor
 def model_of(path: str) -> str:
     """The model in a path of the form `.../model=NAME/...`."""
     return next(part for part in Path(path).parts if part.startswith("model=")).removeprefix("model=")
-
-
-def shape_of(model: ModelSettings, folder: Path | None) -> ModelShape:
-    """The shape from the model's own config.json where it is here, else from its number of parameters."""
-    config = None if folder is None else folder / "config.json"
-    if config is None or not config.exists():
-        return of_size(model.parameters)
-    try:
-        return of_config(read_json(config))
-    except KeyError:  # an architecture that names its sizes otherwise
-        return of_size(model.parameters)
 
 
 def cost_of(work: Work, plan: StudySettings, shape: ModelShape, card: Card, gpu: Gpu | None, results: Path) -> Cost:

@@ -38,7 +38,7 @@ def memory_plan(inputs: Inputs, settings: Optimisation, model: PreTrainedModel, 
         device="cuda" if model.device.type == "cuda" else "cpu",
         batch_size=settings.batch_size,
         tokens_per_example=longest,
-        shape=shapes.of_model(model),
+        shape=shapes.of_folder(str(model.name_or_path), inputs.model.parameters),
         quantisation=inputs.model.quantisation,
         lora_rank=settings.lora.r if isinstance(settings, AdapterSettings) else 0,
     )
