@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from formsafe import hub
+from formsafe.errors import FormsafeError
 
 # A login node without a way out must say so at once.
 _PATIENCE = 3.0
@@ -73,13 +74,16 @@ def probe(
         if not online:
             raise OfflineModeIsEnabled("no network")
         return Access("reachable", bytes=_look(repo, kind, wanted, allow, ignore))
+    except FormsafeError as error:
+        return Access("obstacle", obstacle=str(error))
     except Exception as error:
         explained = hub.explain(error, repo, kind, wanted, bool(locked))
         return Access("obstacle", obstacle=explained, outage=hub.is_outage(error))
 
 
 def _look(repo: str, kind: hub.Kind, revision: str, allow: Sequence[str], ignore: Sequence[str]) -> int | None:
-    """Bytes of the wanted files; raises what huggingface_hub raises where they cannot be had."""
+    """Bytes of the wanted files; raises what huggingface_hub raises where they cannot be had, and FormsafeError for a
+    model without weights that are loaded."""
     from huggingface_hub import HfApi, get_hf_file_metadata, hf_hub_url
     from huggingface_hub.utils import filter_repo_objects
 
@@ -88,6 +92,11 @@ def _look(repo: str, kind: hub.Kind, revision: str, allow: Sequence[str], ignore
     files = list(
         filter_repo_objects(getattr(found, "siblings", None) or [], **patterns, key=lambda file: file.rfilename)
     )
+    if kind == "model" and not any(file.rfilename.endswith(".safetensors") for file in files):
+        raise FormsafeError(
+            f"{repo} has no *.safetensors (weights in other files are not loaded, since pickles can run code). Name a "
+            "repository that has them."
+        )
     if files:
         url = hf_hub_url(repo, files[0].rfilename, repo_type=kind, revision=found.sha)
         get_hf_file_metadata(url, timeout=hub.TIMEOUT)
