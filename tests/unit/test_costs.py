@@ -1,5 +1,7 @@
 """Floors: the arithmetic and bytes that cannot be avoided, by hand."""
 
+import json
+
 import pytest
 
 from formsafe import costs, stage_costs
@@ -22,6 +24,10 @@ LINEAR = LLAMA_3_1_8B.linear_parameters
         ("NVIDIA A100-SXM4-80GB", "A100 80 GB"),
         ("NVIDIA L4", "L4"),
         ("NVIDIA L40S", "L40S"),
+        ("NVIDIA L40", "L40"),
+        ("NVIDIA B200", "B200"),
+        ("NVIDIA GB200", "GB200"),
+        ("NVIDIA RTX PRO 6000 Blackwell Server Edition", "RTX PRO 6000"),
         ("NVIDIA A10G", "A10"),
         ("NVIDIA GeForce RTX 4090", "RTX 4090"),
     ],
@@ -30,8 +36,9 @@ def test_a_card_is_told_by_the_name_that_cuda_gives(device, name):
     assert costs.rates_of(device).name == name
 
 
-def test_an_unknown_card_has_no_floor():
-    assert costs.rates_of("NVIDIA GeForce GTX 1080") is None
+@pytest.mark.parametrize("device", ["NVIDIA GeForce GTX 1080", "NVIDIA H100 80GB HBM3 MIG 1g.10gb"])
+def test_an_unknown_card_and_a_slice_of_one_have_no_floor(device):
+    assert costs.rates_of(device) is None
 
 
 def test_training_is_forward_and_backward_to_the_activations():
@@ -73,6 +80,21 @@ def test_a_stages_floor_grows_with_its_work_and_its_model(stage, units, batch):
     assert 0 < floor(units, LLAMA_3_1_8B) < floor(2 * units, LLAMA_3_1_8B)
     if batch:
         assert floor(units, LLAMA_2_7B) < floor(units, LLAMA_3_1_8B)
+
+
+def test_without_a_gpu_in_sight_the_one_with_most_finished_jobs_counts(tmp_path):
+    devices = [
+        "NVIDIA H100 80GB HBM3",
+        "NVIDIA A100-SXM4-40GB",
+        "cpu (x86_64)",
+        "NVIDIA A100-SXM4-40GB",
+        "cpu (x86_64)",
+    ]
+    for number, device in enumerate([*devices, "cpu (x86_64)"]):
+        record = {"device": device, "seconds": 10.0 + number, "generation_seconds": 10.0 + number, "replies": 10}
+        (tmp_path / f"{number}.json").write_text(json.dumps(record))
+    found = stage_costs.from_finished(Work("answers", "m", [], 20), tmp_path.iterdir(), None)
+    assert found == (pytest.approx(2 * 12), 2, "NVIDIA A100-SXM4-40GB")
 
 
 def test_the_table_tells_what_is_known_from_what_is_not():

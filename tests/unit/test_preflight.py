@@ -5,10 +5,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from formsafe import machine_checks, preflight, source_checks
 from formsafe.checks import Check, page, verdict
+from formsafe.costs import rates_of
 from formsafe.grid import enumerate_runs
 from formsafe.hub_probe import hub_answers
 from formsafe.machine_checks import Gpu
@@ -39,6 +41,13 @@ def test_a_model_that_can_be_fetched_is_not_fetched(hub, tmp_path):
     assert (check.state, folder) == ("ok", None) and "can be fetched" in check.detail
     assert not list((tmp_path / "cache").rglob("*.safetensors"))
     assert not any(request.startswith("GET") and "resolve" in request for request in hub.requests)
+
+
+def test_a_model_without_safetensors_is_a_no(hub, tmp_path):
+    hub.add("models/owner/name", {"config.json": b"{}", "pytorch_model.bin": b"a pickle"})
+    (check, _, _), sources = look(tmp_path)
+    assert check.state == "no" and "no *.safetensors" in check.detail + check.remedy
+    assert sources.network() == []
 
 
 REFUSALS = {
@@ -168,6 +177,49 @@ def test_a_login_node_without_gpu_is_no_obstacle():
     assert machine_checks.check_gpu(H200, {"m": "cuda"}, {"m": "auto"}).state == "ok"
 
 
+@pytest.fixture
+def build(monkeypatch):
+    """Stand in for a PyTorch with or without CUDA, on a machine with or without cards, of which one fails."""
+
+    def stand_in(cuda, cards=(), fault=None):
+        def ones(*sizes, device):
+            raise fault
+
+        monkeypatch.setattr(torch.version, "cuda", cuda)
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: fault is not None)
+        monkeypatch.setattr(machine_checks, "installed_cards", lambda: list(cards))
+        if fault is not None:
+            monkeypatch.setattr(torch, "ones", ones)
+
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    return stand_in
+
+
+def test_a_cpu_build_of_pytorch_is_a_no_where_a_model_asks_for_cuda(build):
+    build(None)
+    check = machine_checks.gpu_fault(["cuda", "auto"])
+    assert check.state == "no" and "build for CPUs" in check.detail and "requirements.txt" in check.remedy
+    assert machine_checks.gpu_fault(["auto", "cpu"]) is None, "auto computes on the CPU"
+    build("12.8")
+    assert machine_checks.gpu_fault(["cuda"]) is None, "a login node"
+
+
+@pytest.mark.parametrize("cuda", [None, "12.8"])
+def test_a_card_that_pytorch_cannot_use_is_a_no(build, monkeypatch, cuda):
+    build(cuda, cards=["GPU-1"])
+    assert machine_checks.gpu_fault(["auto"]).state == "no"
+    assert machine_checks.gpu_fault(["cpu"]) is None
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert machine_checks.gpu_fault(["auto"]) is None, "hidden on purpose"
+
+
+def test_a_card_that_cannot_compute_is_a_no_and_no_crash(build):
+    build("12.8", ["GPU-1"], fault=RuntimeError("CUDA error: devices are busy\nlong advice"))
+    check = machine_checks.gpu_fault(["cuda"])
+    assert check.state == "no" and check.detail.endswith("CUDA error: devices are busy)") and check.remedy
+    assert machine_checks.gpu_fault(["cpu"]) is None
+
+
 def test_a_card_without_bfloat16_needs_another_dtype():
     old = Gpu("Tesla V100", int(16e9), int(16e9), False, 1, "12.8")
     assert machine_checks.check_gpu(old, {"m": "cuda"}, {"m": "auto"}).state == "no"
@@ -179,6 +231,24 @@ def test_four_bit_arithmetic_is_computed_here():
     assert 0.05 < loss < 0.15 and error < 1e-4
     assert machine_checks.check_four_bit("cpu", needed=True).state == "ok"
     assert machine_checks.check_four_bit("cpu", needed=False).state == "ok"
+
+
+def test_four_bit_arithmetic_is_tried_where_the_models_are_computed():
+    assert machine_checks.four_bit_device(["cuda"], None) is None
+    assert machine_checks.four_bit_device(["auto"], None) == "cpu"
+    assert machine_checks.four_bit_device(["cpu"], H200) == "cpu"
+    assert machine_checks.four_bit_device(["cpu", "auto"], H200) == "cuda"
+    check = machine_checks.check_four_bit(None, needed=True)
+    assert check.state == "unchecked" and verdict([check])[0]
+
+
+def test_a_wrong_backward_product_is_found(monkeypatch):
+    import bitsandbytes
+
+    real = bitsandbytes.autograd._functions.MatMul4Bit.backward
+    wrong = staticmethod(lambda context, gradient: (2 * real(context, gradient)[0], *real(context, gradient)[1:]))
+    monkeypatch.setattr(bitsandbytes.autograd._functions.MatMul4Bit, "backward", wrong)
+    assert machine_checks.check_four_bit("cpu", needed=True).state == "no"
 
 
 @pytest.mark.parametrize("errors", [(0.09, 0.5), (0.7, 0.0), None])
@@ -256,6 +326,7 @@ def test_what_a_server_does_is_no_work_here(study):
 
 
 def test_the_paper_without_network_and_gpu(study, no_network, tmp_path, monkeypatch):
+    monkeypatch.setattr(preflight, "gpu_fault", lambda devices: None)
     monkeypatch.setattr(preflight, "find_gpu", lambda: None)
     advbench = study.harmful["advbench"].source.model_copy(update={"url": f"{no_network}/a.csv"})
     harmful = {**study.harmful, "advbench": study.harmful["advbench"].model_copy(update={"source": advbench})}
@@ -268,6 +339,7 @@ def test_the_paper_without_network_and_gpu(study, no_network, tmp_path, monkeypa
 
 
 def test_everything_at_hand_is_a_go_on_a_gpu(study, tmp_path, monkeypatch, tiny_model):
+    monkeypatch.setattr(preflight, "gpu_fault", lambda devices: None)
     monkeypatch.setattr(preflight, "find_gpu", lambda: H200)
     monkeypatch.setattr(preflight, "check_four_bit", lambda device, needed: Check("m", "4-bit", "ok", device))
     (tmp_path / "rows.jsonl").write_text("{}\n")
@@ -298,11 +370,20 @@ def test_a_model_too_large_for_the_card_is_a_no(study, tmp_path):
     assert cost.seconds is None and check.state == "no" and "4 GB" in check.detail
 
 
+def test_a_model_too_large_for_the_plan_is_a_no_on_a_larger_card(study, tmp_path):
+    plan, jobs = planned(study.model_copy(update={"gpu_memory_gb": 4}))
+    work = next(work for work in preflight.works_of(plan, jobs) if work.stage == "adapters")
+    card = preflight.Card("NVIDIA H200", 150.0, None)
+    cost = preflight.cost_of(work, plan, of_size(8.03e9), card, H200, tmp_path / "results")
+    (check,) = preflight.check_memory([cost], card, 4, H200)
+    assert check.state == "no" and "gpu_memory_gb is 4" in check.detail
+
+
 def test_finished_jobs_replace_the_floor(study, tmp_path):
     plan, jobs = planned(study)
     works = {(work.stage, work.model): work for work in preflight.works_of(plan, jobs)}
     results, model = tmp_path / "results/paper", "llama-3.1-8b-instruct"
-    card = preflight.card_of_class(140)
+    card = preflight.Card(H200.name, 150.0, rates_of(H200.name))
     work, shape = works["adapters", model], of_size(8.03e9)
     floor = preflight.cost_of(work, plan, shape, card, H200, results)
     assert floor.basis == "floor, not measured" and floor.seconds > 0
@@ -312,6 +393,8 @@ def test_finished_jobs_replace_the_floor(study, tmp_path):
     (folder / "metrics.json").write_text(json.dumps(took))
     measured = preflight.cost_of(work, plan, shape, card, H200, results)
     assert measured.seconds == pytest.approx(20 + 50 * 90 / 45) and measured.basis == "measured: 1 finished"
+    away = preflight.cost_of(work, plan, shape, preflight.card_of_class(140), None, results)
+    assert (away.seconds, away.basis) == (measured.seconds, "measured: 1 finished on NVIDIA H200")
     (folder / "metrics.json").write_text(json.dumps(took | {"device": "another GPU"}))
     assert preflight.cost_of(work, plan, shape, card, H200, results) == floor
     (folder / "metrics.json").write_text("torn")

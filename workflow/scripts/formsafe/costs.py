@@ -28,6 +28,9 @@ class Rates:
 DATA_SHEETS = tuple(
     (re.compile(pattern), Rates(name, 1e12 * tera_operations, 1e9 * giga_bytes))
     for pattern, name, tera_operations, giga_bytes in (
+        (r"\bGB300\b", "GB300", 2500, 8000),
+        (r"\bB300\b", "B300", 2250, 8000),
+        (r"\bGB200\b", "GB200", 2500, 8000),
         (r"\bB200\b", "B200", 2250, 8000),
         (r"\bGH200\b", "GH200", 989, 4900),
         (r"\bH200\b", "H200", 989, 4800),
@@ -37,6 +40,8 @@ DATA_SHEETS = tuple(
         (r"\bA100.*40GB\b", "A100 40 GB", 312, 1555),
         (r"\bA100\b", "A100 80 GB", 312, 2039),
         (r"\bL40S\b", "L40S", 362, 864),
+        (r"\bL40\b", "L40", 181, 864),
+        (r"\bRTX PRO 6000\b", "RTX PRO 6000", 504, 1792),
         (r"\bRTX 6000 Ada\b", "RTX 6000 Ada", 364, 960),
         (r"\bRTX A6000\b", "RTX A6000", 155, 768),
         (r"\bA40\b", "A40", 150, 696),
@@ -50,7 +55,9 @@ DATA_SHEETS = tuple(
 
 
 def rates_of(device: str) -> Rates | None:
-    """The data-sheet rates of a GPU by the name CUDA gives it; None for one that is not listed."""
+    """The data-sheet rates of a GPU by the name CUDA gives it; None for one that is not listed, or a slice of one."""
+    if re.search(r"\bMIG\b", device):
+        return None
     return next((rates for pattern, rates in DATA_SHEETS if pattern.search(device)), None)
 
 

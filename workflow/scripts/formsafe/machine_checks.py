@@ -2,12 +2,13 @@
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from formsafe.checks import Check
+from formsafe.devices import VARIABLE, installed_cards
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,6 +18,7 @@ SECTION = "This machine"
 TOLERANCE = {"cuda": 2e-2, "cpu": 1e-4}
 # NF4 loses 9 to 10 % of normally distributed weights (root mean square).
 NF4_LOSS = (0.05, 0.15)
+_IN_A_JOB = "Run `snakemake preflight` once inside a job on a GPU node, for instance with srun."
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,42 @@ def find_gpu() -> Gpu | None:
     return Gpu(name, total, free, bfloat16, torch.cuda.device_count(), str(torch.version.cuda))
 
 
+def gpu_fault(devices: Iterable[str]) -> Check | None:
+    """Look for what keeps PyTorch from computing on a GPU that models ask for (their `device` settings); a machine
+    without a GPU is no fault."""
+    import torch
+
+    wanted = set(devices) - {"cpu"}
+    if not wanted:
+        return None
+    if torch.cuda.is_available():
+        try:
+            torch.ones(64, 64, device="cuda").matmul(torch.ones(64, 64, device="cuda")).sum().item()
+        except Exception as failure:  # whatever a driver that does not fit or a busy card raises
+            reason = (str(failure).splitlines() or [""])[0]
+            return _unusable(
+                f"nothing can be computed on it ({type(failure).__name__}: {reason})",
+                "Look at the card with `nvidia-smi`: it may be taken by another job, or its driver too old.",
+            )
+    elif torch.version.cuda is None and torch.version.hip is None and "cuda" in wanted:
+        return _unusable(
+            f"PyTorch {torch.__version__} is a build for CPUs: every job on a GPU would fail",
+            "Install torch as pinned in requirements.txt in a build for CUDA (PyPI's for Linux is one), or, for a "
+            "study on the CPU, set the models' `device` to cpu.",
+        )
+    elif installed_cards() and VARIABLE not in os.environ:
+        return _unusable(
+            f"there is a card here that PyTorch {torch.__version__} cannot use",
+            "Install a driver that is new enough (`nvidia-smi` tells its version) and torch as pinned in "
+            "requirements.txt; inside a Slurm job, ask for a GPU.",
+        )
+    return None
+
+
+def _unusable(detail: str, remedy: str) -> Check:
+    return Check(SECTION, "GPU", "no", detail, remedy)
+
+
 def check_gpu(gpu: Gpu | None, devices: Mapping[str, str], dtypes: Mapping[str, str]) -> Check:
     """Hold the GPU against what the models ask for (`device` and `dtype` by model)."""
     wanting = sorted(model for model, device in devices.items() if device != "cpu")
@@ -52,8 +90,8 @@ def check_gpu(gpu: Gpu | None, devices: Mapping[str, str], dtypes: Mapping[str, 
             SECTION,
             "GPU",
             "unchecked",
-            f"none in sight (for {', '.join(wanting)}): a login node, or PyTorch without CUDA",
-            "Run `snakemake preflight` once inside a job on a GPU node, for instance with srun.",
+            f"none in sight (for {', '.join(wanting)}), as on a login node",
+            _IN_A_JOB,
         )
     cards = "" if gpu.count == 1 else f", {gpu.count} of them in sight"
     detail = f"{gpu.name}, {gpu.total / 1e9:.0f} GB ({gpu.free / 1e9:.0f} GB free), CUDA {gpu.cuda}{cards}"
@@ -62,11 +100,21 @@ def check_gpu(gpu: Gpu | None, devices: Mapping[str, str], dtypes: Mapping[str, 
     return Check(SECTION, "GPU", "ok", detail)
 
 
-def check_four_bit(device: str, needed: bool) -> Check:
-    """Multiply by a 4-bit matrix and by the same matrix dequantised, on `device`."""
+def four_bit_device(devices: Iterable[str], gpu: Gpu | None) -> Literal["cuda", "cpu"] | None:
+    """Where 4-bit arithmetic is to be tried for models with these `device` settings; None: on a GPU not in sight."""
+    asked = set(devices)
+    if gpu is not None and asked != {"cpu"}:
+        return "cuda"
+    return None if "cuda" in asked else "cpu"
+
+
+def check_four_bit(device: Literal["cuda", "cpu"] | None, needed: bool) -> Check:
+    """Multiply by a 4-bit matrix and by the same matrix dequantised, forward and backward, on `device`."""
     name = "bitsandbytes"
     if not needed:
         return Check(SECTION, name, "ok", "not needed: no model is quantised")
+    if device is None:
+        return Check(SECTION, name, "unchecked", "4-bit arithmetic on a GPU cannot be tried here", _IN_A_JOB)
     try:
         loss, error = four_bit_errors(device)
     except Exception as failure:  # whatever a broken installation raises
@@ -91,7 +139,8 @@ def check_four_bit(device: str, needed: bool) -> Check:
 
 
 def four_bit_errors(device: str) -> tuple[float, float]:
-    """Relative root mean square errors: of the quantised matrix, and of its product against the dequantised one."""
+    """Relative root mean square errors: of the quantised matrix, and of its products, the forward and the backward
+    one, against those of the dequantised matrix (the larger error)."""
     import logging
 
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of faster kernels that are not installed
@@ -103,8 +152,14 @@ def four_bit_errors(device: str) -> tuple[float, float]:
     weight, features = (torch.randn(*size, generator=generator).to(device, dtype) for size in ((256, 512), (64, 512)))
     packed, state = functional.quantize_4bit(weight, quant_type="nf4", compress_statistics=True)
     restored = functional.dequantize_4bit(packed, state).float()
-    product = matmul_4bit(features, packed.t(), quant_state=state).float()
-    return _relative(restored, weight.float()), _relative(product, features.float() @ restored.t())
+    features.requires_grad_()
+    product = matmul_4bit(features, packed.t(), quant_state=state)
+    passed_back = torch.randn(*product.shape, generator=generator).to(device, dtype)
+    product.backward(passed_back)
+    assert features.grad is not None
+    forward = _relative(product.detach().float(), features.detach().float() @ restored.t())
+    backward = _relative(features.grad.float(), passed_back.float() @ restored)
+    return _relative(restored, weight.float()), max(forward, backward)
 
 
 def _relative(found: "Tensor", expected: "Tensor") -> float:

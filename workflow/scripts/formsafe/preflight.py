@@ -9,7 +9,15 @@ from formsafe import memory
 from formsafe.checks import Check, page, verdict
 from formsafe.costs import rates_of
 from formsafe.hub_probe import hub_answers
-from formsafe.machine_checks import Gpu, check_disk, check_four_bit, check_gpu, find_gpu
+from formsafe.machine_checks import (
+    Gpu,
+    check_disk,
+    check_four_bit,
+    check_gpu,
+    find_gpu,
+    four_bit_device,
+    gpu_fault,
+)
 from formsafe.settings.models import ModelSettings
 from formsafe.settings.study import StudySettings
 from formsafe.shapes import ModelShape, of_folder
@@ -57,12 +65,9 @@ def preflight(
     Returns:
         Go or no-go, and the page.
     """
-    results, gpu, works = Path(results), find_gpu(), works_of(plan, jobs)
+    results, works = Path(results), works_of(plan, jobs)
     models = {name: plan.models[name] for name in sorted({work.model for work in works})}
-    machine = [
-        check_gpu(gpu, *({name: getattr(model, key) for name, model in models.items()} for key in ("device", "dtype"))),
-        check_four_bit("cuda" if gpu else "cpu", any("nf4" in _quantisations(model) for model in models.values())),
-    ]
+    gpu, machine = _look_at_machine(models)
     sources = Sources(_needs_hub(plan, models) and hub_answers(), lock, made)
     found, folders, download = _look_at_sources(plan, models, sources, results)
     found += [check_chat(name, folders[name], systems) for name in models]
@@ -109,12 +114,15 @@ def model_of(path: str) -> str:
 
 
 def cost_of(work: Work, plan: StudySettings, shape: ModelShape, card: Card, gpu: Gpu | None, results: Path) -> Cost:
-    """Cost of a job of `work`: as finished jobs on this device took, else the floor on `card`."""
+    """Cost of a job of `work`: as finished jobs on this device took (without one in sight, on any GPU), else the floor
+    on `card`."""
     model = plan.models[work.model]
     on_gpu = model.device == "cuda" or (model.device == "auto" and gpu is not None)
-    device = card.name if on_gpu else f"cpu ({platform.machine()})"
+    device = f"cpu ({platform.machine()})" if not on_gpu else None if gpu is None else gpu.name
     took = from_finished(work, finished_jobs(work, results), device)
     basis = f"measured: {took[1]} finished" if took else "not measured"
+    if took and device is None:
+        basis += f" on {took[2]}"
     if not on_gpu:
         return Cost(work, took[0] if took else None, basis)
     lengths, rank = Lengths(), plan.adapter.lora.r
@@ -136,11 +144,12 @@ def cost_of(work: Work, plan: StudySettings, shape: ModelShape, card: Card, gpu:
 
 def check_memory(figures: Sequence[Cost], card: Card, wanted: int | str, gpu: Gpu | None) -> list[Check]:
     """Whether the plans fit the card, and whether the plan is for a larger card than the one in sight."""
-    remedy = "Use a GPU with more memory, quantisation nf4, a smaller training.max_length, or a smaller model."
+    allowed = min(card.memory_gb, wanted) if isinstance(wanted, int) else card.memory_gb
+    remedy = "Use more GPU memory (gpu_memory_gb), quantisation nf4, a smaller training.max_length, or a smaller model."
     checks = [
-        Check(COSTS, f"{figure.work.stage} memory", "no", _too_large(figure, card), remedy)
+        Check(COSTS, f"{figure.work.stage} memory", "no", _too_large(figure, card, allowed), remedy)
         for figure in figures
-        if figure.memory_bytes is not None and figure.memory_bytes > card.memory_gb * 1e9
+        if figure.memory_bytes is not None and figure.memory_bytes > allowed * 1e9
     ]
     if gpu is not None and isinstance(wanted, int) and wanted * 1e9 > gpu.total * 1.1:
         detail = f"gpu_memory_gb is {wanted}, the GPU here has {gpu.total / 1e9:.0f} GB"
@@ -148,9 +157,11 @@ def check_memory(figures: Sequence[Cost], card: Card, wanted: int | str, gpu: Gp
     return checks
 
 
-def _too_large(figure: Cost, card: Card) -> str:
-    need = (figure.memory_bytes or 0) / 1e9
-    return f"{figure.work.model} needs {need:.0f} GB, {card.name} has {card.memory_gb:.0f} GB"
+def _too_large(figure: Cost, card: Card, allowed: float) -> str:
+    need, limit = (figure.memory_bytes or 0) / 1e9, f"{card.name} has {card.memory_gb:.0f} GB"
+    if allowed < card.memory_gb:
+        limit = f"gpu_memory_gb is {allowed:.0f}"
+    return f"{figure.work.model} needs {need:.0f} GB, {limit}"
 
 
 def disk_needs(
@@ -165,6 +176,16 @@ def disk_needs(
     copies = [CHECKPOINT_COPIES * ADAPTER_BYTES * size * min(left, JOBS_AT_ONCE) for left, size in adapters]
     written = kept + max(copies, default=0.0) + RECORD_BYTES * records + SLACK_BYTES
     return {Path(constants.HF_HUB_CACHE): download, results: written}
+
+
+def _look_at_machine(models: Mapping[str, ModelSettings]) -> tuple[Gpu | None, list[Check]]:
+    """The GPU that models are computed on, if one can be used, and its checks."""
+    devices, dtypes = ({name: getattr(model, key) for name, model in models.items()} for key in ("device", "dtype"))
+    fault = gpu_fault(devices.values())
+    gpu = None if fault or set(devices.values()) <= {"cpu"} else find_gpu()
+    quantised = [model.device for model in models.values() if "nf4" in _quantisations(model)]
+    four_bit = check_four_bit(four_bit_device(quantised, gpu), bool(quantised))
+    return gpu, [fault or check_gpu(gpu, devices, dtypes), four_bit]
 
 
 def _look_at_sources(

@@ -95,15 +95,23 @@ def card_of_class(gpu_memory_gb: int | str) -> Card:
     return Card(name, float(memory_gb), costs.rates_of(name))
 
 
-def from_finished(work: Work, finished: Iterable[str | Path], device: str) -> tuple[float, int] | None:
-    """Seconds of a job as finished jobs on the same device took, scaled to `work.units`, and how many there were."""
-    seconds = [
-        value
-        for path in finished
-        if (record := _read(path)).get("device") == device
-        and (value := _scaled(record, work.units, work.trains)) is not None
-    ]
-    return (sum(seconds) / len(seconds), len(seconds)) if seconds else None
+def from_finished(work: Work, finished: Iterable[str | Path], device: str | None) -> tuple[float, int, str] | None:
+    """Seconds of a job as finished jobs on one device took, scaled to `work.units`; how many there were, and where.
+
+    Args:
+        work: the jobs asked about.
+        finished: metrics files.
+        device: the device as the metrics name it; None: the GPU on which most of them ran.
+    """
+    seconds: dict[str, list[float]] = {}
+    for record in map(_read, finished):
+        name, value = str(record.get("device", "cpu")), _scaled(record, work.units, work.trains)
+        if value is not None and (not name.startswith("cpu") if device is None else name == device):
+            seconds.setdefault(name, []).append(value)
+    if not seconds:
+        return None
+    name, values = max(seconds.items(), key=lambda found: (len(found[1]), found[0]))
+    return sum(values) / len(values), len(values), name
 
 
 def finished_jobs(work: Work, results: Path) -> list[Path]:
