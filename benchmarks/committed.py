@@ -7,12 +7,15 @@ import shlex
 import sys
 import time
 from collections.abc import Mapping
+from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 STARTED = time.time()
 RESULTS = ROOT / "benchmarks" / "results"
+PEERS = ("trl", "accelerate")  # beside the packages that a study's records name
 sys.path[:0] = [path for path in (str(ROOT), str(ROOT / "workflow" / "scripts")) if path not in sys.path]
 
 from formsafe.files import write_json  # noqa: E402
@@ -26,11 +29,17 @@ def save(name: str, result: Mapping[str, Any]) -> None:
         name: the file's name without its ending.
         result: JSON-ready figures.
     """
-    measured = {"command": command(), "machine": machine(), **stage_record(STARTED, code="")}
-    for key in ("code", "seed", "slurm_job_id"):  # they describe jobs of a study
-        measured.pop(key)
     print(json.dumps(result, indent=2))
-    write_json(RESULTS / f"{name}.json", {**result, "measured": measured})
+    write_json(RESULTS / f"{name}.json", {**result, "measured": measured()})
+
+
+def measured() -> dict[str, Any]:
+    """What a result comes from: command, machine, versions, and what it took so far."""
+    record = {"command": command(), "machine": machine(), **stage_record(STARTED, code="")}
+    for key in ("code", "seed", "slurm_job_id"):  # they describe jobs of a study
+        record.pop(key)
+    installed = {name: metadata.version(name) for name in PEERS if find_spec(name)}
+    return {**record, "versions": {**record["versions"], **installed}}
 
 
 def command() -> str:

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from committed import save
 from scale_baselines import synchronise
-from scale_models import build_model, write_folder, write_prompts
+from scale_models import build_model, some_stops, spread_weights, write_folder, write_prompts
 
 from formsafe.chat import render_prompt
 from formsafe.files import read_jsonl
@@ -37,20 +37,17 @@ SIZES = {
     "8b": LLAMA_3_1_8B,
 }
 CACHES = ("dynamic", "static", "continuous")
-STOP_SHARE = 0.015  # of the vocabulary ends an answer: some 60 tokens on average
-WEIGHT_SPREAD = 8.0  # times the usual one: a random model otherwise repeats one token for ever
 
 
-def make_engine(folder: Path, shape: ModelShape, dtype: str, device: str, budget: int, cache: str) -> LocalEngine:
-    """An engine over a random model that ends its answers now and then."""
+def make_engines(folder: Path, shape: ModelShape, dtype: str, device: str, budget: int) -> dict[str, LocalEngine]:
+    """Every engine by its cache, over one random model that ends its answers now and then: three are too many."""
     model: Any = build_model(folder, Placement(device, dtype, "none", "sdpa"))  # type: ignore[arg-type]
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim == 2:
-                parameter.mul_(WEIGHT_SPREAD)
-    engine = LocalEngine(load_tokenizer(folder), model, budget, cache=cache)  # type: ignore[arg-type]
-    engine.stop_ids = list(range(20, shape.vocabulary, round(1 / STOP_SHARE)))
-    return engine
+    spread_weights(model)
+    engines = {}
+    for cache in CACHES:
+        engines[cache] = LocalEngine(load_tokenizer(folder), model, budget, cache=cache)  # type: ignore[arg-type]
+        engines[cache].stop_ids = some_stops(shape)
+    return engines
 
 
 def answer(engine: LocalEngine, prompts: list[Prompt], decoding: Decoding) -> tuple[float, dict[str, Any]]:
@@ -74,7 +71,7 @@ def measure(size: str, count: int, new_tokens: int, rounds: int, budget: int, th
         prompts = [Prompt(row["id"], row["prompt"]) for row in rows]
         decoding = Decoding(max_new_tokens=new_tokens)
         dtype = "bfloat16" if device == "cuda" else "float32"
-        engines = {cache: make_engine(folder, shape, dtype, device, budget, cache) for cache in CACHES}
+        engines = make_engines(folder, shape, dtype, device, budget)
         lengths = [len(render_prompt(engines["dynamic"].tokenizer, prompt.text)) for prompt in prompts]
         seconds: dict[str, list[float]] = {cache: [] for cache in CACHES}
         replies: dict[str, dict[str, Any]] = {}

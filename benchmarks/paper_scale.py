@@ -12,6 +12,7 @@ benchmarks/results/paper_scale_{gpu,small}.json. A projection of the paper's cos
 
 import argparse
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -25,11 +26,12 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")  # as jobs have it (formsafe.devices)
 
 import torch  # noqa: E402
+from committed import measured  # noqa: E402
 from scale_baselines import synchronise  # noqa: E402
 from scale_control import FULL, TINY  # noqa: E402
 from scale_stages import Bench  # noqa: E402
 
-from formsafe import costs, memory, provenance, shapes  # noqa: E402
+from formsafe import costs, shapes  # noqa: E402
 from formsafe.errors import FormsafeError  # noqa: E402
 from formsafe.files import read_json, write_json  # noqa: E402
 
@@ -49,13 +51,9 @@ def measure(
     models: dict[str, shapes.ModelShape], stages: list[str], *, small: bool, gpu_memory_gb: Any, threads: int
 ) -> Iterator[dict[str, Any]]:
     """Measure stages of models on the GPU, or on the CPU where `small`; yield the results so far after each stage."""
-    started, device = time.time(), "cpu" if small else "cuda"
+    device = "cpu" if small else "cuda"
     torch.set_num_threads(threads)
-    rates = measured_rates(device)
-    plans = {
-        name: vars(memory.plan(gpu_memory_gb, shape.parameters, device=device, shape=shape))
-        for name, shape in models.items()
-    }
+    rates, startup = measured_rates(device), startup_seconds(device)
     found: dict[str, Any] = {}
     for name, shape in models.items():
         with tempfile.TemporaryDirectory() as folder:
@@ -65,12 +63,12 @@ def measure(
                 print(f"{name}: {stage}", flush=True)
                 found[name][stage] = getattr(bench, stage)()
                 yield {
-                    **provenance.stage_record(started, ""),
+                    "measured": measured(),
                     "gpu_memory_gb": gpu_memory_gb,
                     "threads": threads,
                     "matrix_tera_operations_per_second": round(rates.operations / 1e12, 3),
                     "memory_giga_bytes_per_second": round(rates.bytes / 1e9, 1),
-                    "plans": plans,
+                    "startup_seconds": startup,
                     "models": found,
                 }
 
@@ -84,6 +82,14 @@ def measured_rates(device: str) -> costs.Rates:
     matrix = best_time(lambda: left @ right, device)
     copy = best_time(lambda: target.copy_(source), device)
     return costs.Rates("measured", 2 * size**3 / matrix, 2 * moved / copy)
+
+
+def startup_seconds(device: str) -> float:
+    """Seconds in which a job's process starts, imports what its stage computes with, and wakes the device."""
+    modules = "torch, formsafe.training, formsafe.judge, formsafe.generation"
+    command = [sys.executable, "-c", f"import {modules}; torch.zeros(1, device={device!r})"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "workflow" / "scripts")}
+    return round(best_time(lambda: subprocess.run(command, env=environment, check=True), "cpu", tries=2), 2)
 
 
 def best_time(work: Callable[[], Any], device: str, tries: int = 8) -> float:
@@ -102,18 +108,21 @@ def joined(result: dict[str, Any], earlier: Path) -> dict[str, Any]:
     """Add the models and stages that an earlier result of the same device has and this one lacks, and project the
     paper where all of it was measured on a GPU."""
     kept = read_json(earlier) if earlier.exists() else {}
-    if kept.get("device") == result["device"] and kept.get("gpu_memory_gb") == result["gpu_memory_gb"]:
-        result["plans"] = kept["plans"] | result["plans"]
+    devices = [found.get("measured", {}).get("device") for found in (kept, result)]
+    if devices[0] == devices[1] and kept.get("gpu_memory_gb") == result["gpu_memory_gb"]:
         for name, stages in kept["models"].items():
             result["models"][name] = stages | result["models"].get(name, {})
     complete = all({"training", "answers", "judge"} <= set(result["models"].get(name, {})) for name in PAPER)
-    on_gpu = result["peak_gpu_memory_bytes"] is not None
-    return {**result, "whole_paper": project(result["models"]) if complete and on_gpu else None}
+    on_gpu = result["measured"]["peak_gpu_memory_bytes"] is not None
+    whole = project(result["models"], result["startup_seconds"]) if complete and on_gpu else None
+    return {**result, "whole_paper": whole}
 
 
-def project(found: dict[str, Any]) -> dict[str, Any]:
-    """Minutes of the whole paper from the measured stages, without starting the jobs and loading the weights."""
-    minutes = {}
+def project(found: dict[str, Any], startup: float) -> dict[str, Any]:
+    """Minutes of the whole paper from the measured stages and the start of each job. Reading the weights is left out,
+    as that depends on the disk: how much there is to read is told beside it."""
+    starts = sum(sum(jobs.values()) for jobs in PAPER.values())
+    minutes = {"job starts": starts * startup / 60}
     for name, jobs in PAPER.items():
         stages = found[name]
         for stage, steps in PAPER_STEPS.items():
@@ -126,9 +135,11 @@ def project(found: dict[str, Any]) -> dict[str, Any]:
         if jobs["judge"]:
             judged = jobs["judge"] * PAPER_JUDGED
             minutes[f"{name} judge"] = judged / stages["judge"]["formsafe"]["judgements_per_second"] / 60
+    weights = sum(sum(jobs.values()) * 2 * MODELS[name].parameters for name, jobs in PAPER.items())
     return {
         "minutes": {stage: round(value, 2) for stage, value in minutes.items()},
         "together": round(sum(minutes.values()), 1),
+        "without": f"reading the weights, {weights / 1e9:.0f} GB over {starts} jobs",
     }
 
 
@@ -142,8 +153,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=None)
     options = parser.parse_args()
-    if "answers" in options.stages and "training" not in options.stages:
-        parser.error("answers are made with the adapter that the stage training makes: name both")
+    if {"answers", "engines"} & set(options.stages) and "training" not in options.stages:
+        parser.error("answers and engines take the adapter that the stage training makes: name it, too")
     if not options.small and not torch.cuda.is_available():
         raise SystemExit("No GPU here. --small runs the same code on tiny shapes; its figures say nothing about a GPU.")
     tight = "" if options.gpu_memory_gb is None else f"_{options.gpu_memory_gb}gb"

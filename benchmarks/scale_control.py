@@ -29,10 +29,12 @@ class Scale:
     examples: int = 320
     validation: int = 75
     epochs: float = 2.0
-    prompts: int = 1420
+    prompts: int = 1320
+    tasks: int = 100
     judged: int = 528
     answer_limit: int = 512
     judge_reply: int = 200
+    judge_limit: int = 512
     judge_prefix: int = 1100
     one_by_one: int = 12
     by_eight: int = 32
@@ -42,7 +44,7 @@ class Scale:
 
 
 FULL = Scale()
-TINY = Scale(32, 8, 1.0, 32, 24, 32, 8, 256, 4, 8, 4, 4, 1)
+TINY = Scale(32, 8, 1.0, 24, 8, 24, 32, 8, 16, 256, 4, 8, 4, 4, 1)
 
 
 def engine_speed(engine: LocalEngine, asked: list[str], generation: GenerationSettings) -> float:
@@ -80,6 +82,19 @@ def sharing(share: bool) -> Iterator[None]:
     """Switch the shared prefix of the library's engine off, or leave it on."""
     with patch.object(generation_module, "SHORTEST_PREFIX", generation_module.SHORTEST_PREFIX if share else 10**9):
         yield
+
+
+@contextmanager
+def noted_attention(model: Any) -> Iterator[list[str]]:
+    """Note the attention that a model computes with, as often as transformers changes it."""
+    found, real = [model.config._attn_implementation], model.set_attn_implementation
+
+    def change(name: str) -> None:
+        found.append(name)
+        real(name)
+
+    with patch.object(model, "set_attn_implementation", change):
+        yield found
 
 
 def fresh_memory() -> None:

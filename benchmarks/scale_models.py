@@ -9,12 +9,14 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import torch
 
 from formsafe import varlen_attention
-from formsafe.files import write_json, write_jsonl
+from formsafe.chat import render_prompt
+from formsafe.files import read_jsonl, write_json, write_jsonl
 from formsafe.models import Placement, keep_weights_as_loaded
 from formsafe.shapes import ModelShape
 
@@ -31,7 +33,12 @@ TEMPLATE = (
 # Words a text (mean, spread, least, most) of the public rows, and tokens a word of a BPE vocabulary on English.
 TITLES, SUMMARIES, REQUESTS = (6.2, 2.1, 4, 11), (95.3, 14.4, 65, 117), (12.1, 2.8, 6, 25)
 TOKENS_PER_WORD = 1.25
+# Tokens: of an answer that is judged, of the template after both texts, and of the chat template after a message.
+JUDGED_ANSWER, CLOSING, AFTER_MESSAGE = 125, 60, 4
 SPREAD = 0.02
+# For answers that end by themselves: the share of the vocabulary that ends one (some 60 tokens on average), and how
+# much wider than usual the weights are spread, without which a random model repeats one token for ever.
+STOP_SHARE, WIDER = 0.015, 8.0
 
 
 def write_folder(folder: Path, shape: ModelShape, context: int = 8192) -> Path:
@@ -128,6 +135,19 @@ def _fill(model: torch.nn.Module, device: torch.device, dtype: torch.dtype) -> N
                 module.register_buffer(name, buffer, persistent=False)
 
 
+@torch.no_grad()
+def spread_weights(model: torch.nn.Module) -> None:
+    """Make a random model write texts that vary."""
+    for parameter in model.parameters():
+        if parameter.ndim == 2 and parameter.is_floating_point():
+            parameter.mul_(WIDER)
+
+
+def some_stops(shape: ModelShape) -> list[int]:
+    """Tokens that end an answer now and then."""
+    return list(range(20, shape.vocabulary, round(1 / STOP_SHARE)))
+
+
 @contextmanager
 def random_weights() -> Iterator[None]:
     """Let the library's stages take random models instead of loading real ones; all else is theirs."""
@@ -162,17 +182,38 @@ def write_training_data(path: Path, examples: int, shape: ModelShape, seed: int 
     return path
 
 
-def write_prompts(path: Path, count: int, shape: ModelShape, seed: int = 0) -> Path:
-    """Prompts of AdvBench's lengths."""
+def write_prompts(
+    path: Path,
+    count: int,
+    shape: ModelShape,
+    seed: int = 0,
+    words: tuple[float, float, int, int] = REQUESTS,
+) -> Path:
+    """Prompts, of AdvBench's lengths unless others are given."""
     rng = random.Random(seed)
     write_jsonl(
         path,
         (
-            {"id": f"p{number}", "source": "made", "prompt": text(rng, draw_tokens(rng, REQUESTS), shape.vocabulary)}
+            {"id": f"p{number}", "source": "made", "prompt": text(rng, draw_tokens(rng, words), shape.vocabulary)}
             for number in range(count)
         ),
     )
     return path
+
+
+def write_judge_files(
+    folder: Path, tokenizer: Any, prefix: int, count: int, shape: ModelShape
+) -> tuple[Path, Path, Path]:
+    """Questions, answers, and a template whose text before the question has the prefix's length."""
+    rng = random.Random(2)
+    template, answers = folder / "judge.txt", folder / "judged_answers.jsonl"
+    before = prefix - len(render_prompt(tokenizer, "")) + AFTER_MESSAGE
+    opening, closing = text(rng, before, shape.vocabulary), text(rng, CLOSING, shape.vocabulary)
+    template.write_text(f"{opening}\n{{instruction}}\n{{answer}}\n{closing}\n")
+    questions = write_prompts(folder / "judged.jsonl", count, shape)
+    ids = [row["id"] for row in read_jsonl(questions)]
+    write_jsonl(answers, ({"id": id, "answer": text(rng, JUDGED_ANSWER, shape.vocabulary)} for id in ids))
+    return questions, answers, template
 
 
 def answer_length(row: list[int], most: int) -> int:

@@ -1,6 +1,5 @@
 """Each stage of a run at the real size, through the library's own functions, and beside the ways people use now."""
 
-import random
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,19 @@ from scale_control import (
     fresh_memory,
     gigabytes,
     limit_memory,
+    noted_attention,
     peak_memory,
     sharing,
 )
 from scale_models import (
+    JUDGED_ANSWER,
+    TITLES,
     answer_length,
     random_weights,
-    text,
+    some_stops,
+    spread_weights,
     write_folder,
+    write_judge_files,
     write_prompts,
     write_training_data,
 )
@@ -29,7 +33,7 @@ from scale_models import (
 from formsafe import costs, shapes
 from formsafe.answers import answer_prompts
 from formsafe.chat import render_prompt
-from formsafe.files import read_json, read_jsonl, write_jsonl
+from formsafe.files import read_json, read_jsonl
 from formsafe.generation import load_engine
 from formsafe.judge import judge_answers
 from formsafe.models import load_tokenizer, resolve
@@ -39,9 +43,7 @@ from formsafe.settings.models import ModelSettings
 from formsafe.settings.training import AdapterSettings, LoraSettings, SoftPromptSettings, TrainingSettings
 from formsafe.training import Inputs, train_adapter, tune_soft_prompt
 
-# Tokens: of an answer that is judged, of the template after both texts, of the chat template after a message, and of
-# what stands after the prefix beside the answer.
-JUDGED_ANSWER, CLOSING, AFTER_MESSAGE, AFTER_PREFIX = 125, 60, 4, 81
+AFTER_PREFIX = 81  # tokens that stand after the judge prompt's prefix, beside the answer
 
 
 class Bench:
@@ -76,6 +78,7 @@ class Bench:
         self.train = write_training_data(folder / "train.jsonl", scale.examples, shape)
         self.validation = write_training_data(folder / "validation.jsonl", scale.validation, shape, seed=1)
         self.prompts = write_prompts(folder / "prompts.jsonl", scale.prompts, shape)
+        self.tasks = write_prompts(folder / "tasks.jsonl", scale.tasks, shape, words=TITLES)
         common = {"batch_size": 16, "gradient_accumulation": 2, "epochs": scale.epochs, "scheduler": "cosine"}
         self.soft_prompt = SoftPromptSettings(**common, warmup_steps=0, virtual_tokens=32, learning_rate=0.1)
         lora = LoraSettings(r=16, alpha=16, dropout=0.01, target_modules="all-linear")
@@ -118,7 +121,7 @@ class Bench:
         )
         return {
             **{key: record[key] for key in ("steps", "training_seconds", "validation_seconds", "tokens_per_second")},
-            "micro_batch_size": record["micro_batch_size"],
+            **{key: record[key] for key in ("micro_batch_size", "gradient_checkpointing")},
             "times_the_matrix_floor": round(record["training_seconds"] / self.rates.seconds(operations, 0), 2),
             "peak_gpu_memory_gb": gigabytes(record["peak_gpu_memory_bytes"]),
         }
@@ -141,7 +144,7 @@ class Bench:
         return {"failed": "out of memory at every micro-batch"}
 
     def answers(self) -> dict[str, Any]:
-        """All prompts answered by the library with an adapter, and some by `generate` at batch 1 and 8."""
+        """Both sets of prompts answered by the library with an adapter, and some by `generate` at batch 1 and 8."""
         fresh_memory()
         most, out = self.scale.answer_limit, self.folder / "answers"
         generation = GenerationSettings(max_new_tokens=most, threads=self.threads)
@@ -149,8 +152,8 @@ class Bench:
         with random_weights(), forced(answer_length):
             answer_prompts(
                 self.manifest,
-                {"harmful": self.prompts},
-                {"harmful": out / "answers.jsonl"},
+                {"harmful": self.prompts, "task": self.tasks},
+                {"harmful": out / "harmful.jsonl", "task": out / "task.jsonl"},
                 out / "metrics.json",
                 model=self.model,
                 generation=generation,
@@ -160,7 +163,8 @@ class Bench:
                 adapter=adapter / "metrics.json",
             )
         rows = [render_prompt(self.tokenizer, row["prompt"]) for row in read_jsonl(self.prompts)]
-        ours = self._generation_figures(out / "metrics.json", sum(map(len, rows)) / len(rows), 0)
+        everything = rows + [render_prompt(self.tokenizer, row["prompt"]) for row in read_jsonl(self.tasks)]
+        ours = self._generation_figures(out / "metrics.json", sum(map(len, everything)) / len(everything), 0)
         fresh_memory()
         with random_weights():
             engine = load_engine(self.folder, self.model, generation, self.memory, adapter)
@@ -174,19 +178,17 @@ class Bench:
     def judge(self) -> dict[str, Any]:
         """Answers judged by the library, and by the same engine without the shared prefix."""
         scale = self.scale
-        questions, answers, template = self._judge_files()
-        generation = GenerationSettings(max_new_tokens=scale.judge_reply, threads=self.threads)
-        settings = JudgeSettings(model=self.name, prompt=str(template), generation=generation)
+        files = write_judge_files(self.folder, self.tokenizer, scale.judge_prefix, scale.judged, self.shape)
+        generation = GenerationSettings(max_new_tokens=scale.judge_limit, threads=self.threads)
+        settings = JudgeSettings(model=self.name, prompt=str(files[2]), generation=generation)
         found = {}
         for way, share in (("formsafe", True), ("without_prefix_reuse", False)):
             fresh_memory()
             out = self.folder / way
-            with random_weights(), forced(lambda row, most: most), sharing(share):
+            with random_weights(), forced(lambda row, most: scale.judge_reply), sharing(share):
                 judge_answers(
                     self.manifest,
-                    questions,
-                    answers,
-                    template,
+                    *files,
                     out / "scores.jsonl",
                     out / "metrics.json",
                     model=self.model,
@@ -201,18 +203,6 @@ class Bench:
         found["without_prefix_reuse"]["ours_is_faster_by"] = round(ratio, 2)
         return found
 
-    def _judge_files(self) -> tuple[Path, Path, Path]:
-        """Questions, answers, and a template whose text before the question has the prefix's length."""
-        rng, vocabulary = random.Random(2), self.shape.vocabulary
-        template, answers = self.folder / "judge.txt", self.folder / "judged_answers.jsonl"
-        before = self.scale.judge_prefix - len(render_prompt(self.tokenizer, "")) + AFTER_MESSAGE
-        opening, closing = text(rng, before, vocabulary), text(rng, CLOSING, vocabulary)
-        template.write_text(f"{opening}\n{{instruction}}\n{{answer}}\n{closing}\n")
-        questions = write_prompts(self.folder / "judged.jsonl", self.scale.judged, self.shape)
-        ids = [row["id"] for row in read_jsonl(questions)]
-        write_jsonl(answers, ({"id": id, "answer": text(rng, JUDGED_ANSWER, vocabulary)} for id in ids))
-        return questions, answers, template
-
     def _generation_figures(self, path: Path, prompt_tokens: float, prefix: int) -> dict[str, Any]:
         record = read_json(path)
         floor = costs.answering_seconds(
@@ -226,14 +216,14 @@ class Bench:
         )
         return {
             **{key: record[key] for key in ("replies", "tokens", "generation_seconds", "tokens_per_second")},
-            "token_budget": record["token_budget"],
+            **{key: record[key] for key in ("quantisation", "token_budget")},
             "batches": len(record["batches"]),
             "times_the_floor": round(record["generation_seconds"] / floor, 2),
             "peak_gpu_memory_gb": gigabytes(record["peak_gpu_memory_bytes"]),
         }
 
     def engines(self) -> dict[str, Any]:
-        """The decoding engines of transformers on the same prompts, every answer to the same length."""
+        """The decoding engines of transformers on the same prompts with an adapter; answers end by themselves."""
         scale, found = self.scale, {}
         asked = [row["prompt"] for row in read_jsonl(self.prompts)][: scale.engine_prompts]
         for cache in ("dynamic", "static", "continuous"):
@@ -241,11 +231,14 @@ class Bench:
             fresh_memory()
             settings = GenerationSettings(max_new_tokens=scale.engine_tokens, threads=self.threads, cache=cache)
             with random_weights():
-                engine = load_engine(self.folder, self.model, settings, self.memory)
-            engine.stop_ids = [self.shape.vocabulary + 1]  # never written: all answers run to the limit
+                engine = load_engine(self.folder, self.model, settings, self.memory, self.folder / "sft")
+            spread_weights(engine.model)
+            engine.stop_ids = some_stops(self.shape)
             try:
-                runs = [engine_speed(engine, asked, settings) for _ in range(scale.engine_runs)]
-                found[cache] = {"tokens_per_second": runs}
+                with noted_attention(engine.model) as attention:
+                    runs = [engine_speed(engine, asked, settings) for _ in range(scale.engine_runs)]
+                # transformers puts back what was there before
+                found[cache] = {"tokens_per_second": runs, "attention": list(dict.fromkeys(attention))[-1]}
             except Exception as error:
                 found[cache] = failure(error)
         return found

@@ -31,13 +31,21 @@ def test_all_stages_run_beside_the_ways_people_use_now(small_result):
     assert set(stages["answers"]) == {"formsafe", "generate_batch_1", "generate_batch_8"}
     assert set(stages["judge"]) == {"formsafe", "without_prefix_reuse"}
     assert all("tokens_per_second" in engine for engine in stages["engines"].values()), stages["engines"]
+    assert {engine["attention"] for engine in stages["engines"].values()} == {"sdpa"}
+    assert stages["answers"]["formsafe"]["batches"] == 2, "one a section"
     judged = stages["judge"]
     assert judged["formsafe"]["tokens"] == judged["without_prefix_reuse"]["tokens"] == 24 * 8
 
 
+def test_the_result_names_its_command_and_versions_and_the_start_of_a_job(small_result):
+    assert small_result["measured"]["command"] == "python benchmarks/paper_scale.py --small --out small.json"
+    assert {"torch", "trl", "accelerate"} <= set(small_result["measured"]["versions"])
+    assert small_result["startup_seconds"] > 0
+
+
 def test_nothing_is_projected_from_a_cpu(small_result):
     assert small_result["whole_paper"] is None
-    assert small_result["peak_gpu_memory_bytes"] is None
+    assert small_result["measured"]["peak_gpu_memory_bytes"] is None
 
 
 def test_a_projection_is_arithmetic_over_the_papers_jobs():
@@ -49,8 +57,9 @@ def test_a_projection_is_arithmetic_over_the_papers_jobs():
         "answers": {"formsafe": {"generation_seconds": 142.0, "replies": 1420}},
         "judge": {"formsafe": {"judgements_per_second": 22.0}},
     }
-    found = paper_scale.project({"llama-3.1-8b": stages, "llama-2-7b": stages})
-    by_hand = 6 * (23 * 2 + 3) + 16 * (90 * 2 + 3) + 18 * 142 + 18 * 1320 / 22
+    found = paper_scale.project({"llama-3.1-8b": stages, "llama-2-7b": stages}, 12.0)
+    by_hand = 6 * (23 * 2 + 3) + 16 * (90 * 2 + 3) + 18 * 142 + 18 * 1320 / 22 + 58 * 12
+    assert found["without"] == "reading the weights, 890 GB over 58 jobs"
     assert found["together"] == pytest.approx(by_hand / 60, abs=0.06)
     assert sum(jobs["answers"] for jobs in paper_scale.PAPER.values()) == 18
 
@@ -59,12 +68,13 @@ def test_results_are_joined_with_those_of_the_same_device_only(tmp_path):
     import paper_scale
 
     earlier = tmp_path / "earlier.json"
-    kept = {"device": "a", "gpu_memory_gb": "auto", "plans": {"x": 1}, "models": {"x": {"judge": 1}}}
+    kept = {"measured": {"device": "a"}, "gpu_memory_gb": "auto", "models": {"x": {"judge": 1}}}
     earlier.write_text(json.dumps(kept))
 
     def joined(device):
-        new = {"device": device, "gpu_memory_gb": "auto", "plans": {}, "models": {"y": {"judge": 2}}}
-        return paper_scale.joined({**new, "peak_gpu_memory_bytes": None}, earlier)["models"]
+        measured = {"device": device, "peak_gpu_memory_bytes": None}
+        new = {"measured": measured, "gpu_memory_gb": "auto", "models": {"y": {"judge": 2}}}
+        return paper_scale.joined(new, earlier)["models"]
 
     assert joined("a") == {"x": {"judge": 1}, "y": {"judge": 2}}
     assert joined("b") == {"y": {"judge": 2}}
