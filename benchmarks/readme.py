@@ -58,15 +58,15 @@ FIGURES: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("kills of a job or of Snakemake", "kills", "{:d}"),
         ("summary.csv the same after them", "summary_identical", "{}"),
     ),
-    "paper_scale_small": (("ran through; nothing about a GPU follows from it", "device", "{}"),),
+    "paper_scale_small": (("ran through; nothing about a GPU follows from it", "measured.device", "{}"),),
     "paper_scale_gpu": (
-        ("device", "device", "{}"),
+        ("device", "measured.device", "{}"),
         ("SFT at 8B, tokens a second", f"{GPU}.training.sft.tokens_per_second", "{:,.0f}"),
         ("SFT at 8B, times the matrix floor", f"{GPU}.training.sft.times_the_matrix_floor", "{:.2f}"),
         ("SFT at 8B against TRL", f"{GPU}.training.trl_sft.ours_is_faster_by", "{:.2f} x"),
         ("answers at 8B, new tokens a second", f"{GPU}.answers.formsafe.tokens_per_second", "{:,.0f}"),
         ("judgements a second at 8B", f"{GPU}.judge.formsafe.judgements_per_second", "{:.1f}"),
-        ("the whole paper, minutes", "whole_paper.together", "{:.0f}"),
+        ("the whole paper without reading the weights, minutes", "whole_paper.together", "{:.0f}"),
     ),
     "decoding_engines_gpu_8b": (
         ("our decoding loop, new tokens a second", f"{WAYS}.dynamic.tokens_per_second", "{:.0f}"),
