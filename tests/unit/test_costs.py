@@ -27,7 +27,6 @@ LINEAR = LLAMA_3_1_8B.linear_parameters
         ("NVIDIA L40", "L40"),
         ("NVIDIA B200", "B200"),
         ("NVIDIA GB200", "GB200"),
-        ("NVIDIA RTX PRO 6000 Blackwell Server Edition", "RTX PRO 6000"),
         ("NVIDIA A10G", "A10"),
         ("NVIDIA GeForce RTX 4090", "RTX 4090"),
     ],
