@@ -210,12 +210,25 @@ def test_text_of_special_tokens_is_broken_up(number):
         assert special not in text
 
 
+@pytest.mark.parametrize(
+    "token",
+    [
+        *("[TOOL_CALLS]", "[TOOL_RESULTS]", "[/TOOL_RESULTS]", "[THINK]", "[/THINK]", "[AVAILABLE_TOOLS]", "[inst]"),
+        *("<think>", "</think>", "<tool_call>", "</tool_call>", "<tool_response>", "<extra_id_0>", "<extra_id_99>"),
+        *("<end_of_utterance>", "<start_of_image>", "<end_of_turn>", "<｜User｜>", "<pad>"),
+    ],
+)
+def test_a_special_token_of_a_common_model_is_broken_up(token):
+    assert token not in disarm(f"One{token}two {token}")
+
+
 def test_ordinary_text_is_left_alone():
     for text in (
         "a < b | c > d",
         "<p>One</p> <b>two</b>",
         "x <- y |> z",
-        "[1] see (2)",
+        "[1] see (2) [note] [YOUR NAME] [OK]",
+        "I <thinking> so <tool>",
         '{"procedure": ["Wait."]}',
         "<|",
         "|>",

@@ -21,8 +21,9 @@ _LONGEST_WAIT = 60.0
 # A server turns text that spells a special token into that token. We cannot see its vocabulary, so text of these shapes
 # gets a zero-width space after its first character.
 _SPECIAL = re.compile(
-    r"(?=<\|[^<>|\n]{1,60}\|>|</?s>|<<?/?SYS>>?|\[/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS)\]"
-    r"|<(?:start|end)_of_turn>|<(?:bos|eos|pad|unk|mask)>|<｜[^<>\n]{1,60}｜>|<\[[^<>\n]{1,60}\]>)(.)",
+    r"(?=<\|[^<>|\n]{1,60}\|>|</?s>|<<?/?SYS>>?|\[/?INST\]|(?-i:\[/?[A-Z_]{3,20}\])"
+    r"|<(?:start|end)_of_\w{1,30}>|<(?:bos|eos|pad|unk|mask)>|</?(?:think|tool_call|tool_response)>|<extra_id_\d{1,4}>"
+    r"|<｜[^<>\n]{1,60}｜>|<\[[^<>\n]{1,60}\]>)(.)",
     re.IGNORECASE,
 )
 
