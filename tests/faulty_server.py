@@ -15,8 +15,9 @@ Fault = Callable[[int, dict[str, Any]], Any]
 class FaultyServer(ThreadingHTTPServer):
     """Counts requests; `fault(number, body)` says what befalls one.
 
-    It returns None (none), a status code, ("refuse", status, body), ("wait", seconds), ("text", a body in place of the
-    reply), "drop" (the connection is closed without an answer) or "die" (from now on every connection is).
+    It returns None (none), a status code, ("refuse", status, body), ("later", the `retry-after` of a 429),
+    ("wait", seconds), ("text", a body in place of the reply), "drop" (the connection is closed without an answer) or
+    "die" (from now on every connection is).
     """
 
     daemon_threads = True
@@ -68,7 +69,9 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         if isinstance(fault, int):
-            return self._send(fault, b'{"error": "told to"}', {"retry-after": "0"} if fault == 429 else {})
+            return self._send(fault, b'{"error": "told to"}')
+        if isinstance(fault, tuple) and fault[0] == "later":
+            return self._send(429, b"{}", {"retry-after": fault[1]})
         if isinstance(fault, tuple) and fault[0] == "refuse":
             return self._send(fault[1], fault[2].encode())
         if isinstance(fault, tuple) and fault[0] == "wait":

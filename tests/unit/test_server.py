@@ -1,5 +1,6 @@
 """The server engine against a server on loopback that fails in every way we could think of."""
 
+import asyncio
 import json
 import socket
 
@@ -50,7 +51,7 @@ BODIES = [
 
 
 @pytest.mark.parametrize(
-    "fault", [500, 502, 503, 504, 429, 408, "drop", ("wait", 1.0), *(("text", body) for body in BODIES)]
+    "fault", [500, 502, 503, 504, 429, 408, ("later", "0"), "drop", ("wait", 1.0), *(("text", body) for body in BODIES)]
 )
 def test_every_fault_that_passes_is_outlived(tmp_path, fault):
     some = PROMPTS[:6]
@@ -89,6 +90,26 @@ def test_a_server_that_dies_half_way_is_continued_by_the_next(tmp_path):
         made.describe = lambda: described  # the same address after a restart
         assert answers(made, tmp_path) == EXPECTED
     assert len(second.bodies) == len(PROMPTS) - len(kept)
+
+
+@pytest.mark.parametrize(
+    ("asked", "least"), [("0", 0), ("nan", 0), ("inf", 0), ("-5", 0), ("soon", 0), ("7", 7), ("999", 60)]
+)
+def test_a_server_can_ask_for_more_patience_and_never_for_less(tmp_path, monkeypatch, asked, least):
+    waits = []
+
+    async def sleep(seconds, own=asyncio.sleep):
+        waits.append(seconds)
+        await own(0)
+
+    with serving(FaultyServer(lambda number, body: ("later", asked))) as server:
+        monkeypatch.setattr("formsafe.server.asyncio.sleep", sleep)
+        with pytest.raises(FormsafeError, match="status 429"):
+            answers(engine(server, attempts=5), tmp_path, PROMPTS[:1])
+    waits = [seconds for seconds in waits if seconds]
+    for wait, own in zip(waits, (0.005, 0.01, 0.02, 0.04), strict=True):
+        assert max(own, least) <= wait <= 1.25 * max(own, least)
+    assert len(set(waits)) == 4  # with jitter
 
 
 def test_no_server_at_all(tmp_path):

@@ -1,6 +1,7 @@
 """Answers of an OpenAI-compatible server: bounded concurrency, patience with its faults, and the same journal."""
 
 import asyncio
+import math
 import os
 import random
 import re
@@ -29,9 +30,9 @@ _SPECIAL = re.compile(
 
 
 class Transient(Exception):
-    """A fault that may be over at the next try; its text is fit for a log."""
+    """A fault that may be over at the next try; its text is fit for a log. `wait`: seconds the server asks for."""
 
-    def __init__(self, what: str, wait: float | None = None) -> None:
+    def __init__(self, what: str, wait: float = 0.0) -> None:
         super().__init__(what)
         self.wait = wait
 
@@ -98,14 +99,14 @@ class ServerEngine:
             try:
                 return await self._try(client, prompt, decoding)
             except Transient as fault:
-                wait = min(_LONGEST_WAIT, self.backoff_seconds * 2 ** (number - 1)) * random.uniform(0.75, 1.25)
+                wait = max(min(_LONGEST_WAIT, self.backoff_seconds * 2 ** (number - 1)), fault.wait)
                 print(f"Prompt {prompt.id}, try {number} of {self.settings.attempts}: {fault}.")
                 if number == self.settings.attempts:
                     raise FormsafeError(
                         f"The server {self.settings.base_url} failed prompt {prompt.id} {number} times ({fault}). "
                         "See whether it runs and has room, then run again: the replies so far are kept."
                     ) from None
-                await asyncio.sleep(wait if fault.wait is None else min(_LONGEST_WAIT, fault.wait))
+                await asyncio.sleep(wait * random.uniform(1.0, 1.25))  # so that not all come back at once
         raise AssertionError("attempts is at least 1")
 
     async def _try(self, client: httpx.AsyncClient, prompt: Prompt, decoding: Decoding) -> Reply:
@@ -173,11 +174,13 @@ def refusal_code(response: httpx.Response) -> str:
     return code if isinstance(code, str) and re.fullmatch(r"[a-z_]{1,40}", code) else ""
 
 
-def _retry_after(response: httpx.Response) -> float | None:
+def _retry_after(response: httpx.Response) -> float:
+    """Seconds that the server asks to wait, at most the longest wait; 0 where it gives no number."""
     try:
-        return max(0.0, float(response.headers["retry-after"]))
+        seconds = float(response.headers["retry-after"])
     except (KeyError, ValueError):
-        return None
+        return 0.0
+    return min(_LONGEST_WAIT, max(0.0, seconds)) if math.isfinite(seconds) else 0.0
 
 
 def _key(variable: str) -> str:
