@@ -140,12 +140,24 @@ def test_a_prompt_that_does_not_fit_alone_is_named_and_nothing_is_lost(talkative
         ask(hopeless, PROMPTS, GREEDY, Journal(tmp_path / "j", {}), "s")
 
 
-def test_a_prompt_beyond_the_context_is_named_before_anything_is_generated(talkative_model, tmp_path):
-    made = dying(talkative_model, None)
-    asked = [*PROMPTS, Prompt("long", "How to " + "wait and " * 1200)]
-    with pytest.raises(FormsafeError, match=r"Prompt long and 24 new tokens need \d+ places; the model has 2048"):
-        ask(made, asked, GREEDY, Journal(tmp_path / "j", {}), "s")
-    assert not hasattr(made, "seen")
+def test_the_room_for_a_reply_is_what_prompt_and_soft_prompt_leave_of_the_context(talkative_model):
+    made = engine(talkative_model)
+    length = len(render_prompt(made.tokenizer, PROMPTS[0].text))
+    assert made.room(PROMPTS[0]) == made.model.config.max_position_embeddings - length == 2048 - length
+    made.soft_length = 5
+    assert made.room(PROMPTS[0]) == 2043 - length
+
+
+def test_another_card_goes_on_with_the_batches_as_they_were_planned(talkative_model, replies, tmp_path):
+    whole, killed = dying(talkative_model, None), dying(talkative_model, KeyboardInterrupt(), 3)
+    ask(whole, PROMPTS, GREEDY, Journal(tmp_path / "whole", {}), "s")
+    with pytest.raises(KeyboardInterrupt):
+        ask(killed, PROMPTS, GREEDY, Journal(tmp_path / "j", killed.describe()), "s")
+    larger = dying(talkative_model, None, token_budget=10**6)
+    journal = Journal(tmp_path / "j", larger.describe())
+    assert journal.continued and ask(larger, PROMPTS, GREEDY, journal, "s") == replies
+    assert killed.seen[:-1] + larger.seen == whole.seen
+    assert larger.record(journal)["token_budget"] == {"s": 400}
 
 
 def test_text_of_special_tokens_neither_ends_nor_opens_a_turn(talkative_model, tmp_path):
@@ -366,6 +378,15 @@ def test_the_stage_writes_answers_and_figures_and_removes_its_journal(stage, tmp
     assert metrics["cut_off_share"] == sum(row["finish_reason"] == "length" for row in answers) / len(answers)
     assert sum(batch["rows"] for batch in metrics["batches"]) == len(answers)
     assert sorted(path.name for path in (tmp_path / "one").iterdir()) == ["harmful.jsonl", "metrics.json", "task.jsonl"]
+
+
+def test_a_prompt_of_the_last_set_without_room_is_named_before_anything_is_generated(stage, tmp_path):
+    long = {"id": "long", "source": "s", "prompt": "How to " + "wait and " * 1200}
+    with open(tmp_path / "task.jsonl", "a") as lines:
+        lines.write(json.dumps(long) + "\n")
+    with pytest.raises(FormsafeError, match=r"Prompt long leaves 0 tokens .* max_new_tokens is 24"):
+        stage("one")
+    assert not (tmp_path / "one").exists()
 
 
 @pytest.mark.parametrize("moment", ["write_jsonl", "write_json"])

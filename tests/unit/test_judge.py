@@ -1,6 +1,7 @@
 """The judge: what an answer says cannot set its score, and what the judge does not say becomes no score."""
 
 import json
+import math
 import re
 
 import pytest
@@ -34,10 +35,16 @@ class Scripted:
     """A judge that says for each prompt and try what it is told to."""
 
     def __init__(self, *tries):
-        self.tries, self.asked = tries, []
+        self.tries, self.asked, self.rooms = tries, [], {}
 
     def describe(self):
         return {}
+
+    def record(self, journal):
+        return {}
+
+    def room(self, prompt):
+        return self.rooms.get(prompt.id, math.inf)
 
     def complete(self, prompts, decoding, journal, section):
         said = self.tries[len(self.asked)]
@@ -161,6 +168,40 @@ def test_states_and_tries(tmp_path):
     assert [decoding for _, decoding in engine.asked] == [FIRST, *RETRIES]
 
 
+def test_a_try_leaves_out_what_the_context_has_no_room_for(tmp_path):
+    engine = Scripted(
+        {"a-0": "#thescore: 4\n", "a-2": "Step 1", "a-3": "Step 1"},
+        {"a-3": "#thescore: 2\n"},
+        {"a-2": "#thescore: 3\n"},
+    )
+    engine.rooms = {"a-1": 7, "a-2": 15, "a-3": 16}
+    records = judged(tmp_path, engine, *"abcd")
+    assert [(r["score"], r["state"], r["tries"]) for r in records] == [
+        (4, "parsed", 1),
+        (None, "no_room", 0),
+        (3, "parsed_on_retry", 2),
+        (2, "parsed_on_retry", 2),
+    ]
+    assert [ids for ids, _ in engine.asked] == [["a-0", "a-2", "a-3"], ["a-3"], ["a-2"]]
+
+
+def test_a_judge_that_has_room_for_no_reply_is_an_error_before_any_is_asked_for(tmp_path):
+    engine = Scripted()
+    engine.rooms = {"a-0": 7, "a-1": -20}
+    with pytest.raises(FormsafeError, match=r"Prompt a-0 leaves 7 tokens .* max_new_tokens is 8"):
+        judged(tmp_path, engine, "x", "y")
+    assert engine.asked == []
+
+
+def test_one_long_answer_is_left_unscored_and_the_others_are_judged(talkative_model, tmp_path, capfd):
+    inputs = write_inputs(tmp_path, talkative_model, ["Mix it.", "Stir it. " * 900, "Wait."])
+    outputs = (tmp_path / "scores", tmp_path / "metrics")
+    judge_answers(*inputs, *outputs, model=model_settings(talkative_model), judge=JUDGE, gpu_memory_gb=1, code="c")
+    records = [json.loads(line) for line in outputs[0].read_text().splitlines()]
+    assert [row["state"] == "no_room" for row in records] == [False, True, False]
+    assert "Try 1 leaves out 1 prompts" in capfd.readouterr().out
+
+
 def test_without_retries_a_failure_stays_a_failure(tmp_path):
     once = JUDGE.model_copy(update={"retries": []})
     assert judged(tmp_path, Scripted({"a-0": "3 points"}), "x", judge=once)[0]["state"] == "unparsed"
@@ -245,6 +286,59 @@ def test_a_judge_behind_a_server_gives_scores_without_probabilities(talkative_mo
     ]
     assert all(row["probabilities"] is None and row["expected_score"] is None for row in records)
     assert json.loads(outputs[1].read_text())["states"] == {"judge_refused": 1, "parsed": 2}
+
+
+@pytest.fixture
+def served_judge(talkative_model, tmp_path):
+    """Judges twelve answers by a server; returns the metrics."""
+    _, *inputs = write_inputs(tmp_path, talkative_model, ["x"] * 12)
+
+    def go(server, retries=(), **changes):
+        served = ServerSettings(**{"base_url": server.url, "model": "j", "concurrency": 1, "attempts": 1} | changes)
+        judge = JUDGE.model_copy(
+            update={"generation": FIRST.model_copy(update={"server": served}), "retries": [*retries]}
+        )
+        outputs = (tmp_path / "scores", tmp_path / "metrics")
+        judge_answers(None, *inputs, *outputs, model=model_settings("none"), judge=judge, gpu_memory_gb=1, code="c")
+        return json.loads(outputs[1].read_text())
+
+    return go
+
+
+@pytest.mark.parametrize(
+    ("change", "kept"),
+    [
+        ({"attempts": 2, "timeout_seconds": 600.0, "concurrency": 3, "key_variable": "FORMSAFE_TEST_KEY"}, 8),
+        ({"model": "k"}, 0),
+        ({"extra_body": {"top_k": 1}}, 0),
+    ],
+)
+def test_what_was_judged_is_kept_when_only_the_way_to_the_server_changes(served_judge, monkeypatch, change, kept):
+    monkeypatch.setenv("FORMSAFE_TEST_KEY", "k")
+    score = ("text", completion("#thescore: 3"))
+    with (
+        serving(FaultyServer(lambda number, body: 401 if number > 8 else score)) as first,
+        pytest.raises(FormsafeError, match=r"status 401 .* the replies so far are kept"),
+    ):
+        served_judge(first)
+    with serving(FaultyServer(lambda number, body: score)) as second:
+        metrics = served_judge(second, **change)
+    assert (metrics["continued"], len(second.bodies)) == (kept, 12 - kept)
+    assert metrics["server"] == second.url and metrics["states"] == {"parsed": 12}
+
+
+def test_a_judge_that_the_service_filters_has_refused(served_judge):
+    said = {
+        1: ("refuse", 400, json.dumps({"error": {"code": "content_filter"}})),
+        2: ("text", completion(None, finish_reason="content_filter")),
+        3: ("text", json.dumps({"choices": [{"message": {"content": None, "refusal": "Not for me."}}]})),
+    }
+    score = ("text", completion("#thescore: 3"))
+    again = [Decoding(max_new_tokens=16)]  # greedily: the service would only say the same
+    with serving(FaultyServer(lambda number, body: said.get(number, score))) as server:
+        metrics = served_judge(server, again)
+    assert metrics["states"] == {"judge_refused": 3, "parsed": 9}
+    assert metrics["refused_by_service"] == 3 and len(server.bodies) == 12
 
 
 def test_no_text_of_prompts_or_answers_is_printed(talkative_model, tmp_path, capfd):

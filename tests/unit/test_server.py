@@ -8,9 +8,9 @@ import pytest
 
 from formsafe.errors import FormsafeError
 from formsafe.journal import Journal
-from formsafe.replies import Prompt, Reply, ask, make_engine
+from formsafe.replies import Prompt, Reply, ask, generation_figures, make_engine
 from formsafe.server import ServerEngine, disarm
-from formsafe.settings.generation import Decoding, GenerationSettings, ServerSettings
+from formsafe.settings.generation import Decoding, GenerationSettings, ServerSettings, with_delivery
 from formsafe.settings.models import ModelSettings
 from tests.faulty_server import FaultyServer, completion, serving
 from tests.injections import INJECTIONS
@@ -18,6 +18,7 @@ from tests.talkative import prompts
 
 PROMPTS = [Prompt(f"p-{n}", text) for n, text in enumerate(prompts(24))]
 GREEDY = Decoding(max_new_tokens=32)
+GREEDY_ALONE = GenerationSettings(max_new_tokens=32)
 EXPECTED = [Reply(f"You asked: {prompt.text}", 7, "stop") for prompt in PROMPTS]
 
 
@@ -82,12 +83,10 @@ def test_a_server_that_dies_half_way_is_continued_by_the_next(tmp_path):
     with serving(FaultyServer(lambda number, body: "die" if number == 12 else None)) as server:
         with pytest.raises(FormsafeError, match="connection failed"):
             answers(engine(server), tmp_path)
-        described = engine(server).describe()
-    kept = Journal(tmp_path / "journal", described).replies("s")
+        kept = Journal(tmp_path / "journal", engine(server).describe()).replies("s")
     assert 8 <= len(kept) < len(PROMPTS)
-    with serving(FaultyServer()) as second:
-        made = engine(second)
-        made.describe = lambda: described  # the same address after a restart
+    with serving(FaultyServer()) as second:  # elsewhere, and asked with more patience
+        made = engine(second, timeout_seconds=5.0, attempts=2, concurrency=2)
         assert answers(made, tmp_path) == EXPECTED
     assert len(second.bodies) == len(PROMPTS) - len(kept)
 
@@ -183,7 +182,7 @@ def test_a_prompt_that_the_service_filters_has_an_empty_reply_and_the_others_the
     fault = {3: refusal("content_filter")}
     with serving(FaultyServer(lambda number, body: fault.get(number))) as server:
         found = answers(engine(server, concurrency=1), tmp_path, PROMPTS[:5])
-    assert found == [*EXPECTED[:2], Reply("", None, "stop"), *EXPECTED[3:5]]
+    assert found == [*EXPECTED[:2], Reply("", 0, "refused"), *EXPECTED[3:5]]
 
 
 def test_what_is_asked_for(tmp_path):
@@ -199,11 +198,48 @@ def test_what_is_asked_for(tmp_path):
     ]
 
 
+def test_fields_of_a_request_are_added_replaced_and_left_out(tmp_path):
+    extra = {"max_tokens": None, "max_completion_tokens": 64, "temperature": 1.0, "chat_template_kwargs": {"think": 0}}
+    with serving(FaultyServer()) as server:
+        made = engine(server, extra_body=extra)
+        answers(made, tmp_path, [Prompt("a", "How?")])
+    messages = [{"role": "user", "content": "How?"}]
+    given = {key: value for key, value in extra.items() if value is not None}
+    assert server.bodies == [{"model": "m", "messages": messages, **given}]
+
+
+def test_settings_without_their_delivery_say_what_is_asked_for_and_get_it_back():
+    kept, delivery = {"model": "m", "extra_body": {"a": 1}}, {"base_url": "http://h/v1", "timeout_seconds": 9.0}
+    made = GenerationSettings(server=ServerSettings(**kept, **delivery))
+    assert made.model_dump()["server"] == kept
+    assert with_delivery(made.model_dump(), {"server": {**delivery, "model": "other"}}) == made
+    assert with_delivery(GREEDY_ALONE.model_dump(), {}) == GREEDY_ALONE
+
+
+def test_a_server_that_counts_no_tokens_has_no_speed(tmp_path):
+    silent = json.dumps({"choices": [{"message": {"content": "no usage"}}]})
+    told = {}
+    for name, fault in (("silent", ("text", silent)), ("telling", None)):
+        with serving(FaultyServer(lambda number, body, fault=fault: fault)) as server:
+            made, journal = engine(server), Journal(tmp_path / name, {})
+            told[name] = generation_figures(made, journal, ask(made, PROMPTS[:3], GREEDY, journal, "s"))
+    assert (told["silent"]["tokens"], told["silent"]["tokens_per_second"]) == (None, None)
+    assert told["telling"]["tokens"] == 21 and told["telling"]["tokens_per_second"] > 0
+    assert told["telling"]["server_model"] == "m" and "batches" not in told["telling"]
+
+
+def refused(text, refusal=None):
+    return json.dumps({"choices": [{"message": {"content": text, "refusal": refusal}}], "usage": None})
+
+
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
+        (refused(None, "That is not for me."), Reply("That is not for me.", None, "refused")),
+        (refused("Sure.", None), Reply("Sure.", None, "stop")),
+        (completion("half of", finish_reason="content_filter"), Reply("half of", 7, "refused")),
         (completion("cut", finish_reason="length"), Reply("cut", 7, "length")),
-        (completion(None, finish_reason="content_filter"), Reply("", 7, "stop")),
+        (completion(None, finish_reason="content_filter"), Reply("", 7, "refused")),
         (json.dumps({"choices": [{"message": {"content": "no usage"}}]}), Reply("no usage", None, "stop")),
         (completion("a lone \ud800 surrogate"), Reply("a lone ? surrogate", 7, "stop")),
     ],

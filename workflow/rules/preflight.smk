@@ -13,7 +13,6 @@ rule preflight:
         mem_mb=4000,
         runtime=10,
     params:
-        settings=STUDY.model_dump(),
         jobs={
             "soft prompts": sorted({soft_prompt_metrics(run) for run in prompted_runs(PLANNED_RUNS)}),
             "adapters": [f"{R}/runs/{run.path}/adapter/metrics.json" for run in trained_runs(PLANNED_RUNS)],

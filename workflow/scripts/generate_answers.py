@@ -4,7 +4,7 @@ from formsafe.logs import logging_to
 
 with logging_to(snakemake.log[0]):
     from formsafe.devices import claim_device
-    from formsafe.settings.generation import GenerationSettings
+    from formsafe.settings.generation import with_delivery
     from formsafe.settings.models import ModelSettings
     from formsafe.startup import lean_imports, unused_imports
 
@@ -20,7 +20,7 @@ with logging_to(snakemake.log[0]):
         {"harmful": snakemake.output.harmful, "task": snakemake.output.task},
         snakemake.output.metrics,
         model=model,
-        generation=GenerationSettings(**snakemake.params.generation),
+        generation=with_delivery(snakemake.params.generation, snakemake.config["generation"]),
         system_prompt=snakemake.params.system_prompt,
         gpu_memory_gb=snakemake.params.gpu_memory_gb,
         code=snakemake.params.code,

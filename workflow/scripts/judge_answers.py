@@ -4,6 +4,7 @@ from formsafe.logs import logging_to
 
 with logging_to(snakemake.log[0]):
     from formsafe.devices import claim_device
+    from formsafe.settings.generation import with_delivery
     from formsafe.settings.judge import JudgeSettings
     from formsafe.settings.models import ModelSettings
     from formsafe.startup import lean_imports, unused_imports
@@ -11,6 +12,8 @@ with logging_to(snakemake.log[0]):
     model = ModelSettings(**snakemake.params.model)
     if snakemake.resources.get("gpu"):
         claim_device(model.device)
+    settings = snakemake.params.judge
+    generation = with_delivery(settings["generation"], snakemake.config["judge"]["generation"])
     with lean_imports(*unused_imports(model.inference_quantisation)):
         from formsafe.judge import judge_answers
 
@@ -22,7 +25,7 @@ with logging_to(snakemake.log[0]):
         snakemake.output.scores,
         snakemake.output.metrics,
         model=model,
-        judge=JudgeSettings(**snakemake.params.judge),
+        judge=JudgeSettings(**{**settings, "generation": generation}),
         gpu_memory_gb=snakemake.params.gpu_memory_gb,
         code=snakemake.params.code,
     )

@@ -3,11 +3,11 @@
 import sys
 from pathlib import Path
 
+from formsafe.config import load_study
 from formsafe.preflight import preflight
-from formsafe.settings.study import StudySettings
 
 go, page = preflight(
-    StudySettings(**snakemake.params.settings),
+    load_study(snakemake.config),
     snakemake.params.jobs,
     snakemake.params.results,
     snakemake.params.lock,

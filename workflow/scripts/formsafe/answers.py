@@ -8,7 +8,7 @@ from typing import Any
 from formsafe.files import read_json, read_jsonl, write_json, write_jsonl
 from formsafe.journal import Journal, digest
 from formsafe.provenance import stage_record
-from formsafe.replies import Prompt, Reply, ask, generation_figures, make_engine, prompts_digest
+from formsafe.replies import Prompt, Reply, ask, generation_figures, make_engine, prompts_digest, require_room
 from formsafe.settings.generation import GenerationSettings
 from formsafe.settings.models import ModelSettings
 
@@ -43,6 +43,8 @@ def answer_prompts(
     manifest = read_json(model_manifest)
     sets = {name: read_prompts(path, system_prompt) for name, path in prompts.items()}
     engine = make_engine(manifest, model, generation, gpu_memory_gb, _folder(adapter), _folder(soft_prompt))
+    for found in sets.values():  # all of them before the first is answered
+        require_room(engine, found, generation)
     header = {
         "model": manifest,
         "adapter": _digest(adapter),
@@ -56,8 +58,8 @@ def answer_prompts(
     replies = {name: ask(engine, found, generation, journal, name) for name, found in sets.items()}
     for name, found in sets.items():
         write_jsonl(answers[name], map(answer_record, found, replies[name]))
-    figures = generation_figures(journal, [reply for found in replies.values() for reply in found])
-    write_json(metrics, figures | engine.describe() | stage_record(started, code, generation.seed))
+    figures = generation_figures(engine, journal, [reply for found in replies.values() for reply in found])
+    write_json(metrics, figures | stage_record(started, code, generation.seed))
     journal.remove()
 
 

@@ -68,7 +68,7 @@ def _type(field: dict[str, Any]) -> str:
 
 
 def _shown(value: Any) -> str:
-    return "section's own" if isinstance(value, dict) else f"`{json.dumps(value)}`"
+    return "section's own" if isinstance(value, dict) and value else f"`{json.dumps(value)}`"
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """Answers of a model in this process: planned batches, a journal of finished ones, and less memory when it runs out."""
 
+import math
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -71,22 +72,39 @@ class LocalEngine:
         self.watch = DigitWatch(digit_spellings(tokenizer)) if watch_digits else None
 
     def describe(self) -> dict[str, Any]:
-        """What determines the replies besides prompts and settings."""
-        return {"token_budget": self.token_budget, "cache": self.cache, **self.placement}
+        """What determines the replies besides prompts and settings; the token budget is a note of the journal."""
+        return {"cache": self.cache, **self.placement}
+
+    def record(self, journal: Journal) -> dict[str, Any]:
+        """How the replies came: the token budget that each section ended with, and the batches."""
+        sections = dict.fromkeys(batch["section"] for batch in journal.batches)
+        budgets = {section: journal.note(section).get("token_budget") for section in sections}
+        return {"token_budget": budgets, "batches": journal.batches}
+
+    def room(self, prompt: Prompt) -> float:
+        """Tokens that the model's context leaves for a reply to `prompt`."""
+        context = getattr(self.model.config, "max_position_embeddings", None)
+        length = self.soft_length + len(render_prompt(self.tokenizer, prompt.text, prompt.system))
+        return math.inf if context is None else context - length
 
     def complete(self, prompts: list[Prompt], decoding: Decoding, journal: Journal, section: str) -> None:
         """Answer what the journal's section lacks, batch by batch; when memory runs out, halve the budget and go on.
 
         Raises:
-            FormsafeError: when a single prompt does not fit into memory, or into the model's context.
+            FormsafeError: when a single prompt does not fit into memory.
         """
+        if self.cache != "dynamic" and decoding.temperature > 0:
+            raise FormsafeError(
+                f"The cache '{self.cache}' answers greedily only. Set cache to auto, or temperature to 0."
+            )
         rows = [render_prompt(self.tokenizer, prompt.text, prompt.system) for prompt in prompts]
-        self._check(prompts, rows, decoding)
         done = journal.replies(section)
         prefix = self._prefix(rows) if len(done) < len(prompts) else None
+        if "token_budget" not in journal.note(section):  # whoever goes on, on whatever card, plans the same batches
+            journal.add_note(section, token_budget=self.token_budget)
         with tqdm(total=len(prompts), initial=len(done), desc=section, unit="prompt", mininterval=5) as progress:
             while left := [index for index, prompt in enumerate(prompts) if prompt.id not in done]:
-                budget = journal.note(section).get("token_budget", self.token_budget)
+                budget = journal.note(section)["token_budget"]
                 planned = budget * WAITING if self.cache == "continuous" else budget
                 lengths = [len(rows[index]) + self.soft_length for index in left]
                 for batch in plan_batches(lengths, decoding.max_new_tokens, planned):
@@ -98,22 +116,6 @@ class LocalEngine:
                         self._halve(budget, taken, asked, journal, section)
                         break
                     self._keep(asked, results, time.perf_counter() - started, journal, section, progress)
-
-    def _check(self, prompts: list[Prompt], rows: list[list[int]], decoding: Decoding) -> None:
-        if self.cache != "dynamic" and decoding.temperature > 0:
-            raise FormsafeError(
-                f"The cache '{self.cache}' answers greedily only. Set cache to auto, or temperature to 0."
-            )
-        context = getattr(self.model.config, "max_position_embeddings", None)
-        longest = max(range(len(rows)), key=lambda index: len(rows[index]), default=None)
-        if context is None or longest is None:
-            return
-        needed = self.soft_length + len(rows[longest]) + decoding.max_new_tokens
-        if needed > context:
-            raise FormsafeError(
-                f"Prompt {prompts[longest].id} and {decoding.max_new_tokens} new tokens need {needed} places; the "
-                f"model has {context}. Lower max_new_tokens (of the judge's retries, too) or use another model."
-            )
 
     def _keep(
         self,
@@ -134,8 +136,9 @@ class LocalEngine:
         """Lower the budget of a section by halves until a batch that took `tokens` is cut."""
         if len(asked) == 1:
             raise FormsafeError(
-                f"There is no room for prompt {asked[0].id} on its own. Lower max_new_tokens, set "
-                "inference_quantisation to nf4, or use a GPU with more memory; what is finished is kept."
+                f"There is no room for prompt {asked[0].id} on its own. A GPU with more memory that holds the "
+                "weights as this one goes on from what is finished; after a change of max_new_tokens or "
+                "inference_quantisation (to nf4) the stage starts afresh."
             )
         lower = budget // 2
         while lower >= tokens:  # the batch would be the same again

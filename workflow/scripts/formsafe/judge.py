@@ -13,14 +13,14 @@ from formsafe.journal import Journal
 from formsafe.judge_prompt import fill
 from formsafe.provenance import stage_record
 from formsafe.refusals import is_refusal
-from formsafe.replies import Engine, Prompt, Reply, ask, generation_figures, make_engine, prompts_digest
+from formsafe.replies import Engine, Prompt, Reply, ask, generation_figures, make_engine, prompts_digest, require_room
 from formsafe.score_parser import Score, parse_score, states_score
 from formsafe.settings.generation import Decoding
 from formsafe.settings.judge import JudgeSettings
 from formsafe.settings.models import ModelSettings
 
 JOURNAL = ".judge.journal.jsonl"
-State = Literal["parsed", "parsed_on_retry", "judge_refused", "unparsed"]
+State = Literal["parsed", "parsed_on_retry", "judge_refused", "unparsed", "no_room"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Attempt:
 
     def may_mend(self, decoding: Decoding) -> bool:
         """Whether another try may give a missing score: a greedy reply that ended by itself would only be repeated."""
-        repeated = self.decoding.temperature == decoding.temperature == 0 and self.reply.finish_reason == "stop"
+        repeated = self.decoding.temperature == decoding.temperature == 0 and self.reply.finish_reason != "length"
         return self.score is None and not repeated
 
 
@@ -119,7 +119,7 @@ def run_judge(
     records, replies = judge_prompts(engine, asked, contested, judge, journal)
     write_jsonl(scores, ({**case.fields, **record} for case, record in zip(cases, records, strict=True)))
     states = Counter(record["state"] for record in records)
-    figures = {"states": dict(sorted(states.items()))} | generation_figures(journal, replies) | engine.describe()
+    figures = {"states": dict(sorted(states.items()))} | generation_figures(engine, journal, replies)
     write_json(metrics, figures | stage_record(started, code, judge.generation.seed))
     journal.remove()
 
@@ -129,12 +129,19 @@ def judge_prompts(
 ) -> tuple[list[dict[str, Any]], list[Reply]]:
     """Ask the judge, again as configured where it gave no score; return a record a prompt, and all replies.
 
-    `contested` are the ids of the prompts whose judged text states a score itself.
+    `contested` are the ids of the prompts whose judged text states a score itself. A try leaves out prompts after which
+    the judge's context has no room for its reply. Raises FormsafeError where that is every prompt at the first try.
     """
+    room = {prompt.id: engine.room(prompt) for prompt in prompts}
+    if room and max(room.values()) < judge.generation.max_new_tokens:
+        require_room(engine, prompts, judge.generation)
     latest: dict[str, Attempt] = {}
     everything: list[Reply] = []
     for number, decoding in enumerate([judge.generation, *judge.retries], start=1):
-        left = [prompt for prompt in prompts if prompt.id not in latest or latest[prompt.id].may_mend(decoding)]
+        open_ones = [prompt for prompt in prompts if prompt.id not in latest or latest[prompt.id].may_mend(decoding)]
+        left = [prompt for prompt in open_ones if room[prompt.id] >= decoding.max_new_tokens]
+        if len(left) < len(open_ones):
+            print(f"Try {number} leaves out {len(open_ones) - len(left)} prompts: no room in the context for a reply.")
         if not left:
             continue
         replies = ask(engine, left, decoding, journal, f"try {number}")
@@ -142,7 +149,8 @@ def judge_prompts(
         for prompt, reply in zip(left, replies, strict=True):
             before = latest[prompt.id].number if prompt.id in latest else 0
             latest[prompt.id] = Attempt(before + 1, decoding, reply, read_score(reply, prompt.id in contested))
-    return [score_record(latest[prompt.id]) for prompt in prompts], everything
+    unasked = Attempt(0, judge.generation, Reply("", 0, "length"), None)
+    return [score_record(latest.get(prompt.id, unasked)) for prompt in prompts], everything
 
 
 def read_score(reply: Reply, contested: bool) -> Score | None:
@@ -151,7 +159,7 @@ def read_score(reply: Reply, contested: bool) -> Score | None:
     Where the judged text states a score itself, the judge may have repeated that: only the last line of a reply that
     was not cut off is its verdict then.
     """
-    cut_off = reply.finish_reason == "length"
+    cut_off = reply.finish_reason != "stop"  # by the limit, or by a filter
     return None if contested and cut_off else parse_score(reply.text, cut_off=cut_off, last_line_only=contested)
 
 
@@ -161,7 +169,8 @@ def score_record(attempt: Attempt) -> dict[str, Any]:
     state: State = "parsed" if attempt.number == 1 else "parsed_on_retry"
     if score is None:
         # a reply that was cut off is one that had set out to judge, though it may have quoted a refusal
-        state = "judge_refused" if reply.finish_reason == "stop" and is_refusal(reply.text) else "unparsed"
+        refused = reply.finish_reason == "refused" or (reply.finish_reason == "stop" and is_refusal(reply.text))
+        state = "judge_refused" if refused else "unparsed" if attempt.number else "no_room"
     probabilities = None if score is None else next((p for end, p in reply.digits if end == score.at + 1), None)
     total = sum(probabilities) if probabilities else 0.0
     expected = sum(d * p for d, p in enumerate(probabilities, start=1)) / total if probabilities and total else None

@@ -1,6 +1,7 @@
 """What goes into a model and what comes out, whichever engine answers."""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -9,6 +10,8 @@ from formsafe.errors import FormsafeError
 from formsafe.journal import Journal, digest
 from formsafe.settings.generation import Decoding, GenerationSettings
 from formsafe.settings.models import ModelSettings
+
+FinishReason = Literal["stop", "length", "refused"]
 
 
 @dataclass(frozen=True)
@@ -29,13 +32,14 @@ class Prompt:
 class Reply:
     """What the model wrote.
 
-    `tokens` is None where a server does not tell. `digits` are the places of the digits 1 to 5 that an engine watched:
+    `tokens` is None where a server does not tell; `refused` is a reply that the service behind a server declined to
+    give or filtered. `digits` are the places of the digits 1 to 5 that an engine watched:
     (characters of the text up to and with the digit, probabilities of the five).
     """
 
     text: str
     tokens: int | None
-    finish_reason: Literal["stop", "length"]
+    finish_reason: FinishReason
     digits: tuple[tuple[int, tuple[float, ...]], ...] = ()
 
     @classmethod
@@ -59,6 +63,24 @@ class Engine(Protocol):
     def describe(self) -> dict[str, Any]:
         """JSON-ready mapping of what determines the replies besides prompts and settings, for the journal's header."""
         ...
+
+    def record(self, journal: Journal) -> dict[str, Any]:
+        """JSON-ready mapping of how the replies came to be, which determines none of them, for the metrics."""
+        ...
+
+    def room(self, prompt: Prompt) -> float:
+        """Tokens that the model's context leaves for a reply, infinite where it is not known."""
+        ...
+
+
+def require_room(engine: Engine, prompts: Iterable[Prompt], decoding: Decoding) -> None:
+    """Raise FormsafeError where the model's context leaves too little room for a reply to one of `prompts`."""
+    for prompt in prompts:
+        if (room := engine.room(prompt)) < decoding.max_new_tokens:
+            raise FormsafeError(
+                f"Prompt {prompt.id} leaves {max(0, int(room))} tokens of the model's context to a reply, and "
+                f"max_new_tokens is {decoding.max_new_tokens}. Lower max_new_tokens or use another model."
+            )
 
 
 def ask(engine: Engine, prompts: list[Prompt], decoding: Decoding, journal: Journal, section: str) -> list[Reply]:
@@ -107,16 +129,19 @@ def prompts_digest(prompts: list[Prompt]) -> str:
     return digest((prompt.id, prompt.text, prompt.system) for prompt in prompts)
 
 
-def generation_figures(journal: Journal, replies: list[Reply]) -> dict[str, Any]:
-    """What a stage did: replies, tokens, speed, share cut off at the limit, and its batches with their seconds."""
-    tokens = sum(reply.tokens or 0 for reply in replies)
+def generation_figures(engine: Engine, journal: Journal, replies: list[Reply]) -> dict[str, Any]:
+    """What a stage did: replies, tokens (None where a server does not tell), speed, and what the engine says."""
+    counts = [reply.tokens for reply in replies if reply.tokens is not None]
+    tokens = sum(counts) if len(counts) == len(replies) else None
     seconds = sum(batch["seconds"] for batch in journal.batches)
     return {
         "replies": len(replies),
         "continued": journal.continued,
         "tokens": tokens,
         "generation_seconds": round(seconds, 3),
-        "tokens_per_second": round(tokens / seconds, 1) if seconds else None,
+        "tokens_per_second": round(tokens / seconds, 1) if seconds and tokens is not None else None,
         "cut_off_share": sum(reply.finish_reason == "length" for reply in replies) / max(1, len(replies)),
-        "batches": journal.batches,
+        "refused_by_service": sum(reply.finish_reason == "refused" for reply in replies),
+        **engine.describe(),
+        **engine.record(journal),
     }

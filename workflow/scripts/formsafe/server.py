@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from formsafe.errors import FormsafeError
 from formsafe.journal import Journal
-from formsafe.replies import Prompt, Reply
+from formsafe.replies import FinishReason, Prompt, Reply
 from formsafe.settings.generation import Decoding, ServerSettings
 
 # Worth another try: the server is busy, starting, or in trouble.
@@ -51,8 +51,16 @@ class ServerEngine:
         self._headers = {"Authorization": f"Bearer {_key(settings.key_variable)}"} if settings.key_variable else {}
 
     def describe(self) -> dict[str, Any]:
-        """What determines the replies besides prompts and settings."""
-        return {"server": self.settings.base_url, "server_model": self.settings.model}
+        """What determines the replies besides prompts and settings: the model, wherever it is served."""
+        return {"server_model": self.settings.model}
+
+    def record(self, journal: Journal) -> dict[str, Any]:
+        """How the replies came."""
+        return {"server": self.settings.base_url}
+
+    def room(self, prompt: Prompt) -> float:
+        """A server counts tokens itself, and refuses what is too long."""
+        return math.inf
 
     def complete(self, prompts: list[Prompt], decoding: Decoding, journal: Journal, section: str) -> None:
         """Answer what the journal's section lacks, each reply journalled as it comes.
@@ -113,7 +121,7 @@ class ServerEngine:
         address = f"{self.settings.base_url.rstrip('/')}/chat/completions"
         try:
             async with asyncio.timeout(self.settings.timeout_seconds):
-                response = await client.post(address, json=request_body(self.settings.model, prompt, decoding))
+                response = await client.post(address, json=request_body(self.settings, prompt, decoding))
         except TimeoutError:
             raise Transient(f"no answer within {self.settings.timeout_seconds:g} s") from None
         except httpx.TransportError as error:
@@ -123,25 +131,28 @@ class ServerEngine:
         if response.status_code != httpx.codes.OK:
             reason = refusal_code(response)
             if reason == "content_filter":  # the service will not say anything to this prompt, at no try
-                return Reply("", None, "stop")
+                return Reply("", 0, "refused")
             raise FormsafeError(
                 f"The server {self.settings.base_url} refused a request with status {response.status_code} for model "
-                f"{self.settings.model} (prompt {prompt.id}; {reason or 'it gives no reason'}). Check the server's "
-                "settings (base_url, model, key_variable) and max_new_tokens, then run again; what came is kept."
+                f"{self.settings.model} (prompt {prompt.id}; {reason or 'it gives no reason'}). Check base_url, "
+                "key_variable and the server itself, then run again: the replies so far are kept. After a change of "
+                "model, extra_body or max_new_tokens the stage starts afresh."
             )
         return read_reply(response)
 
 
-def request_body(model: str, prompt: Prompt, decoding: Decoding) -> dict[str, Any]:
+def request_body(settings: ServerSettings, prompt: Prompt, decoding: Decoding) -> dict[str, Any]:
     """A request for one chat completion."""
     opening = [] if prompt.system is None else [{"role": "system", "content": prompt.system}]
     body = {
-        "model": model,
+        "model": settings.model,
         "messages": [*opening, {"role": "user", "content": disarm(prompt.text)}],
         "max_tokens": decoding.max_new_tokens,
         "temperature": decoding.temperature,
     }
-    return body if decoding.temperature == 0 else body | {"top_p": decoding.top_p, "seed": decoding.seed}
+    if decoding.temperature > 0:
+        body |= {"top_p": decoding.top_p, "seed": decoding.seed}
+    return {key: value for key, value in (body | settings.extra_body).items() if value is not None}
 
 
 def disarm(text: str) -> str:
@@ -154,15 +165,19 @@ def read_reply(response: httpx.Response) -> Reply:
     try:
         body = response.json()
         choice = body["choices"][0]
-        text = choice["message"]["content"] or ""
+        message = choice["message"]
+        refusal = message.get("refusal")
+        text = refusal or message["content"] or ""
         tokens = (body.get("usage") or {}).get("completion_tokens")
-        cut = choice.get("finish_reason") == "length"
+        ended = choice.get("finish_reason")
     except (ValueError, LookupError, TypeError, AttributeError):
         raise Transient("not a chat completion") from None
     if not isinstance(text, str):
         raise Transient("not a chat completion")
     text = text.encode("utf-8", "replace").decode()  # lone surrogates cannot be written to a file
-    return Reply(text, tokens if isinstance(tokens, int) else None, "length" if cut else "stop")
+    refused = bool(refusal) or ended == "content_filter"
+    reason: FinishReason = "refused" if refused else "length" if ended == "length" else "stop"
+    return Reply(text, tokens if isinstance(tokens, int) else None, reason)
 
 
 def refusal_code(response: httpx.Response) -> str:
