@@ -344,6 +344,42 @@ def test_a_method_that_is_not_trained_has_nothing_of_training(paper, key, value)
     assert line.strip() == f"methods.base.{key}: a method that is not trained has none"
 
 
+SERVER = {"base_url": "http://127.0.0.1:8000/v1", "model": "m"}
+
+
+def test_a_server_cannot_answer_for_trained_methods_or_for_several_models(paper):
+    paper["generation"]["server"] = SERVER
+    said = problems(paper)
+    assert "generation.server: m is served as it is, but the grid has promot, sft" in said
+    assert "generation.server: it answers for one model, the grid has llama-2-7b-chat, llama-3.1-8b" in said
+    paper["grid"] = [{"models": ["llama-2-7b-chat"], "methods": ["base"]}]
+    assert load_study(paper).generation.server.model == "m"
+
+
+@pytest.mark.parametrize("section", ["generation", "judge.generation"])
+@pytest.mark.parametrize("address", ["localhost:8000/v1", "ftp://host/v1", ""])
+def test_an_address_without_its_scheme_is_an_error(paper, section, address):
+    place = paper["judge"]["generation"] if section.startswith("judge") else paper["generation"]
+    place["server"] = {**SERVER, "base_url": address}
+    assert f"{section}.server.base_url: {address!r} is no address: write http" in problems(paper)
+
+
+@pytest.mark.parametrize("cache", ["static", "continuous"])
+def test_a_cache_that_cannot_do_what_is_asked_is_named(paper, cache):
+    paper["judge"]["generation"]["cache"] = cache
+    assert f"judge.generation.cache: {cache!r} cannot serve the judge" in problems(paper)
+    paper["judge"]["generation"] |= {"server": SERVER}  # it has a cache of its own
+    paper["generation"]["cache"] = cache
+    load_study(paper)
+    kept = {"label": "x", "soft_prompt": "tuned", "soft_prompt_at_inference": True, "adapter_of": "promot"}
+    paper["methods"]["kept"] = kept
+    load_study(paper)
+    paper["grid"][0]["methods"] = ["base", "kept"]
+    assert f"generation.cache: {cache!r} cannot keep the soft prompt of kept" in problems(paper)
+    paper["generation"]["temperature"] = 0.7
+    assert f"generation.cache: {cache!r} answers greedily only" in problems(paper)
+
+
 def test_all_mistakes_are_listed_at_once(paper):
     paper["judge"]["model"] = "gpt"
     paper["grid"] = []

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from formsafe.config_messages import config_error, field_problems
 from formsafe.format_registry import format_names
 from formsafe.grid import Run, enumerate_runs, idle_exclusions
+from formsafe.settings.generation import LIBRARY_CACHES
 from formsafe.settings.study import StudySettings
 
 SOFT_PROMPTS = (None, "tuned")
@@ -59,6 +60,7 @@ def _cross_problems(study: StudySettings) -> Iterator[str]:
     yield from _unknown("tasks.base_reference_format", [study.tasks.base_reference_format], formats, "the formats")
     yield from _unknown("analysis.tradeoff_formats", study.analysis.tradeoff_formats, formats, "the formats")
     yield from _data_problems(study)
+    yield from _generation_problems(study)
 
 
 def _grid_problems(study: StudySettings) -> Iterator[str]:
@@ -103,3 +105,23 @@ def _data_problems(study: StudySettings) -> Iterator[str]:
     batch, micro = study.adapter.batch_size, study.training.micro_batch_size
     if micro != "auto" and (batch % micro or study.soft_prompt.batch_size % micro):
         yield f"training.micro_batch_size: {micro} does not divide the batch sizes"
+
+
+def _generation_problems(study: StudySettings) -> Iterator[str]:
+    """What an engine would refuse, some of it only after training."""
+    used = {name for block in study.grid for name in block.methods if name in study.methods}
+    kept = sorted(name for name in used if study.methods[name].soft_prompt_at_inference)
+    cache, server = study.generation.cache, study.generation.server
+    if server is None and cache in LIBRARY_CACHES and kept:
+        yield f"generation.cache: {cache!r} cannot keep the soft prompt of {', '.join(kept)}; set it to auto"
+    if study.judge.generation.server is None and study.judge.generation.cache in LIBRARY_CACHES:
+        yield f"judge.generation.cache: {study.judge.generation.cache!r} cannot serve the judge; set it to auto"
+    trained = sorted(name for name in used if study.methods[name].trained)
+    if server is not None and trained:
+        yield (
+            f"generation.server: {server.model} is served as it is, but the grid has {', '.join(trained)}; "
+            "set it to null, the judge may stay on a server"
+        )
+    models = sorted({name for block in study.grid for name in block.models})
+    if server is not None and len(models) > 1:
+        yield f"generation.server: it answers for one model, the grid has {', '.join(models)}"
