@@ -1,6 +1,7 @@
 """Figures, tables and the report's pieces, over studies of every shape."""
 
 import hashlib
+import html
 import itertools
 import json
 import math
@@ -11,7 +12,7 @@ from pathlib import Path
 import matplotlib
 import pytest
 from matplotlib.patches import Rectangle
-from matplotlib.text import Text
+from matplotlib.text import Annotation, Text
 
 from formsafe.audit import write_audit
 from formsafe.curves import read_curves, write_curves
@@ -228,11 +229,102 @@ def test_no_text_lies_on_a_name_or_outside_the_figure_at_25_bars_with_long_names
         figure = FIGURES[name](crowded.drawn())
         figure.draw_without_rendering()
     for axes in figure.axes:
+        assert_no_rate_hides_a_point(axes)
         names = [label.get_window_extent() for label in axes.get_yticklabels() if label.get_text()]
         assert not [(a, b) for a, b in itertools.combinations(names, 2) if a.overlaps(b)]
     drawn, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
     assert drawn.x0 >= -0.02 and drawn.x1 <= width + 0.02 and drawn.y0 >= -0.02 and drawn.y1 <= height + 0.02
-    assert width <= 7.1 and height < 14
+    assert width <= 7.1 and height < (12 if name == "loss_split" else 9.5)
+
+
+def assert_no_rate_hides_a_point(axes):
+    """No annotation lies on a data point or on another annotation."""
+    texts = [child for child in axes.get_children() if isinstance(child, Annotation)]
+    boxes = [Text.get_window_extent(text) for text in texts]
+    spots = [axes.transData.transform(spot) for line in axes.lines for spot in line.get_xydata()]
+    assert not [box for box in boxes if box.count_contains(spots)]
+    assert not [(a, b) for a, b in itertools.combinations(boxes, 2) if a.overlaps(b)]
+
+
+TABLE_2 = [
+    *[("base", "none", 0.060, 0.863), ("sft", "5e-5", 0.451, 0.886), ("promot", "5e-5", 0.088, 0.875)],
+    *[("promot", "1e-4", 0.096, 0.881), ("promot", "2e-4", 0.132, 0.894), ("promot", "3e-4", 0.235, 0.893)],
+    ("promot", "5e-4", 0.565, 0.893),
+]
+CLOSE = [("sft", "5e-5", 0.500, 0.8938)] + [
+    ("promot", lr, 0.15 + 0.1 * number**2, 0.871 + 0.004 * number**0.8)
+    for lr, number in (("5e-5", 0.0), ("1e-4", 0.3), ("2e-4", 0.6), ("3e-4", 1.0), ("5e-4", 1.5))
+]
+
+
+def swept(values, format="prose") -> Study:
+    """A study with these values of method, rate, ASR and S-BERT."""
+    rows, runs = [], []
+    for method, lr, *found in values:
+        runs.append(Run("demo", method, *(("none",) * 3 if method == "base" else (format, lr, "0"))))
+        for metric, value, half in zip(("asr", "sbert"), found, (0.025, 0.008), strict=True):
+            interval = {"value": str(value), "ci_low": str(value - half), "ci_high": str(value + half), "n": "100"}
+            rows.append({**runs[-1].fields, "metric": metric, **interval})
+    names = names_from({"demo": "Demo"}, synthetic.methods(), [run.fields for run in runs])
+    return Study("demo", names, Summary(rows), [], [], 3, SETTINGS)
+
+
+@pytest.mark.parametrize("values", [TABLE_2, CLOSE], ids=["the paper's", "close together"])
+def test_no_rate_hides_a_point_of_the_trade_off(values):
+    with matplotlib.rc_context(RC):
+        figure = FIGURES["tradeoff"](swept(values))
+        figure.draw_without_rendering()
+    (axes,) = figure.axes
+    assert {text.get_text() for text in axes.texts} == {lr for _, lr, *_ in values} - {"none"}
+    assert_no_rate_hides_a_point(axes)
+
+
+def test_the_trade_off_of_a_study_without_the_formats_asked_for_is_of_those_that_it_has():
+    (axes,) = FIGURES["tradeoff"](swept(TABLE_2, "json")).axes
+    assert axes.get_title(loc="left").startswith("JSON")
+
+
+def test_the_trade_off_names_the_formats_that_it_has_no_points_of(tmp_path):
+    made = make(tmp_path, synthetic.grid()[:1], synthetic.grid()[1:], audit=False)
+    assert any("Prose" in text.get_text() for text in FIGURES["tradeoff"](made.drawn()).findobj(Text))
+
+
+def test_loss_curves_have_whole_steps_and_the_studys_order_of_formats(crowded, study):
+    for made in (crowded, study):
+        figure = FIGURES["loss_split"](made.drawn())
+        assert [text.get_text() for text in figure.legends[0].get_texts()] == ["Prose", "List", "JSON"]
+        assert all(float(tick).is_integer() for axes in figure.axes for tick in axes.get_xticks())
+        assert not any(axes.get_title(loc="left").endswith("\n2)") for axes in figure.axes)
+
+
+def test_a_heading_and_its_bar_are_told_apart_in_the_smallest_study(tmp_path):
+    made = make(tmp_path, [Run("demo", "sft", "json", "5e-5", "0")])
+    for name in ("asr", "asr_by_source", "leakage"):
+        with matplotlib.rc_context(RC):
+            figure = FIGURES[name](made.drawn())
+            figure.draw_without_rendering()
+        heading, row = (tick.get_window_extent() for tick in figure.axes[0].get_yticklabels())
+        assert heading.y0 - row.y1 > 0.2 * row.height, name
+
+
+def test_the_title_stands_on_the_first_page_as_it_is():
+    from docutils.core import publish_parts
+    from jinja2 import Template
+
+    page = (ROOT / "workflow/report/description.rst").read_text()
+    page = "\n".join(line for line in page.splitlines() if not line.startswith(".. include::"))
+    for title in (
+        "Does format matter? " * 7,
+        "日本語の題名は二倍の幅になります" * 4,
+        "A *b",
+        "`x",
+        "a_ |b|",
+        "- <i> & 1",
+        "a\nb",
+    ):
+        settings = {"config": {"title": title, "study": "s", "judge": {"threshold": 3}}}
+        body = publish_parts(Template(page).render(snakemake=settings), writer="html")["html_body"]
+        assert f"<h1>{html.escape(' '.join(title.split()))}</h1>" in body and "System Message" not in body
 
 
 def test_every_row_of_the_papers_numbers_has_a_name_of_its_own(tmp_path):
@@ -357,6 +449,7 @@ def test_tables_in_all_four_forms(study):
     assert all(
         part in latex for part in (r"\toprule", r"\midrule", r"\bottomrule", r"\caption{Safety.", r"\label{tab:safety}")
     )
+    assert latex.index(r"\resizebox") < latex.index(r"\begin{tabular}") and latex.count("{") == latex.count("}")
     assert "≥" not in latex and r"\%" not in (folder / "safety.csv").read_text()
     markdown = (folder / "paper_comparison.md").read_text()
     assert markdown.count("\n|") == 47 and "| table 2" in markdown

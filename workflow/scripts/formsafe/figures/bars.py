@@ -16,6 +16,7 @@ from formsafe.figures.style import (
     INK,
     NAME,
     PAGE,
+    ROW,
     Study,
     asr_label,
     light_grid,
@@ -29,6 +30,8 @@ from formsafe.figures.style import (
 from formsafe.grid import Run
 
 LEAST_AXIS = 0.1  # the value axis reaches at least this far: rates near 0 are not blown up
+ENDS = 0.07  # inches above the first and below the last row
+LABELS, HEADING = 0.6, 0.2  # inches that the value axis's ticks and label take, and a panel's heading
 TALL = 4.0  # inches: panels higher than this stand side by side, so that the figure stays on a page
 PANELS = {"": "answers to the task's prompts", "harmful_": "answers to harmful prompts"}
 UNMARKED = "prose"  # any text is prose: there is nothing to leak
@@ -69,7 +72,7 @@ def draw_asr_by_source(study: Study) -> Figure:
     panels = {name: condition_bars(study, name) for name in study.summary.metrics("asr[")}
     if not any(panels.values()):
         return note(PAGE, study.title, "no scored answers")
-    tall = height(next(iter(panels.values())))
+    tall = height(next(iter(panels.values()))) + 2 * HEADING
     columns = min(len(panels), 2 if tall <= TALL else 4)
     rows = -(-len(panels) // columns)
     figure = new_figure(PAGE if columns > 1 else COLUMN, rows * tall, study.title)
@@ -91,7 +94,7 @@ def draw_leakage(study: Study) -> Figure:
     panels = {title: leakage_bars(study, prefix) for prefix, title in PANELS.items()}
     if not any(bar.known for bars in panels.values() for bar in bars):
         return note(PAGE, study.title, "no run was trained on a format with marks of its own")
-    figure = new_figure(PAGE, height(next(iter(panels.values()))), study.title)
+    figure = new_figure(PAGE, height(next(iter(panels.values()))) + HEADING, study.title)
     grid = figure.subplots(1, len(panels), squeeze=False)
     for number, (axes, (title, bars)) in enumerate(zip(grid.flat, panels.items(), strict=True)):
         draw_bars(axes, bars, "share of answers wholly in that format", names=number == 0)
@@ -134,7 +137,12 @@ def base_estimate(study: Study, metric: str) -> Estimate | None:
 
 def height(bars: Sequence[Bar]) -> float:
     """Height in inches of a panel of these rows."""
-    return max(2, len(bars)) * row_height(bar.label for bar in bars) + 0.72
+    return max(2 * ROW, sum(_rows(bars))) + 2 * ENDS + LABELS
+
+
+def _rows(bars: Sequence[Bar]) -> list[float]:
+    """Height in inches of each row: a long name makes its own row higher, and no other."""
+    return [row_height([bar.label]) for bar in bars]
 
 
 def draw_bars(axes: Axes, bars: Sequence[Bar], label: str, names: bool = True, line: Estimate | None = None) -> None:
@@ -147,7 +155,8 @@ def draw_bars(axes: Axes, bars: Sequence[Bar], label: str, names: bool = True, l
         names: whether to write the rows' names (the left panel of several does).
         line: a reference, drawn as a dashed line with its interval as a band.
     """
-    places = np.arange(len(bars))[::-1]
+    rows = np.array(_rows(bars))
+    places = np.cumsum(rows[::-1])[::-1] - rows / 2  # inches above the axis's lower end
     limit = axis_limit(bars, line)
     if line is not None and not math.isnan(line.value):
         axes.axvspan(line.low, line.high, color=GREY, alpha=0.15, linewidth=0)
@@ -161,7 +170,7 @@ def draw_bars(axes: Axes, bars: Sequence[Bar], label: str, names: bool = True, l
     axes.tick_params(axis="y", length=0)
     if names:
         axes.set_ylabel("run")
-    axes.set_ylim(-0.6, len(bars) - 0.4)
+    axes.set_ylim(-ENDS, rows.sum() + ENDS)
     set_limit(axes, limit)
     axes.set_xlabel(label)
     light_grid(axes, "x")
@@ -186,7 +195,7 @@ def _draw_row(axes: Axes, place: float, bar: Bar, limit: float) -> None:
         reason = bar.missing if bar.estimate is None else "no scores"
         axes.text(0.01 * limit, place, reason, va="center", color=GREY, style="italic", fontsize=6.5)
         return
-    axes.barh(place, found.value, height=0.72, color=bar.colour, edgecolor="white", linewidth=0.3)
+    axes.barh(place, found.value, height=0.72 * ROW, color=bar.colour, edgecolor="white", linewidth=0.3)
     if not math.isnan(found.low):
         axes.errorbar(found.value, place, xerr=spread([found]), color=INK, linewidth=0.8, capsize=1.6, capthick=0.8)
     end = found.value if math.isnan(found.high) else max(found.value, found.high)

@@ -1,11 +1,12 @@
 """Loss curves: fine-tuning of the formats (the paper's figure 4), and told apart into format and content tokens."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from formsafe.curves import SOFT_PROMPT, Curve
 from formsafe.figures.style import (
@@ -67,8 +68,13 @@ def draw_loss_split(study: Study) -> Figure:
             handles |= {name: line for line, name in zip(*axes.get_legend_handles_labels(), strict=True)}
             if stage not in parts[part]:
                 axes.text(0.5, 0.5, "no such tokens", ha="center", va="center", transform=axes.transAxes)
-    figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=3, handlelength=2.4)
+    labels = [study.names.format(format) for format in study.names.formats(_formats(parts))]
+    figure.legend([handles[label] for label in labels], labels, loc="outside lower center", ncols=3, handlelength=2.4)
     return figure
+
+
+def _formats(parts: Mapping[str, Mapping[Run, Sequence[Curve]]]) -> list[str]:
+    return [curve.run.format for stages in parts.values() for curves in stages.values() for curve in curves]
 
 
 def _stages(study: Study, part: str) -> dict[Run, list[Curve]]:
@@ -89,7 +95,7 @@ def _key(run: Run) -> tuple[str, str, str]:
 def _title(study: Study, stage: Run) -> str:
     if stage == STAGE_1:
         return "Soft prompt (stage 1)"
-    second = " (stage 2)" if study.names.methods.get(stage.method, {}).get("soft_prompt") else ""
+    second = " (stage\N{NO-BREAK SPACE}2)" if study.names.methods.get(stage.method, {}).get("soft_prompt") else ""
     return wrapped(study.names.series(stage) + second, 30)
 
 
@@ -113,4 +119,5 @@ def _draw_curves(axes: Axes, study: Study, curves: Sequence[Curve]) -> None:
             label=study.names.format(format),
         )
     light_grid(axes, "y")
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.set_ylim(bottom=0)

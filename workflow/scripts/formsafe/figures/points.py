@@ -2,10 +2,15 @@
 
 import math
 from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
+from numpy.typing import NDArray
 
 from formsafe.estimates import Estimate
 from formsafe.figures.style import (
@@ -14,6 +19,7 @@ from formsafe.figures.style import (
     INK,
     MARKERS,
     NAME,
+    PAGE,
     Study,
     asr_label,
     light_grid,
@@ -28,29 +34,49 @@ from formsafe.grid import NONE, Run
 from formsafe.paper import NOT_RUN, Comparison, of_model
 
 Point = tuple[Run, Estimate, Estimate]
+Pixels = NDArray[np.float64]
+# Where a rate may stand beside its point. Corners come first: there it leaves the point's own intervals free.
+WAYS = ((1, 1), (1, -1), (-1, 1), (-1, -1), (0, 1), (0, -1), (1, 0), (-1, 0))
+DOT, REACH = 3, 60  # points: half a marker, and how far off a rate may stand
 LEGEND = 20  # characters of a name that still fits beside two others
 METRICS = {"asr_3": "ASR (scores ≥ 3)", "rouge_l": "ROUGE-L", "sbert": "S-BERT (cosine)"}
 
 
 def draw_tradeoff(study: Study) -> Figure:
     """ASR against S-BERT with both intervals, a panel a format; a method's rates are joined by a line."""
-    panels = {format: _points(study, format) for format in study.settings.tradeoff_formats}
+    formats = _formats(study)
+    panels = {format: _points(study, format) for format in formats}
     panels = {format: found for format, found in panels.items() if any(run.format == format for run, _, _ in found)}
     if not panels:
-        return note(COLUMN, study.title, "no fine-tuned run of these formats has both scores")
-    figure = new_figure(COLUMN, 0.6 + 2.6 * len(panels), study.title)
-    grid = figure.subplots(len(panels), 1, squeeze=False)
-    for axes, (format, points) in zip(grid.flat, panels.items(), strict=True):
+        names = ", ".join(map(study.names.format, formats))
+        text = f"no run fine-tuned on {names} has both scores" if names else "nothing was fine-tuned"
+        return note(COLUMN, study.title, wrapped(text, 2 * NAME))
+    columns = 1 if len(panels) <= 3 else 2
+    rows = -(-len(panels) // columns)
+    figure = new_figure(COLUMN if columns == 1 else PAGE, 0.6 + 2.6 * rows, study.title)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat[len(panels) :]:
+        axes.set_axis_off()
+    for axes, (format, points) in zip(grid.flat, panels.items(), strict=False):
         _draw_methods(axes, study, points)
-        _draw_rates(axes, points)
         axes.set_title(f"{study.names.format(format)} (upper left is best)", loc="left")
         axes.set_xlabel(asr_label(study))
         axes.set_ylabel("S-BERT (cosine to the reference)")
         light_grid(axes, "both")
     handles, labels = grid.flat[0].get_legend_handles_labels()
-    columns = 3 if all(len(label) <= LEGEND for label in labels) else 1
-    figure.legend(handles, [wrapped(label, 2 * NAME) for label in labels], loc="outside lower center", ncols=columns)
+    entries = 3 if all(len(label) <= LEGEND for label in labels) else 1
+    figure.legend(handles, [wrapped(label, 2 * NAME) for label in labels], loc="outside lower center", ncols=entries)
+    figure.draw_without_rendering()  # where the points lie is known from here on
+    for axes, points in zip(grid.flat, panels.values(), strict=False):
+        _draw_rates(axes, points)
     return figure
+
+
+def _formats(study: Study) -> list[str]:
+    """The formats of the configuration, or all that the study has where it has none of these."""
+    trained = [run.format for run in study.names.conditions(study.model) if not study.names.is_base(run)]
+    chosen = [format for format in study.settings.tradeoff_formats if format in trained]
+    return chosen or study.names.formats(trained)
 
 
 def _points(study: Study, format: str) -> list[Point]:
@@ -83,28 +109,52 @@ def _draw_methods(axes: Axes, study: Study, points: Sequence[Point]) -> None:
 
 
 def _draw_rates(axes: Axes, points: Sequence[Point]) -> None:
-    """Write each rate beside its point, pushed apart vertically where they would lie on each other."""
-    low, high = axes.get_ylim()
-    left, right = axes.get_xlim()
-    taken: list[tuple[float, float]] = []
-    for run, asr, sbert in sorted(points, key=lambda point: point[2].value):
+    """Write each rate beside its point, where it hides neither a point nor another rate; the axes are laid out."""
+    spots = axes.transData.transform([(asr.value, sbert.value) for _, asr, sbert in points])
+    taken: list[Bbox] = []
+    for (run, asr, sbert), spot in zip(points, spots, strict=True):
         if run.lr == NONE:
             continue
-        x, y = asr.value + 0.015 * (right - left), sbert.value + 0.02 * (high - low)
-        while any(abs(y - b) < 0.055 * (high - low) and abs(x - a) < 0.13 * (right - left) for a, b in taken):
-            y += 0.01 * (high - low)
-        taken.append((x, y))
-        axes.annotate(
+        label = axes.annotate(
             run.lr,
             (asr.value, sbert.value),
-            (x, y),
+            (0, 0),
+            textcoords="offset points",
+            ha="center",
+            va="center",
             fontsize=6.5,
             color=INK,
-            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.4},
+            path_effects=[withStroke(linewidth=1.5, foreground="white")],
             arrowprops={"arrowstyle": "-", "color": INK, "linewidth": 0.3, "shrinkA": 0, "shrinkB": 2},
         )
-    top = max((y for _, y in taken), default=high)
-    axes.set_ylim(low, max(high, top + 0.06 * (high - low)))
+        size = np.array(Text.get_window_extent(label).size)  # without its arrow
+        centred = Bbox([spot - size / 2, spot + size / 2])
+        offset = _free_offset(centred, spots, taken, axes)
+        label.set_position(tuple(72 / axes.figure.dpi * offset))
+        taken.append(centred.translated(*offset))
+
+
+def _free_offset(centred: Bbox, spots: Pixels, taken: Sequence[Bbox], axes: Axes) -> Pixels:
+    """The nearest offset [x, y] in pixels at which a text hides neither point nor text; none near by: the first of all.
+
+    Args:
+        centred: where the text would lie right on its point.
+        spots: where the points are [n, 2].
+        taken: where other texts are.
+        axes: which it must not leave.
+    """
+    point = axes.figure.dpi / 72
+    offsets = [
+        np.array(way) * (np.array(centred.size) / 2 + distance * point)
+        for distance, way in product(range(3, REACH, 2), WAYS)
+    ]
+    for offset in offsets:
+        box = centred.translated(*offset)
+        around = box.padded(DOT * point)
+        inside = axes.bbox.count_contains(box.corners()) == len(box.corners())
+        if inside and not around.count_contains(spots) and not box.count_overlaps(taken):
+            return offset
+    return offsets[0]
 
 
 def draw_published(study: Study) -> Figure:

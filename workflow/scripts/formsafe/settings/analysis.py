@@ -17,4 +17,4 @@ class AnalysisSettings(Settings):
     seed: Seed = 0
     """Seed of the bootstrap."""
     tradeoff_formats: list[str] = Field(default=["prose"])
-    """Formats whose learning-rate trade-off is drawn."""
+    """Formats whose learning-rate trade-off is drawn; all of the study where it has none of them."""

@@ -1,4 +1,4 @@
-"""Tables as CSV, Markdown, LaTeX (booktabs) and HTML; cells are numbers and names, never a model's text."""
+"""Tables as CSV, Markdown, LaTeX (booktabs, graphicx) and HTML; cells are numbers and names, never a model's text."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -108,14 +108,15 @@ def write_markdown(table: Table, path: str) -> None:
 
 
 def write_latex(table: Table, path: str) -> None:
-    """Write as a LaTeX table with booktabs rules, its caption and label."""
+    """Write as a LaTeX table (booktabs, graphicx) with its caption and label, shrunk to the text's width."""
     escaped = tabulate([[table.caption]], tablefmt="latex_booktabs").splitlines()[2]
     lines = [
         "\\begin{table}",
         "\\centering",
         f"\\caption{{{escaped.strip().removesuffix(LATEX_ROW_END).strip()}}}",
         f"\\label{{tab:{table.name}}}",
-        _tabulated(table, "latex_booktabs"),
+        "\\resizebox{\\ifdim\\width>\\textwidth\\textwidth\\else\\width\\fi}{!}{%",
+        _tabulated(table, "latex_booktabs") + "}",
         "\\end{table}",
     ]
     text = "\n".join(lines) + "\n"
