@@ -26,6 +26,7 @@ from formsafe.names import names_from
 from formsafe.paper import Comparison, compare_with_paper, read_published
 from formsafe.report.costs import cost_table, read_metrics, stage_of, versions_table
 from formsafe.report.sample import answers_page, sampled_ids
+from formsafe.report.settings import settings_tables
 from formsafe.report.study import describe_study
 from formsafe.report.verdict import rst
 from formsafe.score_table import read_csv
@@ -304,7 +305,7 @@ def test_a_heading_and_its_bar_are_told_apart_in_the_smallest_study(tmp_path):
             figure = FIGURES[name](made.drawn())
             figure.draw_without_rendering()
         heading, row = (tick.get_window_extent() for tick in figure.axes[0].get_yticklabels())
-        assert heading.y0 - row.y1 > 0.2 * row.height, name
+        assert heading.y0 - row.y1 > 0.4 * row.height, name
 
 
 def test_the_title_stands_on_the_first_page_as_it_is():
@@ -484,6 +485,27 @@ def test_the_studys_page_holds_configuration_licences_and_cost_escaped(study):
     assert "A &lt;study&gt;" in page and "&lt;b&gt;" in page and "WikiSum" in page and "torch" in page
     assert "12 rows, left out: 2 repeated" in page and "prose, list, json give the same sentences" in page
     assert "<script" not in page and "http" not in page.replace("http-equiv", "")
+
+
+def test_the_configuration_as_tables():
+    grid = [
+        {"models": ["a", "b"], "seeds": [0], "exclude": []},
+        {"models": ["a"], "seeds": [0], "exclude": [{"seed": 1}]},
+    ]
+    models = {
+        "a": {"label": "A", "hub": {"repo": "o/a", "revision": "main"}, "parameters": 8.0e9},
+        "b": {"label": "B", "hub": None, "parameters": 1.0e6},
+    }
+    judge = {"prompt": "p.txt", "generation": {"top_p": 1.0, "server": None}, "retries": [{"seed": 1}, {"seed": 2}]}
+    found = {table.name: table for table in settings_tables({"models": models, "grid": grid, "judge": judge})}
+    assert found["models"].header == ["name", "label", "hub.repo", "hub.revision", "parameters"]
+    assert found["models"].rows == [["a", "A", "o/a", "main", "8e+09"], ["b", "B", None, None, "1e+06"]]
+    assert found["grid"].header == ["block", "models", "seeds", "exclude"]
+    assert found["grid"].rows == [["1", "a; b", "0", None], ["2", "a", "0", "seed: 1"]]
+    assert found["judge"].rows == [
+        ["prompt", "p.txt"],
+        *[["generation.top_p", "1"], ["generation.server", None], ["retries", "seed: 1; seed: 2"]],
+    ]
 
 
 def test_costs_by_stage(study):

@@ -214,6 +214,21 @@ rule write_tables:
         "../scripts/write_tables.py"
 
 
+SHOWN_MODELS = list(dict.fromkeys([*(run.model for run in PLANNED_RUNS), STUDY.judge.model]))
+# Without sources and paths: a URL may hold a secret, a path says nothing elsewhere. Manifests say what was fetched.
+SHOWN_SETTINGS = {
+    "models": {name: STUDY.models[name].model_dump(exclude={"path"}) for name in SHOWN_MODELS},
+    "methods": {run.method: METHOD_SETTINGS[run.method] for run in PLANNED_RUNS},
+    "grid": [block.model_dump() for block in STUDY.grid],
+    "corpus": section("corpus", "source"),
+    "harmful": {name: source.model_dump(exclude={"source"}) for name, source in STUDY.harmful.items()},
+    **{name: section(name) for name in ("soft_prompt", "adapter", "training", "generation")},
+    "judge": section("judge"),
+    "tasks": STUDY.tasks.model_dump(exclude={"encoder": {"path"}}),
+    "analysis": section("analysis"),
+}
+
+
 rule describe_study:
     input:
         summary=f"{R}/summary.csv",
@@ -260,17 +275,7 @@ rule describe_study:
         threshold=STUDY.judge.threshold,
         analysis=section("analysis"),
         licences=LICENCES,
-        settings={
-            name: section(name)
-            for name in (
-                "soft_prompt",
-                "adapter",
-                "training",
-                "generation",
-                "judge",
-                "tasks",
-            )
-        },
+        settings=SHOWN_SETTINGS,
         code=code("describe_study"),
     script:
         "../scripts/describe_study.py"

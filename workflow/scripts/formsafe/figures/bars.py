@@ -72,7 +72,7 @@ def draw_asr_by_source(study: Study) -> Figure:
     panels = {name: condition_bars(study, name) for name in study.summary.metrics("asr[")}
     if not any(panels.values()):
         return note(PAGE, study.title, "no scored answers")
-    tall = height(next(iter(panels.values()))) + 2 * HEADING
+    tall = height(next(iter(panels.values()))) + HEADING
     columns = min(len(panels), 2 if tall <= TALL else 4)
     rows = -(-len(panels) // columns)
     figure = new_figure(PAGE if columns > 1 else COLUMN, rows * tall, study.title)

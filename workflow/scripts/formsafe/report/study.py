@@ -4,14 +4,13 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import yaml
-
 from formsafe.estimates import Summary
 from formsafe.files import read_json, write_text
 from formsafe.grid import NONE
 from formsafe.names import Names
 from formsafe.report.costs import cost_table, read_metrics, versions_table
 from formsafe.report.sample import answers_page
+from formsafe.report.settings import settings_tables
 from formsafe.report.verdict import Evidence, verdict_rst
 from formsafe.score_table import read_csv
 from formsafe.tables.base import Table
@@ -46,7 +45,7 @@ def describe_study(
         names: labels and roles of the planned runs.
         confidence: level of the intervals and tests.
         licences: data set to its licence.
-        settings: sections of the configuration to show.
+        settings: sections of the configuration to show, as builtins.
     """
     evidence = Evidence(
         names=names,
@@ -67,7 +66,7 @@ def describe_study(
         *_section("Licences", html_table(licence_table(licences))),
         *_section("Cost", html_table(cost_table(records))),
         *_section("Versions", html_table(versions_table(records))),
-        *_section("Configuration", f"<pre>{html.escape(yaml.safe_dump(dict(settings), sort_keys=False))}</pre>"),
+        *_section("Configuration", "\n".join(map(html_table, settings_tables(settings)))),
     ]
     write_text(outputs["study"], html_page(html.escape(title), "\n".join(body)))
 
