@@ -5,6 +5,9 @@ CORES ?= all
 STUDY ?= demo
 CONFIG ?= config/$(if $(filter paper,$(STUDY)),config,$(STUDY)).yaml
 OPTIONS ?=
+# A report of the finished part of a study; no rule that trains, answers or judges is allowed.
+PART := --config partial=true --allowed-rules count_tokens summarise plot_figures write_tables describe_study \
+  figures tables -- figures tables describe_study
 BIN := .venv/bin
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 RESULTS := results/$(STUDY)
@@ -24,7 +27,14 @@ demo: .venv/installed ## the whole study in miniature, on a small model of its o
 	@echo "Report:  results/demo/report.html"
 	@echo "Figures: results/demo/figures/"
 
-report: $(RESULTS)/report.html ## the report of a study: make report STUDY=... (a part: OPTIONS="--config partial=true")
+ifndef PARTIAL
+report: $(RESULTS)/report.html ## the report of a study: make report STUDY=... (of its finished runs: PARTIAL=1)
+else
+report: $(CONFIG) .venv/installed
+	$(SNAKEMAKE) --configfile $(CONFIG) --quiet rules $(OPTIONS) $(PART)
+	$(SNAKEMAKE) --configfile $(CONFIG) --quiet rules --report $(RESULTS)/.report.html $(OPTIONS) $(PART)
+	@mv $(RESULTS)/.report.html $(RESULTS)/report.html
+endif
 
 $(RESULTS)/report.html: $(RESULTS)/summary.csv $(RESULTS)/report/verdict.rst $(EMBEDDED) .venv/installed
 	$(SNAKEMAKE) --configfile $(CONFIG) --quiet rules --report $(@D)/.report.html $(OPTIONS)
@@ -33,6 +43,8 @@ $(RESULTS)/report.html: $(RESULTS)/summary.csv $(RESULTS)/report/verdict.rst $(E
 $(RESULTS)/summary.csv $(RESULTS)/report/verdict.rst: | $(CONFIG)
 	@echo "error: The study $(STUDY) has not ended yet: $@ is missing. Run Snakemake to its end first:" >&2
 	@echo "  snakemake --configfile $(CONFIG) --cores all      (or --profile slurm)" >&2
+	@echo "or report on the runs that are finished:" >&2
+	@echo "  make report STUDY=$(STUDY) CONFIG=$(CONFIG) PARTIAL=1" >&2
 	@exit 1
 
 $(CONFIG):

@@ -23,7 +23,7 @@ ENVIRONMENTS = {path.stem: yaml.safe_load(path.read_text()) for path in ROOT.glo
 RULES = {
     text.split(":")[0]: text
     for path in ROOT.glob("workflow/rules/*.smk")
-    for text in re.split(r"^rule ", path.read_text(), flags=re.MULTILINE)[1:]
+    for text in re.split(r"^ *rule ", path.read_text(), flags=re.MULTILINE)[1:]
 }
 ON_GPU = {name for name, text in RULES.items() if re.search(r"\*\*(training|answering)_resources", text)}
 

@@ -11,9 +11,9 @@ from formsafe.errors import FormsafeError
 from formsafe.orphans import (
     find_orphans,
     local_orphans,
+    make_command,
     newest_log,
     read_log,
-    recover_command,
     refuse_orphans,
     slurm_orphans,
 )
@@ -141,7 +141,7 @@ def test_recover_lists_and_does_nothing_until_it_is_told(left_behind, tmp_path: 
 
 def test_the_advice_names_the_configuration_where_make_would_not_find_it(tmp_path: Path):
     def advice(study: str, *config_files: str | Path) -> str:
-        return recover_command(study, config_files, tmp_path)
+        return make_command("recover", study, config_files, tmp_path)
 
     assert advice("demo", tmp_path / "config/demo.yaml") == "make recover STUDY=demo"
     assert advice("paper") == advice("paper", "config/config.yaml") == "make recover STUDY=paper"

@@ -2,14 +2,18 @@
 
 import csv
 import json
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.checkout import DEMO, copy_checkout, snakemake
+from formsafe.grid import Run
+from tests import synthetic
+from tests.checkout import DEMO, copy_checkout, planned_jobs, run, snakemake
 
 RUNS = Path("results/demo/runs/model=demo")
+SFT = RUNS / "method=sft/format=json/lr=3e-3/seed=0"
 FAILED = RUNS / "method=promot/format=list/lr=3e-3/seed=0"
 JUDGED_AGAIN = RUNS / "method=base/format=none/lr=none/seed=none"
 SCORES = "prompts=harmful/scores.jsonl"
@@ -17,10 +21,24 @@ ARGUMENTS = (*DEMO, "--rerun-triggers", "mtime", "input")
 PARTIAL = (*ARGUMENTS, "--config", "partial=true")
 
 
+def installed_checkout(target: Path) -> Path:
+    """A checkout in which make takes the environment for installed."""
+    checkout = copy_checkout(target)
+    os.utime(checkout / "requirements.txt", (0, 0))
+    return checkout
+
+
+def reported_as_advised(checkout: Path, said: str) -> str:
+    """The report after the command that a failed Snakemake printed."""
+    (advice,) = (line for line in said.splitlines() if line.endswith(" PARTIAL=1"))
+    run(checkout, "sh", "-c", advice)
+    return (checkout / "results/demo/report.html").read_text()
+
+
 @pytest.fixture(scope="module")
 def checkout(finished_demo: Path, tmp_path_factory) -> Path:
     """A finished study of which one run cannot be judged and another one has yet to be."""
-    checkout = copy_checkout(tmp_path_factory.mktemp("partial") / "formsafe")
+    checkout = installed_checkout(tmp_path_factory.mktemp("partial") / "formsafe")
     for name in ("results", "resources", ".snakemake"):
         shutil.copytree(finished_demo / name, checkout / name)
     (checkout / FAILED / "prompts=harmful/answers.jsonl").write_text("no record\n")
@@ -40,10 +58,46 @@ def test_a_failed_run_is_listed_as_missing_and_the_others_are_reported(checkout)
     assert asr.pop(("ProMoT", "List", "3e-3")) == "not run"
     assert len(asr) == 8 and all(0 <= float(value) <= 1 for value in asr.values())
     assert "judge format audit" in (checkout / "results/demo/report/study.html").read_text()  # its cost
-    snakemake(checkout, *PARTIAL, "--report", "report.html")
-    page = (checkout / "report.html").read_text()
+    page = reported_as_advised(checkout, failed.stderr)
     assert "Missing: 1 of 9 runs" in page
     categories, _ = json.JSONDecoder().raw_decode(page.split("var categories = ", 1)[1])
     assert set(categories) == {"Safety", "Task", "Training", "Data", "Judge", "Study"}
     training = [Path(path).name for paths in categories["Training"].values() for path in paths]
     assert sorted(training) == ["curves.html", "loss_demo.svg", "loss_split_demo.svg"]
+
+
+@pytest.fixture
+def unfinished(tmp_path: Path) -> Path:
+    """The demo study of synthetic results, none of them of a model: SFT on JSON has answers, but no scores."""
+    checkout = installed_checkout(tmp_path / "formsafe")
+    results = checkout / "results/demo"
+    runs = synthetic.grid(rates=("3e-3",), extra=[Run("demo", "promot", "prose", lr, "0") for lr in ("6e-3", "1.2e-2")])
+    synthetic.write_study(results, runs)
+    for name in ("models/demo.json", "data/prompts/harmful.jsonl"):
+        (results / name).parent.mkdir(parents=True, exist_ok=True)
+        (results / name).write_text("{}\n")
+    (results / "data/tokens").mkdir()
+    (results / "data/tokens/model=demo.json").write_text('{"formats": {}}\n')
+    for name in ("scores.jsonl", "text_scores.jsonl"):
+        (checkout / SFT / "prompts=harmful" / name).unlink()
+    return checkout
+
+
+def test_the_advice_after_a_failed_sft_run_works_as_printed_and_needs_no_audit_of_the_judge(unfinished):
+    failed = snakemake(unfinished, *DEMO, "--allowed-rules", "judge_answers", "--", f"{SFT}/{SCORES}", check=False)
+    assert failed.returncode != 0 and "8 of 9 runs are finished" in failed.stderr
+    page = reported_as_advised(unfinished, failed.stderr)
+    assert "Missing: 1 of 9 runs" in page
+    assert "not audited" in page and not (unfinished / "results/demo/audit").exists()
+    assert (
+        "make report STUDY=demo CONFIG=config/demo.yaml PARTIAL=1"
+        in run(unfinished, "make", "report", "RESULTS=results/other", check=False).stderr
+    )
+
+
+def test_an_audit_that_is_there_is_read_and_one_that_is_not_is_not_made(unfinished):
+    assert "audit_judge" not in planned_jobs(unfinished, *PARTIAL)
+    synthetic.write_audit(unfinished / "results/demo", "demo")
+    (unfinished / "results/demo/audit/model=demo/metrics.json").write_text("{}")
+    assert "audit_judge" not in planned_jobs(unfinished, *PARTIAL)
+    assert "audit_judge" in planned_jobs(unfinished, *DEMO)

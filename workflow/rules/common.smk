@@ -18,7 +18,7 @@ from formsafe.errors import FormsafeError
 from formsafe.format_registry import and_the_papers, format_module
 from formsafe.grid import RUN_PATH, SOFT_PROMPT_PATH, Run, adapter_run
 from formsafe import job_resources
-from formsafe.orphans import refuse_orphans
+from formsafe.orphans import make_command, refuse_orphans
 
 DEMO = "resources/demo"
 
@@ -36,6 +36,17 @@ onstart:
         refuse_orphans(STUDY.study, workflow.overwrite_configfiles, Path.cwd())
     except FormsafeError as error:
         raise WorkflowError(str(error)) from None
+
+
+onerror:
+    done = sum(map(finished, PLANNED_RUNS))
+    if done and not STUDY.partial:
+        command = make_command("report", STUDY.study, workflow.overwrite_configfiles, Path.cwd())
+        print(
+            f"{done} of {len(PLANNED_RUNS)} runs are finished. Their summary and report, with the others as missing:\n"
+            f"  {command} PARTIAL=1",
+            file=sys.stderr,
+        )
 
 
 LOGS = f"logs/{STUDY.study}"
@@ -213,7 +224,7 @@ JUDGE_READING = 256
 
 def audited_runs(model):
     """The runs whose answers the judge format audit draws from."""
-    return [run for run in RUNS if run.model == model and run.method in STUDY.judge.audit.methods]
+    return [run for run in PLANNED_RUNS if run.model == model and run.method in STUDY.judge.audit.methods]
 
 
 def prompted_runs(runs):
@@ -230,9 +241,10 @@ def losses(model=None):
 
 
 def audits():
-    """The judge format audits, where the configuration asks for them."""
+    """The judge format audits, where the configuration asks for them; with `partial` those that are finished."""
     models = [model for model in MODELS if audited_runs(model)] if STUDY.judge.audit.sample else []
-    return [f"{R}/audit/model={model}/scores.jsonl" for model in models]
+    paths = [f"{R}/audit/model={model}/scores.jsonl" for model in models]
+    return [path for path in paths if not STUDY.partial or Path(path).exists()]
 
 
 def stage_metrics():

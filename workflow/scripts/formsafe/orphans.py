@@ -116,7 +116,7 @@ def refuse_orphans(study: str, config_files: Sequence[str | Path], directory: Pa
                 f"Another Snakemake (process {', '.join(map(str, living))}) is at work here, and these jobs of the "
                 f"study {study!r} may be its own:\n{listed}\nLet it end first."
             )
-        command = recover_command(study, config_files, directory)
+        command = make_command("recover", study, config_files, directory)
         raise FormsafeError(
             f"Jobs of an earlier Snakemake are still at work on the study {study!r}:\n{listed}\n"
             f"Two jobs would write the same files. Wait for them or cancel them:\n"
@@ -124,12 +124,12 @@ def refuse_orphans(study: str, config_files: Sequence[str | Path], directory: Pa
         )
 
 
-def recover_command(study: str, config_files: Sequence[str | Path], directory: Path) -> str:
-    """The call of `make recover` in `directory` for a study and its configuration, less what to do with orphans."""
+def make_command(target: str, study: str, config_files: Sequence[str | Path], directory: Path) -> str:
+    """The call of `make` in `directory` for a target (`recover`, `report`), a study and its configuration."""
     paths = [directory / file for file in config_files or [DEFAULT_CONFIG]]
     files = " ".join(str(path.relative_to(directory) if path.is_relative_to(directory) else path) for path in paths)
     found_by_name = DEFAULT_CONFIG if study == "paper" else f"config/{study}.yaml"  # as in the Makefile
-    return f"make recover STUDY={study}" + (f" CONFIG={shlex.quote(files)}" if files != found_by_name else "")
+    return f"make {target} STUDY={study}" + (f" CONFIG={shlex.quote(files)}" if files != found_by_name else "")
 
 
 def queued_jobs() -> list[str]:

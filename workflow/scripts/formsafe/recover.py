@@ -16,8 +16,8 @@ from formsafe.orphans import (
     Orphan,
     find_orphans,
     living_snakemakes,
+    make_command,
     newest_log,
-    recover_command,
     started_elsewhere,
 )
 from formsafe.plan import config_files, planned_jobs, run_snakemake, split_arguments
@@ -49,7 +49,7 @@ def recover(
             f"Snakemake still runs here (process {', '.join(map(str, living))}). Let it work, or end it: Ctrl-C "
             "cancels its jobs."
         )
-    command = recover_command(study, config_files(arguments), directory)
+    command = make_command("recover", study, config_files(arguments), directory)
     if not elsewhere_is_dead and (host := started_elsewhere(directory, study)):
         raise FormsafeError(
             f"Snakemake was started on {host}, and from here nobody can tell whether it still runs. Go there and call\n"
