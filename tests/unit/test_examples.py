@@ -87,6 +87,9 @@ def test_truncation_is_counted_reported_and_limited(tmp_path, capsys):
     data = tokens_of(tmp_path, tokenizer, *[ROW] * 3, longer, max_length=limit, tolerance=0.25)
     assert data.figures()["truncated_examples"] == 1 and "1 of 4 examples are cut" in capsys.readouterr().out
     assert len(data[3].ids) == limit and len(data[3].kinds) == limit - data[3].prompt_length
+    prompt = whole.prompt_length
+    cut = tokens_of(tmp_path, tokenizer, ROW, max_length=prompt + 9, tolerance=1.0)
+    assert (cut.mixed_tokens, cut.figures()["target_tokens"]) == (1, 9), "what is cut off counts nowhere"
     with pytest.raises(FormsafeError, match=r"1 of 4 examples are longer than \d+ tokens \(the first: b\).*max_length"):
         tokens_of(tmp_path, tokenizer, *[ROW] * 3, longer, max_length=limit, tolerance=0.2)
     with pytest.raises(FormsafeError, match="leaves no room"):

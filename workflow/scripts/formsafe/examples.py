@@ -83,12 +83,12 @@ def tokenise(
         for record in read_jsonl(path):
             user, assistant = (message["content"] for message in record["messages"])
             exchange = render_exchange(tokenizer, user, assistant, system)
-            example, mixed_here = _example(exchange, assistant, record["spans"], tokenizer, stops)
+            example, over_both = _example(exchange, assistant, record["spans"], tokenizer, stops)
             if len(example.ids) > max_length:
                 cut.append(record["id"])
                 example = _truncated(example, max_length, record["id"], path)
             rows.append(example)
-            mixed += mixed_here
+            mixed += sum(over_both[: len(example.kinds)])
     _check(path, len(rows), cut, max_length, tolerance)
     return Examples(rows, len(cut), mixed)
 
@@ -122,8 +122,11 @@ def _example(
     spans: list[Any],
     tokenizer: PreTrainedTokenizerFast,
     stops: Sequence[int],
-) -> tuple[Example, int]:
-    """Mark each response token; whatever the template adds, the end of the turn included, is format."""
+) -> tuple[Example, list[bool]]:
+    """Mark each response token; whatever the template adds, the end of the turn included, is format.
+
+    Returns the example, and of each response token whether it is over format and content.
+    """
     ids, offsets = exchange.ids, exchange.offsets
     end_of_response = exchange.content_start + len(response.strip())
     last = len(ids)
@@ -142,11 +145,11 @@ def _example(
         if kind == "content":
             start, end = max(start + shift, exchange.content_start), min(end + shift, end_of_response)
             kinds_of_characters[start:end] = bytes([CONTENT]) * (end - start)
-    kinds, mixed = [], 0
+    kinds, mixed = [], []
     for start, end in offsets[exchange.prompt_length : last]:
         covered = kinds_of_characters[start:end]
         kinds.append(FORMAT if FORMAT in covered or not covered else CONTENT)
-        mixed += FORMAT in covered and CONTENT in covered
+        mixed.append(FORMAT in covered and CONTENT in covered)
     return Example(ids[:last], exchange.prompt_length, kinds), mixed
 
 
