@@ -8,7 +8,8 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from torch.nn.attention import varlen
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import cross_entropy, scaled_dot_product_attention
+from transformers import Gemma2Config, Lfm2Config, Lfm2ForCausalLM, LlamaConfig
 
 from formsafe import varlen_attention
 from formsafe.collation import Collator
@@ -80,6 +81,43 @@ def test_examples_of_a_batch_do_not_see_each_other(tiny_model, data, prompt, sof
     for example, losses in zip(data, together, strict=True):
         alone = token_losses(model, embeddings, collate([example]), p)
         torch.testing.assert_close(losses, alone, rtol=1e-5, atol=1e-6)
+
+
+def test_layers_that_mix_tokens_by_other_means_than_attention_get_padded_batches(data):
+    """The convolutions of a hybrid model know no boundaries, whatever its attention does."""
+    config = Lfm2Config(
+        vocab_size=1000,
+        hidden_size=32,
+        intermediate_size=64,
+        num_attention_heads=4,
+        num_hidden_layers=2,
+        layer_types=["conv", "conv"],
+    )
+    torch.manual_seed(0)
+    model = Lfm2ForCausalLM(config).eval()
+    model.config._attn_implementation = "flash_attention_2"  # no layer of this model asks for it
+    collate, embeddings = Collator(varlen_attention.flattens(model.config)), model.get_input_embeddings()
+    together = token_losses(model, embeddings, collate(data), None).split([len(example.kinds) for example in data])
+    for example, losses in zip(data, together, strict=True):
+        torch.testing.assert_close(losses, token_losses(model, embeddings, collate([example]), None))
+
+
+def test_only_attention_that_keeps_examples_apart_gets_flat_batches():
+    for attention, flat in ((varlen_attention.NAME, True), ("flash_attention_2", True), ("sdpa", False)):
+        assert varlen_attention.flattens(LlamaConfig(attn_implementation=attention)) == flat
+    assert not varlen_attention.flattens(Gemma2Config(attn_implementation="flash_attention_2"))
+
+
+def test_padded_batches_ask_for_logits_only_where_an_example_learns(tiny_model, data):
+    model, batch = with_lora(tiny_model, "sdpa"), Collator(False)(data)
+    asked = []
+    model.get_output_embeddings().register_forward_hook(lambda module, inputs, output: asked.append(output.shape[1]))
+    losses = token_losses(model, model.get_input_embeddings(), batch, None)
+    everywhere = model(input_ids=batch["input_ids"], **batch["model"]).logits.flatten(0, 1)[batch["keep"]]
+    expected = cross_entropy(everywhere, batch["labels"], reduction="none")
+    torch.testing.assert_close(losses, expected)
+    first = min(example.prompt_length for example in data) - 1
+    assert asked[0] <= max(len(example.ids) for example in data) - 1 - first < asked[1]
 
 
 def test_the_kernel_of_gpus_is_asked_for_the_same_attention(tiny_model, data, prompt, monkeypatch):

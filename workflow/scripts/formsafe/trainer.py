@@ -35,7 +35,11 @@ def token_losses(
     if len(ids) == 1:
         logits = model(**inputs, **batch["model"], use_cache=False, logits_to_keep=keep).logits[0]
     else:
-        logits = model(**inputs, **batch["model"], use_cache=False).logits.flatten(0, 1)[keep]
+        width = ids.shape[1]
+        columns, column = torch.unique(keep % width, return_inverse=True)
+        logits = model(**inputs, **batch["model"], use_cache=False, logits_to_keep=columns).logits[
+            keep // width, column
+        ]
     return cross_entropy(logits.float(), batch["labels"], reduction="none")
 
 

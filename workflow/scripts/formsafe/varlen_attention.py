@@ -18,6 +18,13 @@ def register() -> None:
         AttentionInterface.register(NAME, varlen_attention_forward)
 
 
+def flattens(config: Any) -> bool:
+    """Whether a loaded model may take examples one after another in a row: its attention keeps them apart, and it has
+    no layers besides (convolutions, recurrent states) that would let an example see the one before."""
+    apart = config._attn_implementation in (NAME, "flash_attention_2")
+    return apart and config.get_text_config().model_type in ARCHITECTURES
+
+
 def supports(config: Any) -> bool:
     """Whether plain causal attention is all that the architecture of `config` asks for (no windows, no soft caps)."""
     text = config.get_text_config()
