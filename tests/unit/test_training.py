@@ -161,7 +161,7 @@ class TestBadInput:
             train_adapter(Inputs(**own), adapter_settings(), 1e-2)
 
 
-def test_a_changed_job_does_not_continue_the_old_one(tiny_model, tmp_path):
+def test_a_changed_job_does_not_continue_the_old_one(tiny_model, tmp_path, monkeypatch):
     own = Inputs(**job(tmp_path, tiny_model, rows=4))
     identity = training._identity(own, adapter_settings(), 1e-2, None)
     changes = [
@@ -172,4 +172,9 @@ def test_a_changed_job_does_not_continue_the_old_one(tiny_model, tmp_path):
     ]
     assert all(training._identity(changed, adapter_settings(), 1e-2, None) != identity for changed in changes)
     assert training._identity(own, adapter_settings(), 2e-2, None) != identity
+    elsewhere = dataclasses.replace(own, model=own.model.model_copy(update={"device": "auto"}))
+    identity = training._identity(elsewhere, adapter_settings(), 1e-2, None)
+    other = not torch.cuda.is_available()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: other)
+    assert training._identity(elsewhere, adapter_settings(), 1e-2, None) != identity, "auto means another device here"
     assert training._identity(own, adapter_settings(), 1e-2, torch.zeros(2, 2)) != identity

@@ -121,6 +121,15 @@ def test_an_adapters_hyperparameter_makes_adapters_stale_but_neither_data_nor_so
     assert plan["train_adapter"] == 8
 
 
+@pytest.mark.parametrize(
+    "setting",
+    ["training: {checkpoint_minutes: 3.0}", "training: {micro_batch_size: 4}", "gpu_memory_gb: 24"],
+)
+def test_how_a_training_fits_makes_nothing_stale(clone, setting):
+    (clone / "fitting.yaml").write_text(setting)
+    assert planned_jobs(clone, "--configfile", "config/demo.yaml", "fitting.yaml", "--cores", "2") == {}
+
+
 def test_a_soft_prompts_hyperparameter_reaches_promot_only(clone, edited: Edit):
     edited("config/config.yaml", "virtual_tokens: 32", "virtual_tokens: 16")
     plan = planned_jobs(clone, *DEMO)

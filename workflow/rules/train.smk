@@ -1,5 +1,5 @@
 # Takes a model and a format's training data; makes soft prompts (stage 1) and adapters (SFT, ProMoT stage 2) as
-# standard PEFT directories.
+# standard PEFT directories. How to fit (training's FITTING, gpu_memory_gb) the scripts take from `config`, untracked.
 
 
 rule adapters:
@@ -28,10 +28,9 @@ rule tune_soft_prompt:
     params:
         model=lambda wildcards: model_settings(wildcards.model),
         soft_prompt=section("soft_prompt"),
-        training=section("training"),
+        training=section("training", *FITTING),
         system_prompt=None,
         seed=lambda wildcards: int(wildcards.seed),
-        gpu_memory_gb=STUDY.gpu_memory_gb,
         code=code("tune_soft_prompt"),
     script:
         "../scripts/tune_soft_prompt.py"
@@ -60,11 +59,10 @@ rule train_adapter:
     params:
         model=lambda wildcards: model_settings(wildcards.model),
         adapter=section("adapter"),
-        training=section("training"),
+        training=section("training", *FITTING),
         learning_rate=lambda wildcards: float(wildcards.lr),
         system_prompt=lambda wildcards: method_of(wildcards).system_prompt_training,
         seed=lambda wildcards: int(wildcards.seed),
-        gpu_memory_gb=STUDY.gpu_memory_gb,
         code=code("train_adapter"),
     script:
         "../scripts/train_adapter.py"

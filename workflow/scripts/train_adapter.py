@@ -23,10 +23,10 @@ with logging_to(snakemake.log[0]):
         train=snakemake.input.train,
         validation=snakemake.input.validation,
         folder=Path(snakemake.output.metrics).parent,
-        training=TrainingSettings(**snakemake.params.training),
+        training=TrainingSettings(**{**snakemake.config["training"], **snakemake.params.training}),
         seed=snakemake.params.seed,
         system_prompt=snakemake.params.system_prompt,
-        gpu_memory_gb=snakemake.params.gpu_memory_gb,
+        gpu_memory_gb=snakemake.config["gpu_memory_gb"],
         code=snakemake.params.code,
     )
     soft_prompt = Path(snakemake.input.soft_prompt[0]).parent if snakemake.input.soft_prompt else None

@@ -3,6 +3,7 @@
 import hashlib
 import shutil
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from formsafe.models import (
 )
 from formsafe.pace import Pace
 from formsafe.provenance import stage_record
-from formsafe.settings.training import AdapterSettings, LoraSettings, Optimisation, SoftPromptSettings
+from formsafe.settings.training import FITTING, AdapterSettings, LoraSettings, Optimisation, SoftPromptSettings
 from formsafe.sparse_dropout import replace_dropout
 from formsafe.trainer import SplitLossTrainer
 from formsafe.training_plan import Inputs, memory_plan, training_arguments
@@ -33,10 +34,6 @@ from formsafe.training_plan import Inputs, memory_plan, training_arguments
 __all__ = ["Inputs", "add_adapter", "add_soft_prompt", "train_adapter", "tune_soft_prompt"]
 
 LOSS, VALIDATION_LOSS, METRICS = "loss.csv", "validation.csv", "metrics.json"
-# Settings that only say how to fit: a job that ran out of memory continues with other ones.
-_FITTING = {"micro_batch_size", "gradient_checkpointing", "checkpoint_minutes"}
-# Attention that keeps the examples of one flattened row apart.
-_FLAT_ATTENTION = {varlen_attention.NAME, "flash_attention_2"}
 
 
 def tune_soft_prompt(inputs: Inputs, settings: SoftPromptSettings) -> None:
@@ -123,7 +120,7 @@ def _train(
     scratch = checkpoints.open_scratch(inputs.folder, job)
     resume = checkpoints.latest(scratch)
     arguments = training_arguments(inputs, settings, learning_rate, plan, base, scratch, resume)
-    collator = Collator(base.config._attn_implementation in _FLAT_ATTENTION, virtual)
+    collator = Collator(varlen_attention.flattens(base.config), virtual)
     trainer = SplitLossTrainer(model, arguments, collator, data, validation, prompt)
     pace = Pace(inputs.training.validation_interval, inputs.training.checkpoint_minutes)
     trainer.remove_callback(PrinterCallback)
@@ -206,7 +203,8 @@ def _identity(
         "code": inputs.code,
         "seed": inputs.seed,
         "model": read_json(inputs.manifest),
-        "settings": [settings.model_dump(), inputs.training.model_dump(exclude=_FITTING), inputs.model.model_dump()],
+        "settings": [settings.model_dump(), inputs.training.model_dump(exclude={*FITTING}), inputs.model.model_dump()],
+        "placement": asdict(resolve(inputs.model, "training", inputs.gpu_memory_gb)),
         "learning_rate": learning_rate,
         "system_prompt": inputs.system_prompt,
         "data": [_digest(Path(path).read_bytes()) for path in (inputs.train, inputs.validation)],

@@ -20,6 +20,10 @@ Optimiser = Literal[
     "sgd",
 ]
 
+# Settings of `training` that only say how to fit into memory and time: they change a result by no more than rounding
+# and dropout's draws, so they make none stale, and a job that ran out of memory continues with other ones.
+FITTING = ("micro_batch_size", "gradient_checkpointing", "checkpoint_minutes")
+
 
 class Optimisation(Settings):
     """What stage 1 and stage 2 share."""
