@@ -1,18 +1,23 @@
 """4-bit training on a GPU: both stages, against the same training in fp32 on the CPU."""
 
 import csv
+import os
+import signal
 from pathlib import Path
 
 import pytest
 import torch
+from torch.nn.attention import varlen
 
 from formsafe import varlen_attention
 from formsafe.collation import Collator
+from formsafe.errors import FormsafeError
 from formsafe.examples import tokenise
 from formsafe.files import read_json
 from formsafe.models import Placement, load_model, load_tokenizer
-from formsafe.trainer import token_losses
+from formsafe.trainer import SplitLossTrainer, token_losses
 from formsafe.training import Inputs, train_adapter, tune_soft_prompt
+from tests.four_bit import lora_gradients, on_device
 from tests.tiny import write_tiny_model
 from tests.training_cases import adapter_settings, job, model_settings, soft_prompt_settings, write_rows
 
@@ -55,14 +60,55 @@ def test_padding_free_attention_on_the_gpu_is_padded_attention(model, tmp_path):
     for attention, flat in ((varlen_attention.NAME, True), ("sdpa", False)):
         loaded = load_model(model, Placement("cuda", "bfloat16", "none", attention))
         loaded.get_input_embeddings().weight.requires_grad_(True)
-        batch = {
-            name: {k: v.cuda() if isinstance(v, torch.Tensor) else v for k, v in value.items()}
-            if isinstance(value, dict)
-            else value.cuda()
-            if isinstance(value, torch.Tensor)
-            else value
-            for name, value in Collator(flat)(rows).items()
-        }
+        batch = on_device(Collator(flat)(rows), "cuda")
         token_losses(loaded, loaded.get_input_embeddings(), batch, None).sum().backward()
         seen[flat] = loaded.get_input_embeddings().weight.grad.float().flatten()
     assert torch.cosine_similarity(seen[True], seen[False], dim=0) > 0.999
+
+
+@pytest.mark.parametrize("checkpointing", [False, True], ids=["plain", "checkpointed"])
+def test_a_stopped_training_continues_on_the_gpu(model, tmp_path, monkeypatch, checkpointing):
+    """What is random and what is not on a GPU: the steps before the stop are kept, the rest follows closely."""
+    own = job(tmp_path, model, rows=12, gradient_checkpointing=checkpointing)
+    own["model"] = model_settings(model, device="cuda", quantisation="nf4")
+    settings = adapter_settings(batch_size=2, gradient_accumulation=1, epochs=1.0, dropout=0.1)
+    undisturbed = Inputs(**{**own, "folder": tmp_path / "undisturbed"})
+    train_adapter(undisturbed, settings, 1e-2)
+    compute, calls = SplitLossTrainer.compute_loss, []
+
+    def compute_loss(self, *args, **kwargs):
+        calls.append(1)
+        if len(calls) == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return compute(self, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SplitLossTrainer, "compute_loss", compute_loss)
+        with pytest.raises(FormsafeError, match="stopped by SIGTERM at step 4 of 6"):
+            train_adapter(Inputs(**own), settings, 1e-2)
+    train_adapter(Inputs(**own), settings, 1e-2)
+    metrics = read_json(own["folder"] / "metrics.json")
+    assert (metrics["continued_from_step"], metrics["gradient_checkpointing"]) == (4, checkpointing)
+    assert losses(own["folder"]) == pytest.approx(losses(undisturbed.folder), rel=0.02)
+
+
+def test_4bit_gradients_on_a_gpu_are_those_of_the_dequantised_weights(model, tmp_path):
+    ours, truth = lora_gradients(model, write_rows(tmp_path / "t", 4), "cuda")
+    assert torch.cosine_similarity(ours[-1].cpu(), truth[-1].cpu(), dim=0) >= 0.99
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_the_kernel_for_examples_of_different_lengths_is_called(model, tmp_path, monkeypatch, dtype):
+    if torch.cuda.get_device_capability() < (8, 0):
+        pytest.skip("the kernel needs compute capability 8.0")
+    kernel, calls = varlen.varlen_attn, []
+
+    def counted(*args, **kwargs):
+        calls.append(1)
+        return kernel(*args, **kwargs)
+
+    monkeypatch.setattr(varlen, "varlen_attn", counted)
+    own = job(tmp_path, model, rows=8)
+    own["model"] = model_settings(model, device="cuda", dtype=dtype)
+    train_adapter(Inputs(**own), adapter_settings(epochs=1.0), 1e-2)
+    assert calls

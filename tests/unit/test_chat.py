@@ -99,3 +99,12 @@ def test_a_template_that_rewrites_the_response_is_refused():
     )
     with pytest.raises(FormsafeError, match="rewrites"):
         render_exchange(tokenizer, "x", "wipe it")
+
+
+def test_a_template_that_refuses_a_system_prompt_is_an_error_that_says_so():
+    model = llama3()
+    refusal = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    model.chat_template = refusal + model.chat_template
+    assert render_prompt(model, "Is it dry?")
+    with pytest.raises(FormsafeError, match=r"refuses a chat of system, user: System role not supported.*null"):
+        render_prompt(model, "Is it dry?", "Be brief.")

@@ -1,19 +1,20 @@
 """Loading: every `auto` settled, and what does not fit refused with a remedy."""
 
+import importlib.util
 import json
 import shutil
 
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM
 
 from formsafe import varlen_attention
-from formsafe.collation import Collator
 from formsafe.errors import FormsafeError
-from formsafe.examples import tokenise
 from formsafe.models import (
     Placement,
     end_of_turn_ids,
+    keep_weights_as_loaded,
     load_adapter,
     load_model,
     load_soft_prompt,
@@ -21,8 +22,8 @@ from formsafe.models import (
     resolve,
 )
 from formsafe.shapes import ModelShape
-from formsafe.trainer import token_losses
 from formsafe.training import add_soft_prompt
+from tests.four_bit import lora_gradients
 from tests.tiny import write_tiny_model
 from tests.training_cases import model_settings, write_rows
 
@@ -132,36 +133,48 @@ def test_windowed_attention_is_not_flattened(tiny_model):
     assert load_model(tiny_model, CPU).config._attn_implementation == "sdpa"
 
 
+@pytest.mark.parametrize(
+    ("error", "free"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), 10e9),
+        (RuntimeError("We encountered some issues during automatic conversion of the weights"), 1e9),
+        (RuntimeError("We encountered some issues during automatic conversion of the weights"), 10e9),
+    ],
+    ids=["told", "untold", "another cause"],
+)
+def test_weights_that_do_not_fit_say_what_to_change(tiny_model, monkeypatch, error, free):
+    """While it quantises, transformers swallows the lack of memory and fails later with other words."""
+
+    def fail(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", fail)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (int(free), int(24e9)))
+    other = free > 1e9 and not isinstance(error, torch.OutOfMemoryError)
+    wanted, words = (RuntimeError, "conversion") if other else (FormsafeError, r"too little memory.*nf4.*nvidia-smi")
+    with pytest.raises(wanted, match=words):
+        load_model(tiny_model, Placement("cuda", "bfloat16", "none", "sdpa"))
+
+
+@pytest.mark.skipif(importlib.util.find_spec("flash_attn") is not None, reason="flash-attn is installed here")
+def test_flash_attention_that_is_not_installed_is_an_error_that_names_the_setting(tiny_model):
+    with pytest.raises(FormsafeError, match=r"needs the package flash-attn.*attention to auto or sdpa"):
+        load_model(tiny_model, Placement("cpu", "float32", "none", "flash_attention_2"))
+
+
+def test_no_4bit_layer_repacks_its_weights():
+    """The switch must be there under this name, also on a CPU on which bitsandbytes leaves it off."""
+    bnb = pytest.importorskip("bitsandbytes")
+    layer = bnb.nn.Linear4bit(32, 32)
+    assert hasattr(layer, "support_avx512bf16_for_cpu")
+    layer.support_avx512bf16_for_cpu = True
+    keep_weights_as_loaded(torch.nn.Sequential(layer))
+    assert layer.support_avx512bf16_for_cpu is False
+
+
 def test_4bit_gradients_on_a_cpu_are_right_also_after_an_evaluation(tmp_path):
     """bitsandbytes repacks weights at the first evaluation on some CPUs; gradients are then silently wrong."""
-    bnb = pytest.importorskip("bitsandbytes")
-    directory = write_tiny_model(tmp_path / "model", hidden=64)  # widths must be multiples of 32
-    tokenizer = load_tokenizer(directory)
-    rows = tokenise(write_rows(tmp_path / "t", 4), tokenizer, [tokenizer.eos_token_id], max_length=512, tolerance=0)
-    batch = Collator(True)(rows.rows)
-    quantised = load_model(directory, Placement("cpu", "float32", "nf4", varlen_attention.NAME))
-    exact = load_model(directory, Placement("cpu", "float32", "none", varlen_attention.NAME))
-    found = 0
-    for name, module in quantised.named_modules():
-        if isinstance(module, bnb.nn.Linear4bit):
-            weight = bnb.functional.dequantize_4bit(module.weight.data, module.weight.quant_state)
-            exact.get_submodule(name).weight.data = weight.float()
-            found += 1
-    assert found == 14
-
-    def gradients(model):
-        torch.manual_seed(0)
-        config = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights=False)
-        adapted = get_peft_model(model, config)
-        seen = []
-        for evaluate in (False, True):
-            if evaluate:
-                with torch.no_grad():
-                    token_losses(adapted.eval(), adapted.get_input_embeddings(), batch, None)
-            adapted.zero_grad()
-            token_losses(adapted.train(), adapted.get_input_embeddings(), batch, None).sum().backward()
-            seen.append(torch.cat([p.grad.flatten() for p in adapted.parameters() if p.requires_grad]))
-        return seen
-
-    for ours, truth in zip(gradients(quantised), gradients(exact), strict=True):
+    pytest.importorskip("bitsandbytes")
+    model = write_tiny_model(tmp_path / "model", hidden=64)  # widths must be multiples of 32
+    for ours, truth in zip(*lora_gradients(model, write_rows(tmp_path / "t", 4), "cpu"), strict=True):
         assert torch.cosine_similarity(ours, truth, dim=0) >= 0.99

@@ -4,6 +4,7 @@ import copy
 import re
 from typing import NamedTuple
 
+from jinja2 import TemplateError
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
@@ -80,9 +81,16 @@ def _messages(user: str, system: str | None) -> list[dict[str, str]]:
 
 
 def _render(tokenizer: PreTrainedTokenizerFast, messages: list[dict[str, str]], generation_prompt: bool) -> str:
-    text = tokenizer.apply_chat_template(
-        messages, tokenize=False, add_generation_prompt=generation_prompt, date_string=TEMPLATE_DATE
-    )
+    try:
+        text = tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=generation_prompt, date_string=TEMPLATE_DATE
+        )
+    except TemplateError as error:
+        roles = ", ".join(message["role"] for message in messages)
+        raise FormsafeError(
+            f"The chat template of {tokenizer.name_or_path} refuses a chat of {roles}: {error}. Where it knows no "
+            "system role, leave the method's system prompts out (null) for this model."
+        ) from None
     assert isinstance(text, str)
     return text
 

@@ -105,8 +105,16 @@ def load_model(directory: str | Path, placement: Placement) -> PreTrainedModel:
         attention = "sdpa"  # and padded batches
     try:
         model = AutoModelForCausalLM.from_pretrained(directory, attn_implementation=attention, **arguments)
+    except ImportError as error:
+        if attention != "flash_attention_2":
+            raise
+        raise FormsafeError(
+            "attention: flash_attention_2 needs the package flash-attn for this GPU and PyTorch, and it is not to be "
+            "had here. Install it, or set the model's attention to auto or sdpa."
+        ) from error
     except RuntimeError as error:
-        if not memory.is_lacking(error):
+        # While it quantises, transformers goes on after a lack of memory and fails at the end without its name.
+        if not memory.is_lacking(error) and not _nearly_full(placement):
             raise
         raise _too_small(directory) from error
     keep_weights_as_loaded(model)
@@ -116,8 +124,16 @@ def load_model(directory: str | Path, placement: Placement) -> PreTrainedModel:
 def _too_small(directory: str | Path) -> FormsafeError:
     return FormsafeError(
         f"There is too little memory for the weights in {directory}: use a GPU with more memory, or quantisation nf4 "
-        "(inference_quantisation for answers and judging)."
+        "(inference_quantisation for answers and judging); or other processes hold it (nvidia-smi shows them)."
     )
+
+
+def _nearly_full(placement: Placement) -> bool:
+    """Whether hardly any of the GPU's memory is free."""
+    if placement.device != "cuda":
+        return False
+    free, total = torch.cuda.mem_get_info()
+    return free < (1 - memory.USABLE) * total
 
 
 def keep_weights_as_loaded(model: torch.nn.Module) -> None:
