@@ -1,13 +1,17 @@
 """Everything a job prints, child processes and native libraries included, goes to its log."""
 
+import fcntl
 import os
 import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from formsafe.errors import FormsafeError
+
+_terminals: list[int] = []  # stderr as it was before it went to a log
 
 
 @contextmanager
@@ -21,6 +25,7 @@ def logging_to(path: str | Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     terminal = os.dup(2)
     kept = os.dup(1)
+    _terminals.append(terminal)
     with open(path, "a", buffering=1, encoding="utf-8") as log:
         _point_streams_at(log.fileno(), log.fileno())
         try:
@@ -35,8 +40,26 @@ def logging_to(path: str | Path) -> Iterator[None]:
             raise
         finally:
             _point_streams_at(kept, terminal)
+            _terminals.remove(terminal)
             os.close(kept)
             os.close(terminal)
+
+
+def claim_terminal() -> TextIO | None:
+    """Open the terminal from which this process was started, behind its log, to show something until it is closed.
+
+    None where there is no such terminal, or where another process holds it: jobs at once would overwrite each other.
+    """
+    if not _terminals or not os.isatty(_terminals[-1]):
+        return None
+    # opened anew: processes that inherited one descriptor share its lock
+    terminal = open(os.ttyname(_terminals[-1]), "w", encoding="utf-8")  # noqa: SIM115 (the caller closes it)
+    try:
+        fcntl.flock(terminal, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        terminal.close()
+        return None
+    return terminal
 
 
 def _point_streams_at(stdout: int, stderr: int) -> None:

@@ -1,15 +1,17 @@
 """When to validate, when to keep a checkpoint, when to stop, and what to show meanwhile."""
 
 import signal
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from formsafe.logs import claim_terminal
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
@@ -28,7 +30,8 @@ class Pace(TrainerCallback):
         self._seconds = 60 * checkpoint_minutes
         self._validated: set[int] = set()
         self._last_checkpoint = time.monotonic()
-        self._bar: tqdm | None = None
+        self._bars: list[tqdm] = []
+        self._shown = ExitStack()
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -39,8 +42,7 @@ class Pace(TrainerCallback):
         finally:
             for number, handler in kept.items():
                 signal.signal(number, handler)
-            if self._bar is not None:
-                self._bar.close()
+            self._shown.close()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.caught = signal.Signals(number)
@@ -48,12 +50,19 @@ class Pace(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Place the validations and open the progress bar."""
+        """Place the validations; open a progress bar in the log and, where one is free, on the terminal."""
         total = state.max_steps
         count = max(1, round(1 / self._interval))
         self._validated = {max(1, round(total * part / count)) for part in range(1, count + 1)}
-        often = sys.stderr.isatty()
-        self._bar = tqdm(total=total, initial=state.global_step, unit="step", mininterval=0.5 if often else 5.0)
+        name = " ".join(part.partition("=")[2] for part in Path(str(args.output_dir)).parts if "=" in part)
+        same: dict[str, Any] = {"total": total, "initial": state.global_step, "unit": "step", "desc": name or None}
+        terminal = claim_terminal()
+        self._bars = [tqdm(**same, mininterval=5.0)]
+        if terminal is not None:
+            self._shown.enter_context(terminal)
+            self._bars.append(tqdm(**same, mininterval=0.5, file=terminal, leave=False, dynamic_ncols=True))
+        for bar in self._bars:
+            self._shown.callback(bar.close)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Ask for what is due after this step."""
@@ -75,7 +84,8 @@ class Pace(TrainerCallback):
         logs: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Move the progress bar."""
-        if self._bar is not None and logs and "format_loss" in logs:
-            self._bar.set_postfix(loss=f"{logs['loss']:.4f}", refresh=False)
-            self._bar.update(state.global_step - self._bar.n)
+        """Move the progress bars."""
+        if logs and "format_loss" in logs:
+            for bar in self._bars:
+                bar.set_postfix(loss=f"{logs['loss']:.4f}", refresh=False)
+                bar.update(state.global_step - bar.n)
