@@ -12,10 +12,23 @@ from typing import Any
 FOLDER = Path(__file__).resolve().parent
 BEGIN, END = "<!-- results: written by readme.py -->", "<!-- end of results -->"
 GPU, WAYS, DATA = "models.llama-3.1-8b", "ways", "full_size"
+# Where training gains over TRL: the variant that goes without it, and what it is. The factors multiply to the whole.
+GAINS = {
+    "padded": "of it, batches without padding",
+    "torch dropout": "of it, sparse dropout",
+    "full logits": "of it, logits only where a token is learned",
+    "trainer": "of it, our loss against Trainer's own",
+    "trl": "of it, Trainer against TRL",
+}
 # By result file: what a figure says, where it stands in the file, how it is written.
 FIGURES: dict[str, tuple[tuple[str, str, str], ...]] = {
-    "training_throughput_demo": (("tokens a second against TRL, 1 M parameters", "times_trl.median", "{:.2f} x"),),
-    "training_throughput_20m": (("tokens a second against TRL, 20 M parameters", "times_trl.median", "{:.2f} x"),),
+    **{
+        f"training_throughput_{size}": (
+            (f"tokens a second against TRL, {label}", "times_trl.median", "{:.2f} x"),
+            *((f"{gain}, {label}", f"where_from.{name}.times", "{:.2f} x") for name, gain in GAINS.items()),
+        )
+        for size, label in (("demo", "1 M parameters"), ("20m", "20 M parameters"))
+    },
     "answers_throughput": (
         ("answers against one prompt at a time", "times_one_by_one", "{:.2f} x"),
         ("answers against batches of 16 in file order", "times_fixed_batches_of_16", "{:.2f} x"),

@@ -23,7 +23,8 @@ def train_with_trl(
     out: Path,
 ) -> dict[str, Any]:
     """TRL's SFTTrainer with its defaults (padding, gradient checkpointing unless switched off, loss on the completion),
-    the paper's LoRA and effective batch. Tokens are those of prompts and responses, without padding."""
+    the paper's LoRA and effective batch, and our seed, so that batches hold the same examples. Tokens are those of
+    prompts and responses, without padding."""
     import trl
     from datasets import Dataset
     from peft import LoraConfig
@@ -44,6 +45,8 @@ def train_with_trl(
         num_train_epochs=settings.epochs,
         learning_rate=5e-5,
         gradient_checkpointing=checkpointing,
+        seed=0,
+        data_seed=0,
         bf16=cuda,
         use_cpu=not cuda,
         dataloader_pin_memory=cuda,

@@ -5,8 +5,9 @@
 
 Random weights, made-up text with the lengths of WikiSum's summaries (65 to 117 words), batch 16 x 2, LoRA r 16 with
 dropout 0.01, fp32, one CPU thread, CPU seconds. The variants take turns in one process; tokens are prompt and
-response, without padding, and a round's ratio is of the same steps on the same examples. `padded` and `torch dropout`
-are ours with one thing taken away, to show where the gain comes from.
+response, without padding, and a round's ratio is of the same steps on the same examples. They are a ladder from ours to
+TRL's, each with one thing less than the one before, so that their ratios multiply to the whole gain; all must log the
+same loss at the first step, at which LoRA's B is zero and dropout has no say.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from committed import save
 from datasets import Dataset
 from peft import LoraConfig, PeftModel, get_peft_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch.nn.functional import cross_entropy
 from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
@@ -37,7 +39,7 @@ from transformers import (
 
 from formsafe import varlen_attention
 from formsafe.collation import Collator
-from formsafe.examples import Examples, tokenise
+from formsafe.examples import Example, Examples, tokenise
 from formsafe.models import Placement, load_model, load_tokenizer
 from formsafe.sparse_dropout import replace_dropout
 from formsafe.trainer import SplitLossTrainer
@@ -56,7 +58,17 @@ SHARED = {
     "eos_token_id": 3,
     "pad_token_id": None,
 }
-Timed = Callable[[], float]
+# From ours to TRL's, and what each variant goes without.
+LADDER = {
+    "ours": "",
+    "padded": "batches without padding",
+    "torch dropout": "sparse dropout",
+    "full logits": "logits only where a token is learned",
+    "trainer": "our loss and its split: transformers' Trainer and the model's own loss",
+    "trl": "Trainer's plain loss: TRL's output layer in tiles, with the entropy and accuracy of every token",
+}
+LOSS_TOLERANCE = 1e-3
+Timed = Callable[[], tuple[float, float]]
 
 
 def made_up_words(draw: random.Random, count: int) -> list[str]:
@@ -146,26 +158,55 @@ def with_lora(folder: Path, attention: str) -> PeftModel:
 
 
 def timed(trainer: Trainer) -> Timed:
-    """A function that trains anew and returns the seconds of its steps."""
+    """A function that trains on and returns the seconds of its steps and the first loss."""
     clock = StepClock()
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(clock)
 
-    def run() -> float:
+    def run() -> tuple[float, float]:
         clock.seconds = 0.0
         trainer.train()
-        return clock.seconds
+        return clock.seconds, next(record["loss"] for record in trainer.state.log_history if "loss" in record)
 
     return run
 
 
-def ours(folder: Path, data: Examples, steps: int, *, flat: bool = True, sparse: bool = True) -> Timed:
-    """Our trainer, whole or with one thing taken away."""
+class FullLogits(SplitLossTrainer):
+    """Ours with logits of every place, prompts and padding included."""
+
+    def _losses(self, model: torch.nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
+        logits = model(input_ids=inputs["input_ids"], **inputs["model"], use_cache=False).logits
+        return cross_entropy(logits.flatten(0, 1)[inputs["keep"]].float(), inputs["labels"], reduction="none")
+
+
+def ours(
+    folder: Path,
+    data: Examples,
+    steps: int,
+    *,
+    flat: bool = True,
+    sparse: bool = True,
+    kind: type[SplitLossTrainer] = SplitLossTrainer,
+) -> Timed:
+    """Our trainer, whole or with something taken away."""
     model = with_lora(folder, varlen_attention.NAME if flat else "sdpa")
     if sparse:
         replace_dropout(model)
     told = TrainingArguments(**arguments(folder, steps), remove_unused_columns=False)
-    return timed(SplitLossTrainer(model, told, Collator(flat), data, data[:4]))
+    return timed(kind(model, told, Collator(flat), data, data[:4]))
+
+
+def plain_trainer(folder: Path, data: Examples, steps: int) -> Timed:
+    """transformers' Trainer on padded batches, with the model's own loss."""
+
+    def collate(examples: Sequence[Example]) -> dict[str, torch.Tensor]:
+        batch = Collator(False)(examples)
+        labels = torch.full_like(batch["input_ids"], -100)
+        labels.view(-1)[batch["keep"] + 1] = batch["labels"]
+        return {"input_ids": batch["input_ids"], "labels": labels, **batch["model"]}
+
+    told = TrainingArguments(**arguments(folder, steps), remove_unused_columns=False)
+    return timed(Trainer(with_lora(folder, "sdpa"), told, data_collator=collate, train_dataset=data))
 
 
 def trls(folder: Path, steps: int) -> Timed:
@@ -192,15 +233,19 @@ def measure(size: str, rounds: int, steps: int) -> dict[str, Any]:
         data = tokenise(folder / "train.jsonl", tokenizer, [tokenizer.eos_token_id], max_length=2048, tolerance=0)
         variants = {
             "ours": ours(folder, data, steps),
-            "trl": trls(folder, steps),
             "padded": ours(folder, data, steps, flat=False),
-            "torch dropout": ours(folder, data, steps, sparse=False),
+            "torch dropout": ours(folder, data, steps, flat=False, sparse=False),
+            "full logits": ours(folder, data, steps, flat=False, sparse=False, kind=FullLogits),
+            "trainer": plain_trainer(folder, data, steps),
+            "trl": trls(folder, steps),
         }
+        # The first round warms up, and shows that all see the same first batches.
+        losses = {name: run()[1] for name, run in variants.items()}
+        assert max(losses.values()) - min(losses.values()) < LOSS_TOLERANCE, losses
         seconds: dict[str, list[float]] = {name: [] for name in variants}
-        for _ in range(rounds + 1):
+        for _ in range(rounds):
             for name, run in variants.items():
-                seconds[name].append(run())
-    seconds = {name: taken[1:] for name, taken in seconds.items()}  # the first round warms up
+                seconds[name].append(run()[0])
     figures = data.figures()
     ratios = [theirs / mine for mine, theirs in zip(seconds["ours"], seconds["trl"], strict=True)]
     return {
@@ -214,7 +259,20 @@ def measure(size: str, rounds: int, steps: int) -> dict[str, Any]:
             for name, taken in seconds.items()
         },
         "times_trl": {"median": round(statistics.median(ratios), 3), "rounds": [round(ratio, 3) for ratio in ratios]},
+        "where_from": {name: without(seconds, name) for name in list(LADDER)[1:]},
+        "first_losses": {name: round(loss, 6) for name, loss in losses.items()},
         "trl_version": trl.__version__,
+    }
+
+
+def without(seconds: dict[str, list[float]], name: str) -> dict[str, Any]:
+    """How many times longer a variant takes than the one before it on the ladder."""
+    before = list(LADDER)[list(LADDER).index(name) - 1]
+    ratios = [taken / less for less, taken in zip(seconds[before], seconds[name], strict=True)]
+    return {
+        "without": LADDER[name],
+        "times": round(statistics.median(ratios), 3),
+        "rounds": [round(r, 3) for r in ratios],
     }
 
 
