@@ -141,7 +141,7 @@ def local_files(source):
 
 
 def local_model(path, needed, weights):
-    """A local model as its fetch rule sees it: the file that each has, and its weights, which a rule may yet make."""
+    """What `fetch_model` reads of a local model, the file that each has and its weights, which the demo may yet make."""
     if path is None:
         return []
     return [
