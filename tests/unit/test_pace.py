@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import termios
+from contextlib import closing
 from types import SimpleNamespace
 from typing import get_args
 
@@ -42,12 +43,24 @@ def test_a_training_shows_its_bar_in_the_log_and_on_the_terminal(terminal, capsy
     train(Pace(0.25, 10.0))
     in_log, shown = capsys.readouterr().err, os.read(terminal, 10_000).decode()
     assert "tiny sft 1e-5" in in_log and "4/4" in in_log and "loss=0.5000" in in_log
-    assert "tiny sft 1e-5" in shown and "0/4" in shown
-    assert logs.claim_terminal() is not None, "the terminal is free again"
+    assert "tiny sft 1e-5" in shown and "0/4" in shown and "\n" not in shown
+    free = logs.claim_terminal()
+    assert free is not None
+    free.close()
+
+
+def test_a_terminal_that_takes_no_more_stops_no_training(terminal, capsys):
+    held = logs.claim_terminal()
+    assert held is not None
+    for _ in range(100):
+        held.write("unread" * 1000)
+    held.close()
+    train(Pace(0.25, 10.0))
+    assert "4/4" in capsys.readouterr().err
 
 
 def test_jobs_at_once_do_not_write_over_each_other(terminal, capsys):
-    with logs.claim_terminal() as held:
+    with closing(logs.claim_terminal()) as held:
         assert logs.claim_terminal() is None
         train(Pace(0.25, 10.0))
         held.write("only this")

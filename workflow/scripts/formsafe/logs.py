@@ -5,9 +5,8 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TextIO
 
 from formsafe.errors import FormsafeError
 
@@ -45,21 +44,50 @@ def logging_to(path: str | Path) -> Iterator[None]:
             os.close(terminal)
 
 
-def claim_terminal() -> TextIO | None:
-    """Open the terminal from which this process was started, behind its log, to show something until it is closed.
+class Terminal:
+    """A terminal, held until it is closed; one that is stopped or gone neither stops nor fails the job.
 
-    None where there is no such terminal, or where another process holds it: jobs at once would overwrite each other.
+    Args:
+        name: its device.
+
+    Raises:
+        OSError: when it cannot be written to, or another process holds it: jobs at once would overwrite each other.
     """
-    if not _terminals or not os.isatty(_terminals[-1]):
-        return None
-    # opened anew: processes that inherited one descriptor share its lock
-    terminal = open(os.ttyname(_terminals[-1]), "w", encoding="utf-8")  # noqa: SIM115 (the caller closes it)
+
+    encoding = "utf-8"
+
+    def __init__(self, name: str) -> None:
+        # a descriptor of its own: processes that inherited one share its lock, and whether it blocks
+        self._descriptor = os.open(name, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self.close()
+            raise
+
+    def fileno(self) -> int:
+        """For whoever asks for the width."""
+        return self._descriptor
+
+    def write(self, text: str) -> None:
+        """Show as much of `text` as the terminal takes now."""
+        with suppress(OSError):
+            os.write(self._descriptor, text.encode())
+
+    def flush(self) -> None:
+        """Nothing is kept back."""
+
+    def close(self) -> None:
+        """Leave the terminal to others."""
+        os.close(self._descriptor)
+
+
+def claim_terminal() -> Terminal | None:
+    """The terminal from which this process was started, behind its log; None where there is none, or it is held."""
     try:
-        fcntl.flock(terminal, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return Terminal(os.ttyname(_terminals[-1])) if _terminals else None
     except OSError:
-        terminal.close()
         return None
-    return terminal
 
 
 def _point_streams_at(stdout: int, stderr: int) -> None:

@@ -55,11 +55,12 @@ class Pace(TrainerCallback):
         count = max(1, round(1 / self._interval))
         self._validated = {max(1, round(total * part / count)) for part in range(1, count + 1)}
         name = " ".join(part.partition("=")[2] for part in Path(str(args.output_dir)).parts if "=" in part)
-        same: dict[str, Any] = {"total": total, "initial": state.global_step, "unit": "step", "desc": name or None}
-        terminal = claim_terminal()
+        # each bar stands in the first line: it has its file to itself
+        same = {"total": total, "initial": state.global_step, "unit": "step", "desc": name or None, "position": 0}
         self._bars = [tqdm(**same, mininterval=5.0)]
+        terminal = claim_terminal()
         if terminal is not None:
-            self._shown.enter_context(terminal)
+            self._shown.callback(terminal.close)
             self._bars.append(tqdm(**same, mininterval=0.5, file=terminal, leave=False, dynamic_ncols=True))
         for bar in self._bars:
             self._shown.callback(bar.close)
