@@ -121,13 +121,19 @@ def test_an_adapters_hyperparameter_makes_adapters_stale_but_neither_data_nor_so
     assert plan["train_adapter"] == 8
 
 
-@pytest.mark.parametrize(
-    "setting",
-    ["training: {checkpoint_minutes: 3.0}", "training: {micro_batch_size: 4}", "gpu_memory_gb: 24"],
-)
+FITTING = ["checkpoint_minutes: 3.0", "micro_batch_size: 4", "gradient_checkpointing: true"]
+
+
+@pytest.mark.parametrize("setting", FITTING)
 def test_how_a_training_fits_makes_nothing_stale(clone, setting):
-    (clone / "fitting.yaml").write_text(setting)
+    (clone / "fitting.yaml").write_text(f"training: {{{setting}}}\n")
     assert planned_jobs(clone, "--configfile", "config/demo.yaml", "fitting.yaml", "--cores", "2") == {}
+
+
+def test_the_memory_of_the_cards_makes_no_training_stale(clone):
+    (clone / "fitting.yaml").write_text("gpu_memory_gb: 24\n")
+    plan = planned_jobs(clone, "--configfile", "config/demo.yaml", "fitting.yaml", "--cores", "2")
+    assert not {"tune_soft_prompt", "train_adapter"} & set(plan)  # while answers may be of 4-bit weights then
 
 
 def test_a_soft_prompts_hyperparameter_reaches_promot_only(clone, edited: Edit):

@@ -42,7 +42,7 @@ def test_every_run_says_what_made_it(finished_demo):
         assert settings["corpus"]["splits"] == {"train": 640, "validation": 64, "test": 64}
         assert {"seed", "response_field", "instruction"} <= settings["corpus"].keys()
         assert {"count", "select", "seed", "digest"} <= settings["harmful"]["advbench"].keys()
-        assert {"model", "judge_model", "training", "generation", "judge"} <= settings.keys()
+        assert {"gpu_memory_gb", "model", "judge_model", "training", "generation", "judge"} <= settings.keys()
         for model in (sources["model"], *sources["judge_model"], sources["encoder"]):
             assert {"path", "repo", "revision", "files"} <= model.keys()
         assert len(sources["judge_model"]) == 1

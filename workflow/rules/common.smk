@@ -19,7 +19,6 @@ from formsafe.format_registry import and_the_papers, format_module
 from formsafe.grid import RUN_PATH, SOFT_PROMPT_PATH, Run, adapter_run
 from formsafe import job_resources
 from formsafe.orphans import make_command, refuse_orphans
-from formsafe.settings.training import FITTING
 
 DEMO = "resources/demo"
 
@@ -30,9 +29,6 @@ try:
         require_files(STUDY, R, DEMO)
 except FormsafeError as error:
     raise WorkflowError(str(error)) from None
-
-# Scripts find here, defaults included, what makes no adapter stale; all else reaches them as tracked params.
-config.update(training=STUDY.training.model_dump(), gpu_memory_gb=STUDY.gpu_memory_gb)
 
 
 onstart:

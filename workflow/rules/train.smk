@@ -1,5 +1,5 @@
 # Takes a model and a format's training data; makes soft prompts (stage 1) and adapters (SFT, ProMoT stage 2) as
-# standard PEFT directories. How to fit (training's FITTING, gpu_memory_gb) the scripts take from `config`, untracked.
+# standard PEFT directories. How to fit into memory and time the scripts take from `config`, so that it is not tracked.
 
 
 rule adapters:
@@ -28,7 +28,7 @@ rule tune_soft_prompt:
     params:
         model=lambda wildcards: model_settings(wildcards.model),
         soft_prompt=section("soft_prompt"),
-        training=section("training", *FITTING),
+        training=section("training"),
         system_prompt=None,
         seed=lambda wildcards: int(wildcards.seed),
         code=code("tune_soft_prompt"),
@@ -59,7 +59,7 @@ rule train_adapter:
     params:
         model=lambda wildcards: model_settings(wildcards.model),
         adapter=section("adapter"),
-        training=section("training", *FITTING),
+        training=section("training"),
         learning_rate=lambda wildcards: float(wildcards.lr),
         system_prompt=lambda wildcards: method_of(wildcards).system_prompt_training,
         seed=lambda wildcards: int(wildcards.seed),

@@ -26,7 +26,7 @@ with logging_to(snakemake.log[0]):
         training=TrainingSettings(**{**snakemake.config["training"], **snakemake.params.training}),
         seed=snakemake.params.seed,
         system_prompt=snakemake.params.system_prompt,
-        gpu_memory_gb=snakemake.config["gpu_memory_gb"],
+        gpu_memory_gb=snakemake.config.get("gpu_memory_gb", "auto"),
         code=snakemake.params.code,
     )
     tune_soft_prompt(inputs, settings)

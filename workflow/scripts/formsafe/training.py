@@ -26,7 +26,7 @@ from formsafe.models import (
 )
 from formsafe.pace import Pace
 from formsafe.provenance import stage_record
-from formsafe.settings.training import FITTING, AdapterSettings, LoraSettings, Optimisation, SoftPromptSettings
+from formsafe.settings.training import AdapterSettings, LoraSettings, Optimisation, SoftPromptSettings
 from formsafe.sparse_dropout import replace_dropout
 from formsafe.trainer import SplitLossTrainer
 from formsafe.training_plan import Inputs, memory_plan, training_arguments
@@ -203,7 +203,7 @@ def _identity(
         "code": inputs.code,
         "seed": inputs.seed,
         "model": read_json(inputs.manifest),
-        "settings": [settings.model_dump(), inputs.training.model_dump(exclude={*FITTING}), inputs.model.model_dump()],
+        "settings": [settings.model_dump(), inputs.training.model_dump(), inputs.model.model_dump()],
         "placement": asdict(resolve(inputs.model, "training", inputs.gpu_memory_gb)),
         "learning_rate": learning_rate,
         "system_prompt": inputs.system_prompt,

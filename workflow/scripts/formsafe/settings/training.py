@@ -20,10 +20,6 @@ Optimiser = Literal[
     "sgd",
 ]
 
-# Settings of `training` that only say how to fit into memory and time: they change a result by no more than rounding
-# and dropout's draws, so they make none stale, and a job that ran out of memory continues with other ones.
-FITTING = ("micro_batch_size", "gradient_checkpointing", "checkpoint_minutes")
-
 
 class Optimisation(Settings):
     """What stage 1 and stage 2 share."""
@@ -85,11 +81,13 @@ class TrainingSettings(Settings):
     """Share of examples that may be cut at `max_length` before it is an error."""
     validation_interval: float = Field(default=0.25, gt=0, le=1)
     """Validate each such fraction of the training, besides start and end."""
-    checkpoint_minutes: float = Field(default=10.0, gt=0)
+    # How to fit into memory and time changes a result by no more than rounding and dropout's draws. So it stays out of
+    # `model_dump()` (`exclude`): other values make no result stale, and a job that ran out of memory continues.
+    checkpoint_minutes: float = Field(default=10.0, gt=0, exclude=True)
     """Minutes between checkpoints."""
-    micro_batch_size: PositiveInt | Auto = "auto"
+    micro_batch_size: PositiveInt | Auto = Field(default="auto", exclude=True)
     """Examples in memory at once, a divisor of batch_size; `auto` follows `gpu_memory_gb`."""
-    gradient_checkpointing: bool | Auto = "auto"
+    gradient_checkpointing: bool | Auto = Field(default="auto", exclude=True)
     """Trade time for memory; `auto` follows `gpu_memory_gb`."""
     threads: int = Field(default=1, gt=0)
     """CPU threads of PyTorch; pinned, since results differ between thread counts."""
