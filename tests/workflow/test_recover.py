@@ -105,7 +105,7 @@ def test_a_snakemake_of_another_host_may_live(killed: Path):
         recover("mine", "wait", CALL, killed)
     assert list((killed / ".snakemake/locks").iterdir())
     assert recover("mine", "wait", CALL, killed, elsewhere_is_dead=True) is True
-    assert not list((killed / ".snakemake/locks").iterdir())
+    assert not list(killed.glob(".snakemake/locks/*"))
     assert planned_jobs(CALL, killed) == []
 
 
