@@ -101,9 +101,7 @@ class Storm:
 
     def let_run_over_its_limit(self, name: str) -> None:
         """A training job stands still, so that a limit of one minute ends it."""
-        job = self.running(name, "train_adapter", self.has_checkpoint)
-        for pid in self.processes_of(job):
-            os.kill(pid, signal.SIGSTOP)
+        job = self.running(name, "train_adapter", self.has_checkpoint, held=True)
         subprocess.run(["scontrol", "update", f"jobid={job['id']}", "TimeLimit=1"], check=True)
 
     def node_dies(self, name: str) -> None:
@@ -133,14 +131,19 @@ class Storm:
 
     def preempt(self, name: str) -> None:
         """Urgent jobs take all GPUs of a node on which answers are generated."""
-        job = self.running(name, "generate_answers", self.has_journal)
+        job = self.running(name, "generate_answers", self.has_journal, held=True)
         urgent = ["sbatch", "-p", "urgent", "--gpus=2", "--nodes=1", "--mem=100", "-o", "/dev/null"]
         subprocess.run([*urgent, f"--nodelist={job['node']}", "--wrap", "sleep 2"], check=True, env=self.environment)
 
     # What is looked at.
 
-    def running(self, name: str, rule: str, progress: Callable[[Path], bool], not_on: str = "") -> dict[str, str]:
-        """Wait for a job of `rule`, not hit before, that runs and has come some way; remember it as `name`."""
+    def running(
+        self, name: str, rule: str, progress: Callable[[Path], bool], not_on: str = "", held: bool = False
+    ) -> dict[str, str]:
+        """Wait for a job of `rule`, not hit before, that runs and has come some way; remember it as `name`.
+
+        `held`: it is made to stand still there, since a short job may end before a slow event reaches it.
+        """
         found: dict[str, Any] = {}
 
         def look() -> bool:
@@ -148,7 +151,7 @@ class Storm:
             for job in queue("RUNNING"):
                 if job["comment"].startswith(f"rule_{rule}_") and job["id"] not in struck and job["node"] != not_on:
                     run = self.run_folder(job["comment"])
-                    if run is not None and progress(run):
+                    if run is not None and progress(run) and (not held or self.hold(job, progress, run)):
                         found.update(job, run=str(run.relative_to(self.checkout)))
                         return True
             return False
@@ -157,6 +160,17 @@ class Storm:
         self.hit[name] = found
         self.note(f"{name}: {found['run']}")
         return found
+
+    def hold(self, job: dict[str, str], progress: Callable[[Path], bool], run: Path) -> bool:
+        """Make a job's script stand still; False, and it goes on, where it had come to its end meanwhile."""
+        pids = self.processes_of(job)
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        if pids and progress(run):
+            return True
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+        return False
 
     def run_folder(self, comment: str) -> Path | None:
         """The folder of the run whose fields stand in a job's comment."""
