@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from formsafe.errors import FormsafeError
-from formsafe.orphans import local_orphans
+from formsafe.orphans import Orphan, local_orphans
 from formsafe.plan import planned_jobs
 from formsafe.recover import recover
 from tests.checkout import run
@@ -35,6 +35,19 @@ for output in snakemake.output:
 CALL = ["--cores", "1", "--configfile", "mine.yaml"]
 
 
+def killed_while_working(checkout: Path) -> list[Orphan]:
+    """Start Snakemake, kill it when its job is at work, and return the job."""
+    snakemake = subprocess.Popen(
+        [sys.executable, "-m", "snakemake", *CALL], cwd=checkout, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    while not (jobs := list(local_orphans(checkout))):
+        assert snakemake.poll() is None
+        time.sleep(0.05)
+    snakemake.send_signal(signal.SIGKILL)
+    snakemake.wait()
+    return jobs
+
+
 @pytest.fixture
 def killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A checkout of a small workflow whose Snakemake was killed while its one job went on."""
@@ -42,14 +55,7 @@ def killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, text in {"Snakefile": SNAKEFILE, "work.py": WORK, "mine.yaml": "value: 1\n"}.items():
         (tmp_path / name).write_text(text)
         os.utime(tmp_path / name, (0, 0))
-    snakemake = subprocess.Popen(
-        [sys.executable, "-m", "snakemake", *CALL], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    while not (jobs := list(local_orphans(tmp_path))):
-        assert snakemake.poll() is None
-        time.sleep(0.05)
-    snakemake.send_signal(signal.SIGKILL)
-    snakemake.wait()
+    jobs = killed_while_working(tmp_path)
     yield tmp_path
     for job in jobs:
         if Path(f"/proc/{job.id}").exists():
@@ -86,6 +92,22 @@ def test_what_was_made_before_an_edit_is_made_again(killed: Path, capsys, edited
     assert ("Kept the results of 1 jobs" in said, "they are run again" in said) == (kept, not kept)
     assert (killed / "results/mine/a.txt").exists() is kept
     assert (planned_jobs(CALL, killed) == []) is kept
+
+
+def test_what_was_made_anew_is_kept_beside_an_older_record(killed: Path, capsys):
+    """The record of the last whole run still holds other settings than the job's."""
+    (killed / "go").touch()
+    recover("mine", "wait", CALL, killed)
+    (killed / "mine.yaml").write_text("value: 2\n")
+    os.utime(killed / "mine.yaml", (0, 0))
+    (killed / "go").unlink()
+    jobs = killed_while_working(killed)
+    (killed / "go").touch()
+    capsys.readouterr()
+    assert recover("mine", "wait", CALL, killed) is True
+    assert "Kept the results of 1 jobs" in capsys.readouterr().out
+    assert jobs and planned_jobs(CALL, killed) == []
+    assert (killed / "results/mine/b.txt").read_text() == "2\n"
 
 
 def test_settings_on_the_command_line_of_the_dead_must_be_given_again(killed: Path, capsys):

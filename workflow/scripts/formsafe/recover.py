@@ -104,9 +104,10 @@ def _keep_finished(study: str, arguments: Sequence[str], directory: Path) -> Non
     if newest is None:
         return
     path, log = newest
-    # Outputs of a script that ran under Snakemake itself still bear the mark of an unfinished job.
-    arguments = ["--ignore-incomplete", *arguments]
-    planned = {file for job in planned_jobs(arguments, directory) for file in job.outputs}
+    # Outputs of a script that ran under Snakemake itself still bear the mark of an unfinished job, and records of the
+    # time before tell of other parameters: what changed since the start is looked for in the files themselves.
+    lenient = ["--ignore-incomplete", "--rerun-triggers", "mtime"]
+    planned = {file for job in planned_jobs([*lenient, *arguments], directory) for file in job.outputs}
     finished = [files for files in log.open_outputs.values() if _exist(files, directory) and not planned & set(files)]
     if not finished:
         return
@@ -116,7 +117,7 @@ def _keep_finished(study: str, arguments: Sequence[str], directory: Path) -> Non
         print(f"{len(finished)} jobs finished meanwhile, but code or settings were edited: they are run again.")
         return
     firsts = [files[0] for files in finished]
-    run_snakemake(["--touch", "--cores", "1", *arguments, "--force", "--", *firsts], directory)
+    run_snakemake(["--touch", "--cores", "1", *lenient, *arguments, "--force", "--", *firsts], directory)
     print(f"Kept the results of {len(firsts)} jobs that finished meanwhile.")
 
 
