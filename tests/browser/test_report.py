@@ -22,10 +22,17 @@ def opened(chromium, report):
 
 
 def wait(driver, condition, seconds=20):
-    """Wait until `condition` is true and return what it gave."""
+    """Wait until `condition` is true and return what it gave; elements that the page draws anew are looked up again."""
+    from selenium.common.exceptions import StaleElementReferenceException
     from selenium.webdriver.support.ui import WebDriverWait
 
-    return WebDriverWait(driver, seconds).until(lambda _: condition())
+    waiting = WebDriverWait(driver, seconds, ignored_exceptions=[StaleElementReferenceException])
+    return waiting.until(lambda _: condition())
+
+
+def press(driver, found: str) -> None:
+    """Click the first element at an XPath."""
+    wait(driver, lambda: [element.click() or element for element in driver.find_elements("xpath", found)[:1]])
 
 
 def requested(driver) -> list[str]:
@@ -38,14 +45,12 @@ def requested(driver) -> list[str]:
 
 def click(driver, text: str) -> None:
     """Click the menu entry or row that shows `text`."""
-    found = f"//nav//*[normalize-space(text())='{text}']"
-    wait(driver, lambda: driver.find_elements("xpath", found))[0].click()
+    press(driver, f"//nav//*[normalize-space(text())='{text}']")
 
 
 def view(driver, what: str) -> None:
     """Show the result of the row whose first column says `what`."""
-    row = f"//nav//tr[td[normalize-space(text())='{what}']]//a"
-    wait(driver, lambda: driver.find_elements("xpath", row))[0].click()
+    press(driver, f"//nav//tr[td[normalize-space(text())='{what}']]//a")
 
 
 def assert_calm(driver) -> None:
@@ -95,9 +100,9 @@ def test_a_table_shows(opened):
     view(opened, "safety")
     wait(opened, lambda: opened.find_elements("tag name", "iframe"))
     opened.switch_to.frame(opened.find_element("tag name", "iframe"))
-    text = wait(opened, lambda: opened.find_element("tag name", "body").text)
+    wait(opened, lambda: "not run" in opened.find_element("tag name", "body").text)
+    assert "Demo <model>" in opened.find_element("tag name", "body").text
     opened.switch_to.default_content()
-    assert "not run" in text and "Demo <model>" in text
     assert_calm(opened)
 
 
