@@ -23,10 +23,11 @@ def opened(chromium, report):
 
 def wait(driver, condition, seconds=20):
     """Wait until `condition` is true and return what it gave; elements that the page draws anew are looked up again."""
-    from selenium.common.exceptions import StaleElementReferenceException
+    from selenium.common.exceptions import ElementClickInterceptedException, StaleElementReferenceException
     from selenium.webdriver.support.ui import WebDriverWait
 
-    waiting = WebDriverWait(driver, seconds, ignored_exceptions=[StaleElementReferenceException])
+    moving = [ElementClickInterceptedException, StaleElementReferenceException]
+    waiting = WebDriverWait(driver, seconds, ignored_exceptions=moving)
     return waiting.until(lambda _: condition())
 
 
