@@ -1,5 +1,6 @@
 """Markers follow folders, and the small models that unit tests share."""
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -15,6 +16,12 @@ def pytest_collection_modifyitems(items):
     for item in items:
         folder = item.path.relative_to(ROOT / "tests").parts[0]
         item.add_marker(getattr(pytest.mark, folder))
+
+
+def pytest_collection_finish():
+    """What was imported is no garbage: statsmodels collects at every adjustment, and would go over all of it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -45,13 +52,17 @@ def talkative_model(tiny_model, tmp_path_factory) -> Path:
 def finished_demo(tmp_path_factory) -> Path:
     """A checkout in which `make demo` has run. Read only: tests that change something work on a copy.
 
-    FORMSAFE_FINISHED_DEMO names such a checkout to save the minutes when tests are written.
+    FORMSAFE_FINISHED_DEMO names it for several pytest processes to share; it is made there where it is not yet.
     """
+    from filelock import FileLock
+
     from tests.checkout import copy_checkout, run
 
-    ready = os.environ.get("FORMSAFE_FINISHED_DEMO")
-    if ready:
-        return Path(ready)
-    checkout = copy_checkout(tmp_path_factory.mktemp("finished") / "formsafe")
-    run(checkout, "make", "demo", "CORES=2")
+    named = os.environ.get("FORMSAFE_FINISHED_DEMO")
+    checkout = Path(named) if named else tmp_path_factory.mktemp("finished") / "formsafe"
+    with FileLock(checkout.with_name(f"{checkout.name}.lock")):
+        if not checkout.exists():
+            copy_checkout(checkout)
+        if not (checkout / "results/demo/report.html").exists():
+            run(checkout, "make", "demo", "CORES=2")
     return checkout

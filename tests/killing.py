@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import os
 import random
 import signal
 import time
@@ -10,17 +11,22 @@ from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from tests.talkative import prompts
 
 SETS = ("harmful", "task")
-MODULES = ["formsafe.answers", "formsafe.generation", "tests.killing"]
+ROOT = Path(__file__).resolve().parents[1]
+MODULES = ["formsafe.answers", "formsafe.generation", "transformers.models.llama.modeling_llama", "tests.killing"]
 
 
 def forking() -> ForkServerContext:
     """A context whose children start in milliseconds: they are forked from a process that has imported all."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(MODULES)
+    # The server is given no sys.path, and says nothing of modules that it does not find.
+    with mock.patch.dict(os.environ, PYTHONPATH=f"{ROOT / 'workflow' / 'scripts'}:{ROOT}"):
+        run_whole(context, time.sleep, 0)
     return context
 
 

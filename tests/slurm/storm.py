@@ -4,8 +4,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +41,30 @@ class Storm:
         self.hit: dict[str, dict[str, str]] = {}
         self.said: dict[str, subprocess.CompletedProcess[str]] = {}
         self.times: list[tuple[float, str]] = []
+        self.logged: defaultdict[str, set[str]] = defaultdict(set)
         self.accounting_away = 0.0
         self.environment = lab.environment() | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 
     def run(self) -> None:
         """The whole story."""
+        over = threading.Event()
+        reader = threading.Thread(target=self.read_logs, args=[over])
+        reader.start()
+        try:
+            self.tell()
+        finally:
+            over.set()
+            reader.join()
+
+    def read_logs(self, over: threading.Event) -> None:
+        """Collect the lines of the logs of jobs that were hit: Snakemake removes a job's log when it starts it anew."""
+        while not over.wait(0.5):
+            for name, job in list(self.hit.items()):
+                with suppress(FileNotFoundError):
+                    self.logged[name].update((self.checkout / job["log"]).read_text().splitlines())
+
+    def tell(self) -> None:
+        """One thing after the other."""
         snakemake = self.start_snakemake("first")
         try:
             self.cancel("cancelled training", "train_adapter", self.has_checkpoint)
@@ -140,25 +162,27 @@ class Storm:
     def running(
         self, name: str, rule: str, progress: Callable[[Path], bool], not_on: str = "", held: bool = False
     ) -> dict[str, str]:
-        """Wait for a job of `rule`, not hit before, that runs and has come some way; remember it as `name`.
+        """Wait for a job of `rule`, of a run not hit before, that has come some way; remember it as `name`.
 
         `held`: it is made to stand still there, since a short job may end before a slow event reaches it.
         """
         found: dict[str, Any] = {}
 
         def look() -> bool:
-            struck = {job["id"] for job in self.hit.values()}
-            for job in queue("RUNNING"):
-                if job["comment"].startswith(f"rule_{rule}_") and job["id"] not in struck and job["node"] != not_on:
+            struck = {job["comment"] for job in self.hit.values()}
+            new = [job for job in queue("RUNNING") if job["comment"] not in struck and job["node"] != not_on]
+            for job in new:
+                if job["comment"].startswith(f"rule_{rule}_"):
                     run = self.run_folder(job["comment"])
                     if run is not None and progress(run) and (not held or self.hold(job, progress, run)):
-                        found.update(job, run=str(run.relative_to(self.checkout)))
+                        path = str(run.relative_to(self.checkout / "results/demo/runs"))
+                        found.update(job, log=f"logs/demo/{rule}/{path}.log")
                         return True
             return False
 
         self.until(name, look)
         self.hit[name] = found
-        self.note(f"{name}: {found['run']}")
+        self.note(f"{name}: {found['log']}")
         return found
 
     def hold(self, job: dict[str, str], progress: Callable[[Path], bool], run: Path) -> bool:

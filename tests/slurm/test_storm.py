@@ -63,27 +63,25 @@ def test_every_event_hit_another_job_and_left_its_trace_in_slurms_records(storm,
 
 
 @pytest.mark.parametrize(
-    ("name", "log", "words"),
+    ("name", "words"),
     [
-        ("cancelled training", "train_adapter", STARTED),
-        ("training over its limit", "train_adapter", STARTED),
-        ("training on a dead node", "train_adapter", STARTED),
-        ("preempted", "generate_answers", CONTINUED),
-        ("cancelled judging", "judge_answers", CONTINUED),
+        ("cancelled training", STARTED),
+        ("training over its limit", STARTED),
+        ("training on a dead node", STARTED),
+        ("preempted", CONTINUED),
+        ("cancelled judging", CONTINUED),
     ],
 )
-def test_what_was_hit_continued_rather_than_starting_over(storm, name, log, words):
-    run = Path(storm.hit[name]["run"]).relative_to("results/demo/runs")
-    text = (storm.checkout / f"logs/demo/{log}/{run}.log").read_text()
-    found = words.search(text)
-    assert found and int(found[1]) > 0, text[-2000:]
+def test_what_was_hit_continued_rather_than_starting_over(storm, name, words):
+    continued = [int(found[1]) for line in storm.logged[name] if (found := words.search(line))]
+    assert any(count > 0 for count in continued), storm.logged[name]
 
 
 def test_a_second_attempt_asks_for_more_time(storm, jobs):
     comment = next(job["Comment"] for job in jobs if job["JobIDRaw"] == storm.hit["training over its limit"]["id"])
     limits = {job["JobIDRaw"]: job["Timelimit"] for job in jobs if job["Comment"] == comment}
     first = {job["Timelimit"] for job in jobs if rule_of(job) == "train_adapter"} - set(limits.values())
-    assert len(limits) == 2
+    assert len(limits) >= 2
     assert max(limits.values()) > max(first)
 
 

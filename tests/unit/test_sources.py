@@ -73,7 +73,7 @@ def test_a_glob_reads_files_in_order(tmp_path):
         ("rows.jsonl", b"7\n", "row 0: expected a JSON object"),
         ("rows.json", b'[{"a": 1}, ', "not JSON"),
         ("rows.parquet", b"PAR1 cut off", "not a whole Parquet file"),
-        ("rows.jsonl.gz", gzip.compress(b"{}"), "ends in .csv"),
+        ("rows.jsonl.gz", gzip.compress(b"{}", mtime=0), "ends in .csv"),
     ],
 )
 def test_broken_files_are_refused_by_name_and_row(tmp_path, name, content, message):
