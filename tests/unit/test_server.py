@@ -6,9 +6,10 @@ import socket
 
 import pytest
 
+from formsafe.engines import make_engine
 from formsafe.errors import FormsafeError
 from formsafe.journal import Journal
-from formsafe.replies import Prompt, Reply, ask, generation_figures, make_engine
+from formsafe.replies import Prompt, Reply, ask, generation_figures
 from formsafe.server import ServerEngine, disarm
 from formsafe.settings.generation import Decoding, GenerationSettings, ServerSettings, with_delivery
 from formsafe.settings.models import ModelSettings

@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from formsafe.engines import make_engine
 from formsafe.files import read_json, read_jsonl, write_json, write_jsonl
 from formsafe.journal import Journal, digest
 from formsafe.provenance import stage_record
-from formsafe.replies import Prompt, Reply, ask, generation_figures, make_engine, prompts_digest, require_room
+from formsafe.replies import Prompt, Reply, ask, generation_figures, prompts_digest, require_room
 from formsafe.settings.generation import GenerationSettings
 from formsafe.settings.models import ModelSettings
 

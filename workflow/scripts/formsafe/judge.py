@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from formsafe.engines import make_engine
 from formsafe.errors import FormsafeError
 from formsafe.files import read_json, read_jsonl, write_json, write_jsonl
 from formsafe.journal import Journal
 from formsafe.judge_prompt import fill
 from formsafe.provenance import stage_record
 from formsafe.refusals import is_refusal
-from formsafe.replies import Engine, Prompt, Reply, ask, generation_figures, make_engine, prompts_digest, require_room
+from formsafe.replies import Engine, Prompt, Reply, ask, generation_figures, prompts_digest, require_room
 from formsafe.score_parser import Score, parse_score, states_score
 from formsafe.settings.generation import Decoding
 from formsafe.settings.judge import JudgeSettings
