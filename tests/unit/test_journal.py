@@ -22,7 +22,7 @@ def filled(path):
 def test_a_journal_is_continued_by_section(tmp_path):
     filled(tmp_path / "j")
     journal = Journal(tmp_path / "j", HEADER)
-    assert journal.continued == 3
+    assert (journal.continued, journal.continued_seconds) == (3, 0.75)
     assert journal.replies("harmful") == {"a": {"text": "x\u2028é"}, "b": {"text": "y"}}
     assert journal.replies("task") == {"a": {"text": "z"}}
     assert journal.replies("other") == {}

@@ -96,6 +96,9 @@ def test_gpu_hours_follow_earlier_jobs(tmp_path: Path):
     jobs = [PlannedJob("train", benchmark=path, gpus=1) for path in (known, new)]
     assert gpu_hours(jobs, tmp_path) == 1 + 2
     assert gpu_hours([PlannedJob("train", benchmark=known)], tmp_path) == 0
+    (tmp_path / "metrics.json").write_text('{"seconds": 7200}')  # it was stopped once, and went on
+    assert gpu_hours([PlannedJob("train", ["a.csv", "metrics.json"], benchmark=known, gpus=1)], tmp_path) == 2
+    assert gpu_hours([PlannedJob("train", ["gone/metrics.json"], benchmark=known, gpus=1)], tmp_path) == 1
     assert gpu_hours([PlannedJob("judge", benchmark="benchmarks/judge/a.tsv", gpus=1)], tmp_path) is None
 
 

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from formsafe.errors import FormsafeError
-from formsafe.files import read_json
+from formsafe.files import read_json, write_json
 from formsafe.trainer import SplitLossTrainer
 from formsafe.training import Inputs, train_adapter, tune_soft_prompt
 from tests.tiny import write_tiny_model
@@ -93,6 +93,10 @@ def test_a_signal_leaves_a_checkpoint_from_which_the_next_run_continues(
         with pytest.raises(FormsafeError, match=f"stopped by {number.name} at step 4 of 6.*Run again"):
             train(Inputs(**own))
     assert not own["folder"].joinpath("metrics.json").exists()
+    (state,) = own["folder"].glob(".checkpoints/checkpoint-4/trainer_state.json")
+    kept = read_json(state)
+    kept["log_history"][0]["seconds"] = 5.0
+    write_json(state, kept)
     capsys.readouterr()
     train(Inputs(**own))
     shown = capsys.readouterr()
@@ -100,6 +104,7 @@ def test_a_signal_leaves_a_checkpoint_from_which_the_next_run_continues(
     metrics = read_json(own["folder"] / "metrics.json")
     assert (metrics["continued_from_step"], metrics["steps"]) == (4, 6)
     assert metrics["training_seconds"] == pytest.approx(metrics["tokens"] / metrics["tokens_per_second"], rel=0.02)
+    assert 5 < metrics["training_seconds"] + metrics["validation_seconds"] < metrics["seconds"]
     assert "6/6" in shown.err and "loss=" in shown.err, "the progress bar counts the steps done before"
     for name in FILES - {"metrics.json"}:
         assert (own["folder"] / name).read_bytes() == (tmp_path / "undisturbed" / name).read_bytes()

@@ -60,7 +60,7 @@ def answer_prompts(
     for name, found in sets.items():
         write_jsonl(answers[name], map(answer_record, found, replies[name]))
     figures = generation_figures(engine, journal, [reply for found in replies.values() for reply in found])
-    write_json(metrics, figures | stage_record(started, code, generation.seed))
+    write_json(metrics, figures | stage_record(started, code, generation.seed, journal.continued_seconds))
     journal.remove()
 
 

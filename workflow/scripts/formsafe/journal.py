@@ -22,7 +22,8 @@ def digest(parts: Iterable[Any]) -> str:
 class Journal:
     """An append-only file of JSON lines. The first line, the header, says which work it belongs to.
 
-    `batches` has the figures of the finished batches, `continued` the number of replies that were there at the start.
+    `batches` has the figures of the finished batches, `continued` the number of replies that were there at the start,
+    and `continued_seconds` what they had taken.
     A journal whose header differs is of other work and is begun anew. A last line that a kill or a crash of the machine
     left torn is cut off; each line before it was on disk before the next was begun.
 
@@ -37,6 +38,7 @@ class Journal:
         self.batches: list[dict[str, Any]] = []
         kept = self._read(header)
         self.continued = sum(len(replies) for replies in self._replies.values())
+        self.continued_seconds = float(sum(batch["seconds"] for batch in self.batches))
         self._file = open(self.path, "ab")  # noqa: SIM115  (`close` and `remove` end it)
         self._file.truncate(kept)
         if kept == 0:

@@ -121,7 +121,7 @@ def run_judge(
     write_jsonl(scores, ({**case.fields, **record} for case, record in zip(cases, records, strict=True)))
     states = Counter(record["state"] for record in records)
     figures = {"states": dict(sorted(states.items()))} | generation_figures(engine, journal, replies)
-    write_json(metrics, figures | stage_record(started, code, judge.generation.seed))
+    write_json(metrics, figures | stage_record(started, code, judge.generation.seed, journal.continued_seconds))
     journal.remove()
 
 

@@ -13,13 +13,14 @@ from typing import Any
 PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "tokenizers", "sentence-transformers", "snakemake")
 
 
-def stage_record(started: float, code: str, seed: int | None = None) -> dict[str, Any]:
+def stage_record(started: float, code: str, seed: int | None = None, continued_seconds: float = 0.0) -> dict[str, Any]:
     """Describe a stage that ends now.
 
     Args:
         started: `time.time()` at its start.
         code: digest of the code that ran (see `code_digest`).
         seed: the stage's seed, if it has one.
+        continued_seconds: what went into the work that an earlier start left and this one went on with.
 
     Returns:
         JSON-ready mapping: code, seed, started (UTC), seconds, device, peak memory (bytes), versions, git commit, job.
@@ -28,7 +29,7 @@ def stage_record(started: float, code: str, seed: int | None = None) -> dict[str
         "code": code,
         "seed": seed,
         "started": datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),
-        "seconds": round(time.time() - started, 3),
+        "seconds": round(time.time() - started + continued_seconds, 3),
         **_device(),
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "versions": {"python": platform.python_version(), **_versions()},

@@ -11,6 +11,7 @@ from statistics import median
 from typing import Any
 
 from formsafe.errors import FormsafeError
+from formsafe.files import read_json
 from formsafe.plan import PlannedJob, planned_jobs, split_arguments
 
 _CHANGED = re.compile(r"Params have changed since last execution:.*? before: (.*?) now: (.*?)\s*$")
@@ -135,7 +136,7 @@ def _summed_up(reasons: Counter[str], jobs: int) -> list[str]:
 
 
 def gpu_hours(jobs: Iterable[PlannedJob], directory: Path) -> float | None:
-    """GPU hours of jobs of one rule: each as long as it took last time, else as the rule's median.
+    """GPU hours of jobs of one rule: each as long as it took last time, with all its starts, else as the rule's median.
 
     Returns:
         0 for a rule without GPU, None where no job of the rule has run yet.
@@ -143,7 +144,7 @@ def gpu_hours(jobs: Iterable[PlannedJob], directory: Path) -> float | None:
     on_gpu = [job for job in jobs if job.gpus]
     if not on_gpu:
         return 0.0
-    own = [None if job.benchmark is None else _seconds(directory / job.benchmark) for job in on_gpu]
+    own = [_took(job, directory) for job in on_gpu]
     roots = {root for job in on_gpu if (root := _benchmark_root(job)) is not None}
     known = [seconds for root in roots for file in (directory / root).rglob("*.tsv") if (seconds := _seconds(file))]
     if not known:
@@ -159,6 +160,15 @@ def _benchmark_root(job: PlannedJob) -> Path | None:
         if parent.name == job.rule:
             return parent
     return None
+
+
+def _took(job: PlannedJob, directory: Path) -> float | None:
+    """Seconds of a job: by its benchmark, which counts its last start, or by its metrics, which count what it kept."""
+    started = None if job.benchmark is None else _seconds(directory / job.benchmark)
+    if started is None:
+        return None
+    metrics = [directory / path for path in job.outputs if path.endswith("metrics.json")]
+    return max([started, *(read_json(path)["seconds"] for path in metrics if path.exists())])
 
 
 def _seconds(benchmark: Path) -> float | None:

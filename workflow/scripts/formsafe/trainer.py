@@ -147,6 +147,12 @@ class SplitLossTrainer(Trainer):
             "trainable_parameters": sum(p.numel() for p in self.trained()),
         }
 
+    def seconds_until(self, step: int) -> float:
+        """Seconds of training and validation up to and with an optimiser step, whenever they were."""
+        names = ("seconds", f"{loss_log.VALIDATION}seconds")
+        records = [record for record in self.state.log_history if record["step"] <= step]
+        return float(sum(record.get(name, 0.0) for record in records for name in names))
+
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Not counted: transformers walks all parameters for it at every batch."""
         return 0

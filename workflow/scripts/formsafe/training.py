@@ -137,7 +137,8 @@ def _train(
         "virtual_tokens": virtual,
         "continued_from_step": None if resume is None else checkpoints.step_of(resume),
     }
-    write_json(Path(inputs.folder) / METRICS, own | stage_record(started, inputs.code, inputs.seed))
+    before = 0.0 if resume is None else trainer.seconds_until(checkpoints.step_of(resume))
+    write_json(Path(inputs.folder) / METRICS, own | stage_record(started, inputs.code, inputs.seed, before))
     checkpoints.remove_scratch(scratch)
 
 

@@ -37,7 +37,7 @@ def cost_table(metrics: Sequence[tuple[str, Record]]) -> Table:
     rows = [_row(stage, records) for stage, records in by_stage.items() if records]
     caption = (
         "Cost by stage: hours of jobs, of them on GPUs, tokens trained on or generated, highest memory of a job (GiB). "
-        "Of a job that was stopped and went on, hours and memory are those since it last started; its tokens are all."
+        "Of a job that was stopped and went on, memory is that since it last started."
     )
     header = ["Stage", "jobs", "hours", "GPU hours", "tokens", "memory", "GPU memory", "devices"]
     return Table("cost", "Cost", caption, header, [*rows, _row("all", [record for _, record in metrics])])
