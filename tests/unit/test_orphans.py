@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -92,13 +93,23 @@ def test_only_this_workflows_jobs_in_this_folder_and_study_are_orphans(tmp_path:
     ]
 
 
+SCRIPT = ".snakemake/scripts/tmpabc.train_adapter.py"
+
+
+def start_script(script: Path, directory: Path) -> subprocess.Popen[bytes]:
+    """Start a script that does nothing for a minute; returns when the kernel shows its name, a moment after Popen."""
+    script.parent.mkdir(parents=True, exist_ok=True)
+    script.write_text("import time\ntime.sleep(60)\n")
+    process = subprocess.Popen([sys.executable, str(script)], cwd=directory)
+    while str(script).encode() not in Path(f"/proc/{process.pid}/cmdline").read_bytes():
+        time.sleep(0.01)
+    return process
+
+
 @pytest.fixture
 def left_behind(tmp_path: Path):
     """A script of a job whose Snakemake is gone."""
-    script = tmp_path / ".snakemake" / "scripts" / "tmpabc.train_adapter.py"
-    script.parent.mkdir(parents=True)
-    script.write_text("import time\ntime.sleep(60)\n")
-    process = subprocess.Popen([sys.executable, str(script)], cwd=tmp_path)
+    process = start_script(tmp_path / SCRIPT, tmp_path)
     yield process
     process.kill()
     process.wait()
@@ -121,10 +132,7 @@ def test_scripts_left_on_this_host_are_orphans_and_stop_a_new_start(left_behind,
 def test_a_shell_inside_an_allocation_hides_no_orphan(tmp_path: Path, monkeypatch, name: str, seen: bool):
     monkeypatch.setenv("SLURM_JOB_ID", "4711")
     monkeypatch.setenv("SLURM_JOB_NAME", name)
-    script = tmp_path / ".snakemake" / "scripts" / "tmpabc.train_adapter.py"
-    script.parent.mkdir(parents=True)
-    script.write_text("import time\ntime.sleep(60)\n")
-    process = subprocess.Popen([sys.executable, str(script)], cwd=tmp_path)
+    process = start_script(tmp_path / SCRIPT, tmp_path)
     try:
         assert bool(list(local_orphans(tmp_path))) is seen
     finally:
@@ -199,9 +207,7 @@ def test_recover_cancels_exactly_this_studys_jobs_in_slurm(checkout: Path, monke
 
 
 def test_recover_refuses_while_snakemake_lives(tmp_path: Path):
-    fake = tmp_path / "snakemake"
-    fake.write_text("import time\ntime.sleep(60)\n")
-    process = subprocess.Popen([sys.executable, str(fake)], cwd=tmp_path)
+    process = start_script(tmp_path / "snakemake", tmp_path)
     try:
         with pytest.raises(FormsafeError, match=str(process.pid)):
             recover("demo", "cancel", [], tmp_path)
