@@ -61,12 +61,15 @@ recover: $(CONFIG) .venv/installed ## after Snakemake itself was killed (ORPHANS
 readme-figures: demo ## the figures that README.md shows, from the demo study
 	for figure in asr loss tradeoff; do cp results/demo/figures/$${figure}_demo.png docs/demo_$$figure.png; done
 
+# In the order of names: files with few tests, put last by default, hold the longest.
+BY_FILE := --dist loadfile --no-loadscope-reorder
+
 # All tests share one demo study. The Slurm lab has the machine for itself: its events have to strike in time.
 test: lint test-unit ## everything that can run on this machine
 	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && export FORMSAFE_FINISHED_DEMO="$$folder/formsafe" && \
 	failed=0 && \
 	{ $(BIN)/python -m pytest tests/slurm || failed=1; } && \
-	{ $(BIN)/python -m pytest --ignore tests/unit --ignore tests/slurm --numprocesses 2 --dist loadfile || failed=1; } && \
+	{ $(BIN)/python -m pytest --ignore tests/unit --ignore tests/slurm --numprocesses 2 $(BY_FILE) || failed=1; } && \
 	exit $$failed
 
 test-unit: .venv/installed
