@@ -31,8 +31,10 @@ sys.path.insert(0, {scripts!r})
 if not {lean}:
     import formsafe.startup
     formsafe.startup.lean_imports = lambda *left_out: nullcontext()
-fields = {{name: SimpleNamespace(**value) for name, value in json.loads(sys.argv[1]).items()}}
-snakemake = SimpleNamespace(**fields, log=[{log!r}], resources={{}})
+job = json.loads(sys.argv[1])
+config = job.pop("config")
+fields = {{name: SimpleNamespace(**value) for name, value in job.items()}}
+snakemake = SimpleNamespace(**fields, config=config, log=[{log!r}], resources={{}})
 runpy.run_path({script!r}, init_globals={{"snakemake": snakemake}})
 """
 
@@ -43,9 +45,10 @@ def write_job(folder: Path) -> dict[str, Any]:
     from tests.training_cases import adapter_settings, job
 
     model = write_tiny_model(folder / "model", hidden=128, layers=4, vocabulary=1024)
-    own = job(folder, model, rows=640, checkpoint_minutes=1e-9)
+    own = job(folder, model, rows=640)
     settings = adapter_settings(batch_size=16, dropout=0.01)
     return {
+        "config": {"training": {"checkpoint_minutes": 1e-9}},
         "input": {"model": str(own["manifest"]), "train": str(own["train"]), "validation": str(own["validation"])}
         | {"soft_prompt": []},
         "output": {"metrics": str(folder / "out" / "metrics.json")},

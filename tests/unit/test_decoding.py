@@ -81,7 +81,8 @@ def test_a_shared_prefix_changes_nothing(loaded, rows, stops):
     for batch in (longer[:5], longer[5:]):  # twice: the kept states must survive a batch
         ids, mask = pad_left([prefix.rest(row) for row in batch], model.device)
         mask = torch.cat([mask.new_ones(len(batch), len(prefix)), mask], dim=1)
-        with_prefix = decode(model, {"input_ids": ids}, mask, stops, Sampler(GREEDY, batch), prefix.cache(len(batch)))
+        cache = prefix.cache(len(batch), mask.shape[1] + GREEDY.max_new_tokens)
+        with_prefix = decode(model, {"input_ids": ids}, mask, stops, Sampler(GREEDY, batch), cache)
         assert with_prefix == run(model, batch, stops)
 
 

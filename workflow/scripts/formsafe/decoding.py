@@ -4,15 +4,14 @@
 starts from a shared prefix, and notes the probabilities of digits on the way.
 """
 
-import copy
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 from transformers import Cache, DynamicCache, PreTrainedModel
-from transformers.cache_utils import DynamicLayer
 
+from formsafe.growing_cache import GrowingLayer, growing_cache, grows
 from formsafe.settings.generation import Decoding
 
 # Rows that have ended leave the batch once they are this share of it: leaving costs a copy of the cache.
@@ -103,6 +102,7 @@ class SharedPrefix:
     @torch.inference_mode()
     def __init__(self, model: PreTrainedModel, ids: Sequence[int]) -> None:
         self.ids = list(ids)
+        self._config = model.config
         self._cache = DynamicCache(config=model.config)
         tokens = torch.tensor([self.ids], device=model.device)
         model(input_ids=tokens, past_key_values=self._cache, use_cache=True, logits_to_keep=1)
@@ -113,7 +113,7 @@ class SharedPrefix:
 
         The pads between prefix and prompt would count in a sliding window; a recurrent state has no copy for each row.
         """
-        return all(type(layer) is DynamicLayer for layer in DynamicCache(config=model.config).layers)
+        return all(map(grows, DynamicCache(config=model.config).layers))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -124,11 +124,14 @@ class SharedPrefix:
             raise ValueError("a prompt does not go on from the shared prefix")
         return list(row[len(self.ids) :])
 
-    def cache(self, rows: int) -> Cache:
-        """A copy of the cache for a batch of so many rows."""
-        copied = copy.deepcopy(self._cache)
-        copied.batch_repeat_interleave(rows)
-        return copied
+    def cache(self, rows: int, limit: int) -> Cache:
+        """The prefix before each row of a batch of so many, in a cache for `limit` tokens at the most."""
+        cache = growing_cache(self._config, limit)
+        layers = (layer for layer in cache.layers if isinstance(layer, GrowingLayer))
+        for layer, (keys, values, *_) in zip(layers, self._cache, strict=True):
+            if keys is not None:  # a layer that shares another's states has none of its own
+                layer.start_from(keys, values, rows)
+        return cache
 
 
 def pad_left(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
@@ -166,7 +169,8 @@ def decode(
     results = [Generated() for _ in range(len(mask))]
     rows = torch.arange(len(mask), device=mask.device)  # of `results`, that are still in the batch
     alive = [True] * len(mask)
-    cache = DynamicCache(config=model.config) if cache is None else cache
+    if cache is None:
+        cache = growing_cache(model.config, mask.shape[1] + sampler.decoding.max_new_tokens)
     positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -next(iter(inputs.values())).shape[1] :]
     for step in range(sampler.decoding.max_new_tokens):
         output = model(

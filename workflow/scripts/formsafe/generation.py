@@ -174,7 +174,7 @@ class LocalEngine:
             inputs = {"inputs_embeds": embeds}
         if prefix is not None:
             mask = torch.cat([mask.new_ones(len(rows), len(prefix)), mask], dim=1)
-            cache = prefix.cache(len(rows))
+            cache = prefix.cache(len(rows), mask.shape[1] + decoding.max_new_tokens)
         return decode(self.model, inputs, mask, self.stop_ids, Sampler(decoding, rows), cache, self.watch)
 
     def _prefix(self, rows: list[list[int]]) -> SharedPrefix | None:
