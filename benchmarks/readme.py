@@ -62,10 +62,10 @@ FIGURES: dict[str, tuple[tuple[str, str, str], ...]] = {
     "plan_scale": (
         ("start of Snakemake and parsing the Snakefile", "parse.seconds", "{:.2f} s"),
         ("the same for an empty Snakefile", "parse_empty_snakefile.seconds", "{:.2f} s"),
-        ("planning 2,018 jobs", "plans.2018.formsafe.seconds", "{:.0f} s"),
-        ("planning 9,938 jobs", "plans.9938.formsafe.seconds", "{:.0f} s"),
-        ("the same graph in a bare Snakefile", "plans.9938.bare_snakefile.seconds", "{:.0f} s"),
-        ("memory for 9,938 jobs", "plans.9938.formsafe.peak_memory_mb", "{:d} MB"),
+        ("planning 2,019 jobs", "plans.2019.formsafe.seconds", "{:.0f} s"),
+        ("planning 9,939 jobs", "plans.9939.formsafe.seconds", "{:.0f} s"),
+        ("the same graph in a bare Snakefile", "plans.9939.bare_snakefile.seconds", "{:.0f} s"),
+        ("memory for 9,939 jobs", "plans.9939.formsafe.peak_memory_mb", "{:d} MB"),
     ),
     "kills": (
         ("kills of a job or of Snakemake", "kills", "{:d}"),
