@@ -61,7 +61,7 @@ class Storm:
         while not over.wait(0.5):
             for name, job in list(self.hit.items()):
                 with suppress(FileNotFoundError):
-                    self.logged[name].update((self.checkout / job["log"]).read_text().splitlines())
+                    self.logged[name].update((self.checkout / job["log"]).read_text(errors="replace").splitlines())
 
     def tell(self) -> None:
         """One thing after the other."""
