@@ -52,10 +52,10 @@ $(CONFIG):
 	@exit 1
 
 stale: $(CONFIG) .venv/installed ## what would run again, and why
-	PYTHONPATH=workflow/scripts $(BIN)/python -m formsafe.stale -- --configfile $(CONFIG)
+	PYTHONPATH=workflow/scripts $(BIN)/python -m formsafe.cluster.stale -- --configfile $(CONFIG)
 
 recover: $(CONFIG) .venv/installed ## after Snakemake itself was killed (ORPHANS=wait or ORPHANS=cancel)
-	PYTHONPATH=workflow/scripts $(BIN)/python -m formsafe.recover $(STUDY) $(if $(ORPHANS),--$(ORPHANS)) \
+	PYTHONPATH=workflow/scripts $(BIN)/python -m formsafe.cluster.recover $(STUDY) $(if $(ORPHANS),--$(ORPHANS)) \
 	  $(if $(FORCE),--force) -- --configfile $(CONFIG)
 
 readme-figures: demo ## the figures that README.md shows, from the demo study
@@ -86,7 +86,7 @@ lint: .venv/installed
 	$(BIN)/snakemake --lint
 
 schema: .venv/installed ## the JSON schema and the table of keys, from the typed configuration
-	PYTHONPATH=workflow/scripts $(BIN)/python -m formsafe.config_reference
+	PYTHONPATH=workflow/scripts $(BIN)/python -m formsafe.config.reference
 
 lock: ## requirements.txt anew from the ranges of pyproject.toml
 	rm -rf .venv-lock

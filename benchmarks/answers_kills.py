@@ -16,7 +16,7 @@ from committed import save
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
-from formsafe.answers import JOURNAL
+from formsafe.generation.answers import JOURNAL
 from tests.killing import SETS, answer, forking, run_whole, run_with_kills, write_prompts
 from tests.talkative import write_talkative_model
 from tests.tiny import write_tiny_model

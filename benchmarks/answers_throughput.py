@@ -17,12 +17,12 @@ import torch
 from committed import save
 from random_llama import how_to, load, order
 
-from formsafe.chat import render_prompt
-from formsafe.decoding import pad_left
-from formsafe.generation import LocalEngine
-from formsafe.journal import Journal
-from formsafe.replies import Prompt, ask
-from formsafe.settings.generation import Decoding
+from formsafe.config.settings.generation import Decoding
+from formsafe.generation.decoding import pad_left
+from formsafe.generation.journal import Journal
+from formsafe.generation.local_engine import LocalEngine
+from formsafe.generation.replies import Prompt, ask
+from formsafe.models.chat import render_prompt
 
 PROMPTS, NEW_TOKENS, STOPS, ROUNDS = 96, 96, 6, 2
 BUDGET = 32768  # what `auto` gives a small model on CPU

@@ -18,8 +18,8 @@ RESULTS = ROOT / "benchmarks" / "results"
 PEERS = ("trl", "accelerate")  # beside the packages that a study's records name
 sys.path[:0] = [path for path in (str(ROOT), str(ROOT / "workflow" / "scripts")) if path not in sys.path]
 
-from formsafe.files import write_json  # noqa: E402
-from formsafe.provenance import stage_record  # noqa: E402
+from formsafe.core.files import write_json  # noqa: E402
+from formsafe.core.provenance import stage_record  # noqa: E402
 
 
 def save(name: str, result: Mapping[str, Any]) -> None:

@@ -21,14 +21,14 @@ os.environ["OMP_NUM_THREADS"] = "1"
 if hasattr(os, "sched_setaffinity"):
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
-from formsafe.certificate import certify_formats, content, mismatch, render_format
-from formsafe.corpus import split_corpus
-from formsafe.files import write_jsonl
-from formsafe.format_base import FormatError
-from formsafe.format_registry import format_names, get_format
-from formsafe.sentences import split_sentences
-from formsafe.settings.data import Splits
-from formsafe.texts import normalise
+from formsafe.config.settings.data import Splits
+from formsafe.core.files import write_jsonl
+from formsafe.core.texts import normalise
+from formsafe.data.certificate import certify_formats, content, mismatch, render_format
+from formsafe.data.corpus import split_corpus
+from formsafe.formats.base import FormatError
+from formsafe.formats.registry import format_names, get_format
+from formsafe.formats.sentences import split_sentences
 
 FORMATS = format_names()
 ROWS = 39_775

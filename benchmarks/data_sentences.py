@@ -15,7 +15,7 @@ from pathlib import Path
 
 from committed import ROOT, save
 
-from formsafe.sentences import sentence_starts
+from formsafe.formats.sentences import sentence_starts
 from tests.sentence_cases import CASES, UNSEEN_CASES, WIKISUM_STARTS
 
 Splitter = Callable[[str], list[int]]

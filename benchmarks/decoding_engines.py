@@ -21,14 +21,14 @@ from committed import save
 from scale_baselines import synchronise
 from scale_models import build_model, some_stops, spread_weights, write_folder, write_prompts
 
-from formsafe.chat import render_prompt
-from formsafe.files import read_jsonl
-from formsafe.generation import LocalEngine
-from formsafe.journal import Journal
-from formsafe.models import Placement, load_tokenizer
-from formsafe.replies import Prompt
-from formsafe.settings.generation import Decoding
-from formsafe.shapes import LLAMA_3_1_8B, ModelShape
+from formsafe.config.settings.generation import Decoding
+from formsafe.core.files import read_jsonl
+from formsafe.generation.journal import Journal
+from formsafe.generation.local_engine import LocalEngine
+from formsafe.generation.replies import Prompt
+from formsafe.models.chat import render_prompt
+from formsafe.models.load import Placement, load_tokenizer
+from formsafe.models.shapes import LLAMA_3_1_8B, ModelShape
 
 SIZES = {
     "tiny": ModelShape(2, 64, 192, 4, 2, 16, 1024, tied=True),

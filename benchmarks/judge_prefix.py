@@ -17,13 +17,13 @@ import torch
 from committed import save
 from random_llama import load, order
 
-from formsafe.batches import common_prefix
-from formsafe.chat import render_prompt
-from formsafe.generation import LocalEngine
-from formsafe.journal import Journal
-from formsafe.judge_prompt import fill
-from formsafe.replies import Prompt, Reply, ask
-from formsafe.settings.generation import Decoding
+from formsafe.config.settings.generation import Decoding
+from formsafe.core.judge_prompt import fill
+from formsafe.generation.batches import common_prefix
+from formsafe.generation.journal import Journal
+from formsafe.generation.local_engine import LocalEngine
+from formsafe.generation.replies import Prompt, Reply, ask
+from formsafe.models.chat import render_prompt
 
 CASES, PREFIX, ROUNDS, BUDGET = 32, 1000, 2, 32768
 WORDS = "the policy forbids a kettle lamp to hide with water and salt"

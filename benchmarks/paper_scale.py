@@ -23,7 +23,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "workflow" / "scripts"), str(ROOT / "benchmarks")]
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")  # as jobs have it (formsafe.devices)
+os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")  # as jobs have it (formsafe.models.devices)
 
 import torch  # noqa: E402
 from committed import measured  # noqa: E402
@@ -31,9 +31,10 @@ from scale_baselines import synchronise  # noqa: E402
 from scale_control import FULL, TINY  # noqa: E402
 from scale_stages import Bench  # noqa: E402
 
-from formsafe import costs, shapes  # noqa: E402
-from formsafe.errors import FormsafeError  # noqa: E402
-from formsafe.files import read_json, write_json  # noqa: E402
+from formsafe.core.errors import FormsafeError  # noqa: E402
+from formsafe.core.files import read_json, write_json  # noqa: E402
+from formsafe.models import shapes  # noqa: E402
+from formsafe.preflight import costs  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
 MODELS = {"llama-3.1-8b": shapes.LLAMA_3_1_8B, "llama-2-7b": shapes.LLAMA_2_7B}
@@ -86,7 +87,7 @@ def measured_rates(device: str) -> costs.Rates:
 
 def startup_seconds(device: str) -> float:
     """Seconds in which a job's process starts, imports what its stage computes with, and wakes the device."""
-    modules = "torch, formsafe.training, formsafe.judge, formsafe.generation"
+    modules = "torch, formsafe.training.stages, formsafe.scoring.judge, formsafe.generation.local_engine"
     command = [sys.executable, "-c", f"import {modules}; torch.zeros(1, device={device!r})"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "workflow" / "scripts")}
     return round(best_time(lambda: subprocess.run(command, env=environment, check=True), "cpu", tries=2), 2)

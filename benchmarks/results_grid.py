@@ -23,7 +23,7 @@ RATES = ("1e-4", "2e-4", "3e-4", "5e-4")
 
 def write_scores(root: Path) -> dict:
     """Synthetic score files of the paper's grid; what the steps need to know of it."""
-    from formsafe.grid import Run
+    from formsafe.config.grid import Run
     from tests import synthetic
 
     sweep = [Run("llama-3.1-8b-instruct", "promot", "prose", rate, "0") for rate in RATES]
@@ -34,13 +34,13 @@ def write_scores(root: Path) -> dict:
 
 
 def names_of(study: dict):
-    from formsafe.names import names_from
+    from formsafe.analysis.roster import names_from
 
     return names_from(MODELS, study["methods"], study["runs"])
 
 
 def summarise(root: Path, study: dict, settings) -> None:
-    from formsafe import audit, curves, summary
+    from formsafe.analysis import audit, curves, summary
 
     files = study["files"]
     outputs = {name: str(root / f"{name}.csv") for name in ("scores", "summary", "comparisons")}
@@ -50,8 +50,8 @@ def summarise(root: Path, study: dict, settings) -> None:
 
 
 def plot_figures(root: Path, study: dict, settings, model: str) -> None:
-    from formsafe.figures.draw import FIGURES
-    from formsafe.figures.draw import plot_figures as plot
+    from formsafe.report.figures.draw import FIGURES
+    from formsafe.report.figures.draw import plot_figures as plot
 
     outputs = [str(root / f"figures/{name}_{model}.{kind}") for name in FIGURES for kind in ("svg", "png", "pdf")]
     shared = {"names": names_of(study), "threshold": 3, "settings": settings}
@@ -59,8 +59,8 @@ def plot_figures(root: Path, study: dict, settings, model: str) -> None:
 
 
 def write_tables(root: Path, study: dict, settings) -> None:
-    from formsafe.tables.write import TABLES
-    from formsafe.tables.write import write_tables as write
+    from formsafe.report.tables.write import TABLES
+    from formsafe.report.tables.write import write_tables as write
 
     inputs = {name: str(root / f"{name}.csv") for name in ("summary", "comparisons", "curves", "audit")}
     outputs = [str(root / f"tables/{name}.{kind}") for name in TABLES for kind in ("csv", "md", "tex", "html")]
@@ -68,7 +68,7 @@ def write_tables(root: Path, study: dict, settings) -> None:
 
 
 def describe_study(root: Path, study: dict, settings) -> None:
-    from formsafe.report.study import describe_study as describe
+    from formsafe.report.pages.study import describe_study as describe
 
     inputs = {name: str(root / f"{name}.csv") for name in ("summary", "comparisons", "curves", "audit")}
     inputs["paper"] = str(root / "tables/paper_comparison.csv")
@@ -81,7 +81,7 @@ def describe_study(root: Path, study: dict, settings) -> None:
 
 def step(function, *arguments) -> None:
     """One step in a fresh process, with its settings."""
-    from formsafe.settings.analysis import AnalysisSettings
+    from formsafe.config.settings.analysis import AnalysisSettings
 
     root, study, *rest = arguments
     function(root, study, AnalysisSettings(bootstrap_draws=10_000), *rest)

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from scale_models import build_model
 
-from formsafe.generation import LocalEngine
-from formsafe.models import Placement, end_of_turn_ids, load_tokenizer
-from formsafe.settings.training import AdapterSettings
+from formsafe.config.settings.training import AdapterSettings
+from formsafe.generation.local_engine import LocalEngine
+from formsafe.models.load import Placement, end_of_turn_ids, load_tokenizer
 
 
 def train_with_trl(
@@ -29,7 +29,7 @@ def train_with_trl(
     from datasets import Dataset
     from peft import LoraConfig
 
-    from formsafe.examples import tokenise
+    from formsafe.training.examples import tokenise
 
     model, tokenizer = build_model(folder, placement), load_tokenizer(folder)
     rows = tokenise(data, tokenizer, end_of_turn_ids(tokenizer, model), max_length=4096, tolerance=0).rows
@@ -108,7 +108,7 @@ def generate_in_order(
     """`generate` of transformers over the prompts as they come, `batch` at a time, forced to the same lengths."""
     from transformers import LogitsProcessorList
 
-    from formsafe.decoding import pad_left
+    from formsafe.generation.decoding import pad_left
 
     model: Any = engine.model
     tokens, started = 0, time.perf_counter()

@@ -14,12 +14,12 @@ import torch
 from scale_baselines import synchronise
 from scale_models import ORDINARY_ID, STOP_ID
 
-from formsafe import generation as generation_module
-from formsafe.decoding import Sampler
-from formsafe.generation import LocalEngine
-from formsafe.journal import Journal
-from formsafe.replies import Prompt
-from formsafe.settings.generation import GenerationSettings
+from formsafe.config.settings.generation import GenerationSettings
+from formsafe.generation import local_engine as generation_module
+from formsafe.generation.decoding import Sampler
+from formsafe.generation.journal import Journal
+from formsafe.generation.local_engine import LocalEngine
+from formsafe.generation.replies import Prompt
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def forced(length: Callable[[list[int], int], int]) -> Iterator[None]:
             chosen = torch.where(chosen == STOP_ID, ORDINARY_ID, chosen)
             return torch.where(self.ends[rows] <= step, STOP_ID, chosen)
 
-    with patch("formsafe.generation.Sampler", Forced):
+    with patch("formsafe.generation.local_engine.Sampler", Forced):
         yield
 
 

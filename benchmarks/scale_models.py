@@ -14,11 +14,11 @@ from unittest.mock import patch
 
 import torch
 
-from formsafe import varlen_attention
-from formsafe.chat import render_prompt
-from formsafe.files import read_jsonl, write_json, write_jsonl
-from formsafe.models import Placement, keep_weights_as_loaded
-from formsafe.shapes import ModelShape
+from formsafe.core.files import read_jsonl, write_json, write_jsonl
+from formsafe.models import varlen_attention
+from formsafe.models.chat import render_prompt
+from formsafe.models.load import Placement, keep_weights_as_loaded
+from formsafe.models.shapes import ModelShape
 
 SPECIAL = ["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|unknown|>"]
 STOP, UNKNOWN = SPECIAL[3], SPECIAL[4]
@@ -152,8 +152,8 @@ def some_stops(shape: ModelShape) -> list[int]:
 def random_weights() -> Iterator[None]:
     """Let the library's stages take random models instead of loading real ones; all else is theirs."""
     with (
-        patch("formsafe.training.load_model", build_model),
-        patch("formsafe.generation.load_model", build_model),
+        patch("formsafe.training.stages.load_model", build_model),
+        patch("formsafe.generation.local_engine.load_model", build_model),
     ):
         yield
 

@@ -30,18 +30,19 @@ from scale_models import (
     write_training_data,
 )
 
-from formsafe import costs, shapes
-from formsafe.answers import answer_prompts
-from formsafe.chat import render_prompt
-from formsafe.files import read_json, read_jsonl
-from formsafe.generation import load_engine
-from formsafe.judge import judge_answers
-from formsafe.models import load_tokenizer, resolve
-from formsafe.settings.generation import GenerationSettings
-from formsafe.settings.judge import JudgeSettings
-from formsafe.settings.models import ModelSettings
-from formsafe.settings.training import AdapterSettings, LoraSettings, SoftPromptSettings, TrainingSettings
-from formsafe.training import Inputs, train_adapter, tune_soft_prompt
+from formsafe.config.settings.generation import GenerationSettings
+from formsafe.config.settings.judge import JudgeSettings
+from formsafe.config.settings.models import ModelSettings
+from formsafe.config.settings.training import AdapterSettings, LoraSettings, SoftPromptSettings, TrainingSettings
+from formsafe.core.files import read_json, read_jsonl
+from formsafe.generation.answers import answer_prompts
+from formsafe.generation.local_engine import load_engine
+from formsafe.models import shapes
+from formsafe.models.chat import render_prompt
+from formsafe.models.load import load_tokenizer, resolve
+from formsafe.preflight import costs
+from formsafe.scoring.judge import judge_answers
+from formsafe.training.stages import Inputs, train_adapter, tune_soft_prompt
 
 AFTER_PREFIX = 81  # tokens that stand after the judge prompt's prefix, beside the answer
 

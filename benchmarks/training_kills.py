@@ -17,9 +17,9 @@ from pathlib import Path
 
 from committed import save
 
-from formsafe.checkpoints import SCRATCH, latest
-from formsafe.errors import FormsafeError
-from formsafe.training import Inputs, train_adapter
+from formsafe.core.errors import FormsafeError
+from formsafe.training.checkpoints import SCRATCH, latest
+from formsafe.training.stages import Inputs, train_adapter
 from tests.tiny import write_tiny_model
 from tests.training_cases import adapter_settings, job
 

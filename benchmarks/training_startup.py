@@ -29,8 +29,8 @@ from types import SimpleNamespace
 
 sys.path.insert(0, {scripts!r})
 if not {lean}:
-    import formsafe.startup
-    formsafe.startup.lean_imports = lambda *left_out: nullcontext()
+    import formsafe.core.startup
+    formsafe.core.startup.lean_imports = lambda *left_out: nullcontext()
 job = json.loads(sys.argv[1])
 config = job.pop("config")
 fields = {{name: SimpleNamespace(**value) for name, value in job.items()}}

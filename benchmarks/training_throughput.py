@@ -37,12 +37,12 @@ from transformers import (
     TrainingArguments,
 )
 
-from formsafe import varlen_attention
-from formsafe.collation import Collator
-from formsafe.examples import Example, Examples, tokenise
-from formsafe.models import Placement, load_model, load_tokenizer
-from formsafe.sparse_dropout import replace_dropout
-from formsafe.trainer import SplitLossTrainer
+from formsafe.models import varlen_attention
+from formsafe.models.load import Placement, load_model, load_tokenizer
+from formsafe.training.collation import Collator
+from formsafe.training.examples import Example, Examples, tokenise
+from formsafe.training.sparse_dropout import replace_dropout
+from formsafe.training.trainer import SplitLossTrainer
 from tests.tiny import LLAMA3_TEMPLATE, SPECIAL_TOKENS
 from tests.training_cases import record
 

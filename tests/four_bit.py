@@ -6,11 +6,11 @@ from typing import Any, Literal
 import torch
 from peft import LoraConfig, get_peft_model
 
-from formsafe import varlen_attention
-from formsafe.collation import Collator
-from formsafe.examples import tokenise
-from formsafe.models import Placement, load_model, load_tokenizer
-from formsafe.trainer import token_losses
+from formsafe.models import varlen_attention
+from formsafe.models.load import Placement, load_model, load_tokenizer
+from formsafe.training.collation import Collator
+from formsafe.training.examples import tokenise
+from formsafe.training.trainer import token_losses
 
 
 def lora_gradients(

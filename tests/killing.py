@@ -17,7 +17,12 @@ from tests.talkative import prompts
 
 SETS = ("harmful", "task")
 ROOT = Path(__file__).resolve().parents[1]
-MODULES = ["formsafe.answers", "formsafe.generation", "transformers.models.llama.modeling_llama", "tests.killing"]
+MODULES = [
+    "formsafe.generation.answers",
+    "formsafe.generation.local_engine",
+    "transformers.models.llama.modeling_llama",
+    "tests.killing",
+]
 
 
 def forking() -> ForkServerContext:
@@ -41,9 +46,9 @@ def write_prompts(folder: Path, model: Path, count: int) -> None:
 
 def answer(inputs: Path, output: Path) -> None:
     """Answer both sets in many small batches."""
-    from formsafe.answers import answer_prompts
-    from formsafe.settings.generation import GenerationSettings
-    from formsafe.settings.models import ModelSettings
+    from formsafe.config.settings.generation import GenerationSettings
+    from formsafe.config.settings.models import ModelSettings
+    from formsafe.generation.answers import answer_prompts
 
     path = json.loads((inputs / "model.json").read_text())["path"]
     answer_prompts(

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from formsafe.orphans import local_orphans
+from formsafe.cluster.orphans import local_orphans
 
 # One format of the demo: its runs are the same as in the whole demo, and so are their lines in summary.csv.
 ONE_FORMAT = """

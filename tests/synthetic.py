@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from formsafe.grid import NONE, Run
-from formsafe.settings.grid import MethodSettings
+from formsafe.config.grid import NONE, Run
+from formsafe.config.settings.grid import MethodSettings
 
 METHODS = {
     "base": {"label": "Base", "trained": False},

@@ -5,8 +5,8 @@ import random
 from pathlib import Path
 from typing import Any
 
-from formsafe.settings.models import ModelSettings
-from formsafe.settings.training import AdapterSettings, LoraSettings, SoftPromptSettings, TrainingSettings
+from formsafe.config.settings.models import ModelSettings
+from formsafe.config.settings.training import AdapterSettings, LoraSettings, SoftPromptSettings, TrainingSettings
 
 TEXT = "fill the bowl with water wait for ten minutes wipe lamp from top to bottom sand fence brush on varnish"
 WORDS = TEXT.split()
@@ -67,7 +67,7 @@ def soft_prompt_settings(**changes: Any) -> SoftPromptSettings:
 
 
 def job(folder: Path, model: Path, rows: int = 24, **changes: Any) -> dict[str, Any]:
-    """The arguments of `formsafe.training.Inputs` for a job in `folder`; `changes` go to the training settings."""
+    """Arguments of `formsafe.training.stages.Inputs` for a job in `folder`; `changes` go to the training settings."""
     folder.mkdir(parents=True, exist_ok=True)
     manifest = folder / "model.json"
     manifest.write_text(json.dumps({"name": "tiny", "path": str(model)}), encoding="utf-8")

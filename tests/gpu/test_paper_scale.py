@@ -26,7 +26,7 @@ def bench(tmp_path_factory):
     from scale_control import FULL
     from scale_stages import Bench
 
-    from formsafe.shapes import LLAMA_3_1_8B
+    from formsafe.models.shapes import LLAMA_3_1_8B
 
     if memory_gb() < 23:
         pytest.skip(f"needs a GPU of 24 GB; this one has {memory_gb():.0f} GB")
@@ -55,10 +55,10 @@ def test_answers_and_judgements_at_8b_stay_within_24_gb_as_planned(bench, traine
 
 
 def test_the_estimate_of_training_memory_is_no_less_than_what_training_takes(bench, trained):
-    from formsafe import memory
-    from formsafe.chat import render_exchange
-    from formsafe.files import read_jsonl
-    from formsafe.shapes import LLAMA_3_1_8B
+    from formsafe.core.files import read_jsonl
+    from formsafe.models import memory
+    from formsafe.models.chat import render_exchange
+    from formsafe.models.shapes import LLAMA_3_1_8B
 
     texts = [[message["content"] for message in row["messages"]] for row in read_jsonl(bench.train)]
     longest = max(len(render_exchange(bench.tokenizer, *pair).ids) for pair in texts)
@@ -69,7 +69,7 @@ def test_the_estimate_of_training_memory_is_no_less_than_what_training_takes(ben
 
 
 def test_preflight_finds_the_gpu_and_its_four_bit_arithmetic():
-    from formsafe.machine_checks import check_four_bit, check_gpu, find_gpu
+    from formsafe.preflight.machine_checks import check_four_bit, check_gpu, find_gpu
 
     gpu = find_gpu()
     assert gpu is not None and gpu.total == torch.cuda.get_device_properties(0).total_memory
@@ -82,8 +82,8 @@ def test_every_engine_writes_the_same_text_in_fp32(cache, tmp_path):
     from decoding_engines import SIZES, answer, make_engines
     from scale_models import text, write_folder
 
-    from formsafe.replies import Prompt
-    from formsafe.settings.generation import Decoding
+    from formsafe.config.settings.generation import Decoding
+    from formsafe.generation.replies import Prompt
 
     shape = SIZES["tiny"]
     folder = write_folder(tmp_path / "tiny", shape)

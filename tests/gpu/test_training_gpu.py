@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch.nn.attention import varlen
 
-from formsafe import varlen_attention
-from formsafe.collation import Collator
-from formsafe.errors import FormsafeError
-from formsafe.examples import tokenise
-from formsafe.files import read_json
-from formsafe.models import Placement, load_model, load_tokenizer
-from formsafe.trainer import SplitLossTrainer, token_losses
-from formsafe.training import Inputs, train_adapter, tune_soft_prompt
+from formsafe.core.errors import FormsafeError
+from formsafe.core.files import read_json
+from formsafe.models import varlen_attention
+from formsafe.models.load import Placement, load_model, load_tokenizer
+from formsafe.training.collation import Collator
+from formsafe.training.examples import tokenise
+from formsafe.training.stages import Inputs, train_adapter, tune_soft_prompt
+from formsafe.training.trainer import SplitLossTrainer, token_losses
 from tests.four_bit import lora_gradients, on_device
 from tests.tiny import write_tiny_model
 from tests.training_cases import adapter_settings, job, model_settings, soft_prompt_settings, write_rows

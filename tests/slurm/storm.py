@@ -106,7 +106,7 @@ class Storm:
 
     def recover(self, *choice: str) -> subprocess.CompletedProcess[str]:
         """Call what `make recover` calls."""
-        return self._call("-m", "formsafe.recover", "demo", *choice, "--", *STUDY)
+        return self._call("-m", "formsafe.cluster.recover", "demo", *choice, "--", *STUDY)
 
     def _call(self, *command: str) -> subprocess.CompletedProcess[str]:
         environment = self.environment | {"PYTHONPATH": str(self.checkout / "workflow" / "scripts")}

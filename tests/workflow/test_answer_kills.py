@@ -2,7 +2,7 @@
 
 import json
 
-from formsafe.answers import JOURNAL
+from formsafe.generation.answers import JOURNAL
 from tests.killing import SETS, answer, forking, run_whole, run_with_kills, write_prompts
 
 

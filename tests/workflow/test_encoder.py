@@ -4,8 +4,8 @@ from itertools import pairwise
 
 import pytest
 
-from formsafe.settings.judge import EncoderSettings, TaskSettings
-from formsafe.text_scores import cosine_similarities
+from formsafe.config.settings.judge import EncoderSettings, TaskSettings
+from formsafe.scoring.text_scores import cosine_similarities
 from tests.talkative import prompts
 
 

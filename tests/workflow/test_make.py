@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from formsafe.orphans import local_orphans
+from formsafe.cluster.orphans import local_orphans
 from tests.checkout import copy_checkout, run, snakemake
 from tests.kills import leftovers
 

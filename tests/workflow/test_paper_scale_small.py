@@ -86,7 +86,7 @@ def test_a_model_made_on_the_device_is_the_model_that_loading_gives(tmp_path, qu
     from paper_scale import SMALL
     from scale_models import build_model, write_folder
 
-    from formsafe.models import Placement, load_model
+    from formsafe.models.load import Placement, load_model
 
     folder = write_folder(tmp_path / "model", SMALL["small"])
     build_model(folder, Placement("cpu", "float32", "none", "sdpa")).save_pretrained(folder)
@@ -103,8 +103,8 @@ def test_texts_have_the_tokens_that_were_asked_for(tmp_path):
     from paper_scale import SMALL
     from scale_models import SUMMARIES, TOKENS_PER_WORD, answer_length, text, write_folder, write_training_data
 
-    from formsafe.files import read_jsonl
-    from formsafe.models import load_tokenizer
+    from formsafe.core.files import read_jsonl
+    from formsafe.models.load import load_tokenizer
 
     shape = SMALL["small"]
     tokenizer = load_tokenizer(write_folder(tmp_path / "model", shape))

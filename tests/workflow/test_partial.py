@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from formsafe.grid import Run
+from formsafe.config.grid import Run
 from tests import synthetic
 from tests.checkout import DEMO, copy_checkout, planned_jobs, run, snakemake
 

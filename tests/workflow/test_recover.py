@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from formsafe.errors import FormsafeError
-from formsafe.orphans import Orphan, local_orphans
-from formsafe.plan import planned_jobs
-from formsafe.recover import recover
+from formsafe.cluster.orphans import Orphan, local_orphans
+from formsafe.cluster.plan import planned_jobs
+from formsafe.cluster.recover import recover
+from formsafe.core.errors import FormsafeError
 from tests.checkout import run
 
 SNAKEFILE = """
@@ -51,7 +51,7 @@ def killed_while_working(checkout: Path) -> list[Orphan]:
 @pytest.fixture
 def killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A checkout of a small workflow whose Snakemake was killed while its one job went on."""
-    monkeypatch.setattr("formsafe.recover.POLL_SECONDS", 0.1)
+    monkeypatch.setattr("formsafe.cluster.recover.POLL_SECONDS", 0.1)
     for name, text in {"Snakefile": SNAKEFILE, "work.py": WORK, "mine.yaml": "value: 1\n"}.items():
         (tmp_path / name).write_text(text)
         os.utime(tmp_path / name, (0, 0))
@@ -132,7 +132,7 @@ def test_a_snakemake_of_another_host_may_live(killed: Path):
 
 
 def test_jobs_of_a_living_snakemake_are_not_called_orphans(tmp_path: Path):
-    from formsafe.orphans import refuse_orphans
+    from formsafe.cluster.orphans import refuse_orphans
 
     for name, text in {"Snakefile": SNAKEFILE, "work.py": WORK, "mine.yaml": "value: 1\n"}.items():
         (tmp_path / name).write_text(text)

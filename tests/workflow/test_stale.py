@@ -215,7 +215,8 @@ def test_the_style_of_figures_makes_the_figures_stale(clone, edited: Edit):
 def test_stale_says_so_in_a_page(clone, edited: Edit):
     def stale() -> str:
         program = (
-            "import sys; sys.path.insert(0, 'workflow/scripts'); from formsafe.stale import main; sys.exit(main())"
+            "import sys; sys.path.insert(0, 'workflow/scripts'); "
+            "from formsafe.cluster.stale import main; sys.exit(main())"
         )
         return run(clone, "python", "-c", program, "--", "--configfile", "config/demo.yaml").stdout
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from formsafe.files import read_json, write_json
-from formsafe.training import Inputs, train_adapter, tune_soft_prompt
+from formsafe.core.files import read_json, write_json
+from formsafe.training.stages import Inputs, train_adapter, tune_soft_prompt
 from tests.conftest import ROOT
 from tests.tiny import write_tiny_model
 from tests.training_cases import adapter_settings, job, soft_prompt_settings

@@ -8,10 +8,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from formsafe.errors import FormsafeError
-from formsafe.files import read_json, write_json
-from formsafe.trainer import SplitLossTrainer
-from formsafe.training import Inputs, train_adapter, tune_soft_prompt
+from formsafe.core.errors import FormsafeError
+from formsafe.core.files import read_json, write_json
+from formsafe.training.stages import Inputs, train_adapter, tune_soft_prompt
+from formsafe.training.trainer import SplitLossTrainer
 from tests.tiny import write_tiny_model
 from tests.training_cases import adapter_settings, job, model_settings, soft_prompt_settings
 

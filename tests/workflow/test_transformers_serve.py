@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from formsafe.errors import FormsafeError
-from formsafe.generation import load_engine
-from formsafe.journal import Journal
-from formsafe.replies import Prompt, ask
-from formsafe.server import ServerEngine
-from formsafe.settings.generation import GenerationSettings, ServerSettings
-from formsafe.settings.models import ModelSettings
+from formsafe.config.settings.generation import GenerationSettings, ServerSettings
+from formsafe.config.settings.models import ModelSettings
+from formsafe.core.errors import FormsafeError
+from formsafe.generation.journal import Journal
+from formsafe.generation.local_engine import load_engine
+from formsafe.generation.replies import Prompt, ask
+from formsafe.generation.server import ServerEngine
 from tests.faulty_server import FaultyServer, serving
 from tests.talkative import prompts, write_talkative_model
 

@@ -11,14 +11,14 @@ from snakemake.exceptions import WorkflowError
 SCRIPTS = Path(workflow.basedir) / "workflow" / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
-from formsafe.code_digest import digest
-from formsafe.config import load_study, runs_of
-from formsafe.config_files import require_files
-from formsafe.errors import FormsafeError
-from formsafe.format_registry import and_the_papers, format_module
-from formsafe.grid import RUN_PATH, SOFT_PROMPT_PATH, Run, adapter_run
-from formsafe import job_resources
-from formsafe.orphans import make_command, refuse_orphans
+from formsafe.cluster.code_digest import digest
+from formsafe.config.loading import load_study, runs_of
+from formsafe.config.files import require_files
+from formsafe.core.errors import FormsafeError
+from formsafe.formats.registry import and_the_papers, format_module
+from formsafe.config.grid import RUN_PATH, SOFT_PROMPT_PATH, Run, adapter_run
+from formsafe.cluster import job_resources
+from formsafe.cluster.orphans import make_command, refuse_orphans
 
 DEMO = "resources/demo"
 

@@ -1,13 +1,13 @@
 """Judge a sample of answers again in every format, to see whether the judge minds the format."""
 
-from formsafe.logs import logging_to
+from formsafe.core.logs import logging_to
 
 with logging_to(snakemake.log[0]):
-    from formsafe.devices import claim_device
-    from formsafe.settings.generation import with_delivery
-    from formsafe.settings.judge import JudgeSettings
-    from formsafe.settings.models import ModelSettings
-    from formsafe.startup import lean_imports, unused_imports
+    from formsafe.config.settings.generation import with_delivery
+    from formsafe.config.settings.judge import JudgeSettings
+    from formsafe.config.settings.models import ModelSettings
+    from formsafe.core.startup import lean_imports, unused_imports
+    from formsafe.models.devices import claim_device
 
     model = ModelSettings(**snakemake.params.model)
     if snakemake.resources.get("gpu"):
@@ -15,7 +15,7 @@ with logging_to(snakemake.log[0]):
     settings = snakemake.params.judge
     generation = with_delivery(settings["generation"], snakemake.config["judge"]["generation"])
     with lean_imports(*unused_imports(model.inference_quantisation)):
-        from formsafe.judge_audit import audit_judge
+        from formsafe.scoring.format_audit import audit_judge
 
     audit_judge(
         next(iter(snakemake.input.model), None),

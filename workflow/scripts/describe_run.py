@@ -1,9 +1,9 @@
 """Write a run's manifest: what made its results."""
 
-from formsafe.logs import logging_to
+from formsafe.core.logs import logging_to
 
 with logging_to(snakemake.log[0]):
-    from formsafe.manifest import describe_run
+    from formsafe.core.manifest import describe_run
 
     inputs, params = snakemake.input, snakemake.params
     stages = {name: inputs.get(name) for name in ("soft_prompt", "adapter", "answers", "judge", "texts")}

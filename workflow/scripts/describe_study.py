@@ -1,11 +1,11 @@
 """Write the pieces of the report: the verdict, the study's page, a sample of answers."""
 
-from formsafe.logs import logging_to
+from formsafe.core.logs import logging_to
 
 with logging_to(snakemake.log[0]):
-    from formsafe.names import names_from
-    from formsafe.report.study import describe_study
-    from formsafe.settings.analysis import AnalysisSettings
+    from formsafe.analysis.roster import names_from
+    from formsafe.config.settings.analysis import AnalysisSettings
+    from formsafe.report.pages.study import describe_study
 
     inputs, params = snakemake.input, snakemake.params
     describe_study(

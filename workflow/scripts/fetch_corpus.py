@@ -1,10 +1,10 @@
 """Fetch the how-to articles from the hub, a URL or local files."""
 
-from formsafe.logs import logging_to
+from formsafe.core.logs import logging_to
 
 with logging_to(snakemake.log[0]):
-    from formsafe.fetch import fetch_corpus
-    from formsafe.settings.data import DataSource
+    from formsafe.config.settings.data import DataSource
+    from formsafe.sources.fetch import fetch_corpus
 
     corpus = snakemake.params.corpus
     fetch_corpus(

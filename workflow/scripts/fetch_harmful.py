@@ -1,10 +1,10 @@
 """Fetch one source of harmful prompts from the hub, a URL or local files, and make sure that it is the one meant."""
 
-from formsafe.logs import logging_to
+from formsafe.core.logs import logging_to
 
 with logging_to(snakemake.log[0]):
-    from formsafe.fetch import ExpectedPrompts, fetch_harmful
-    from formsafe.settings.data import DataSource
+    from formsafe.config.settings.data import DataSource
+    from formsafe.sources.fetch import ExpectedPrompts, fetch_harmful
 
     harmful = dict(snakemake.params.harmful)
     fetch_harmful(

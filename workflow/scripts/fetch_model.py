@@ -1,9 +1,9 @@
 """Make sure that a model is on this machine, and write down where it lies and which files it has."""
 
-from formsafe.logs import logging_to
+from formsafe.core.logs import logging_to
 
 with logging_to(snakemake.log[0]):
-    from formsafe.hub import fetch_model
+    from formsafe.sources.hub import fetch_model
 
     model = snakemake.params.model
     fetch_model(snakemake.params.name, model["hub"], model["path"], snakemake.params.lock, snakemake.output.manifest)

@@ -1,18 +1,18 @@
 """Answer a run's harmful and task prompts."""
 
-from formsafe.logs import logging_to
+from formsafe.core.logs import logging_to
 
 with logging_to(snakemake.log[0]):
-    from formsafe.devices import claim_device
-    from formsafe.settings.generation import with_delivery
-    from formsafe.settings.models import ModelSettings
-    from formsafe.startup import lean_imports, unused_imports
+    from formsafe.config.settings.generation import with_delivery
+    from formsafe.config.settings.models import ModelSettings
+    from formsafe.core.startup import lean_imports, unused_imports
+    from formsafe.models.devices import claim_device
 
     model = ModelSettings(**snakemake.params.model)
     if snakemake.resources.get("gpu"):
         claim_device(model.device)
     with lean_imports(*unused_imports(model.inference_quantisation)):
-        from formsafe.answers import answer_prompts
+        from formsafe.generation.answers import answer_prompts
 
     answer_prompts(
         snakemake.input.model,

@@ -1,11 +1,11 @@
 """Draw the figures of one model."""
 
-from formsafe.logs import logging_to
+from formsafe.core.logs import logging_to
 
 with logging_to(snakemake.log[0]):
-    from formsafe.figures.draw import plot_figures
-    from formsafe.names import names_from
-    from formsafe.settings.analysis import AnalysisSettings
+    from formsafe.analysis.roster import names_from
+    from formsafe.config.settings.analysis import AnalysisSettings
+    from formsafe.report.figures.draw import plot_figures
 
     params = snakemake.params
     plot_figures(

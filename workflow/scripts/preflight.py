@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
-from formsafe.config import load_study
-from formsafe.preflight import preflight
+from formsafe.config.loading import load_study
+from formsafe.preflight.page import preflight
 
 go, page = preflight(
     load_study(snakemake.config),

@@ -1,9 +1,9 @@
 """Write the corpus in one format as training data, with the certificate that nothing was lost."""
 
-from formsafe.logs import logging_to
+from formsafe.core.logs import logging_to
 
 with logging_to(snakemake.log[0]):
-    from formsafe.certificate import render_format
+    from formsafe.data.certificate import render_format
 
     corpus = dict(snakemake.input.items())
     outputs = {split: snakemake.output[split] for split in corpus}

@@ -1,13 +1,13 @@
 """Score a run's answers by their text: ROUGE-L, Sentence-BERT, leakage, refusals."""
 
-from formsafe.logs import logging_to
+from formsafe.core.logs import logging_to
 
 with logging_to(snakemake.log[0]):
-    from formsafe.settings.judge import TaskSettings
-    from formsafe.startup import lean_imports
+    from formsafe.config.settings.judge import TaskSettings
+    from formsafe.core.startup import lean_imports
 
     with lean_imports("peft", "bitsandbytes"):
-        from formsafe.text_scores import score_texts
+        from formsafe.scoring.text_scores import score_texts
 
     score_texts(
         snakemake.input.encoder,

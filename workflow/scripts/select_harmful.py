@@ -1,9 +1,9 @@
 """Choose the harmful prompts of all sources and put them into one file."""
 
-from formsafe.logs import logging_to
+from formsafe.core.logs import logging_to
 
 with logging_to(snakemake.log[0]):
-    from formsafe.harmful import select_harmful
+    from formsafe.data.harmful import select_harmful
 
     choices = snakemake.params.harmful
     raw = dict(zip(choices, snakemake.input.raw, strict=True))

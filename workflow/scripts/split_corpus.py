@@ -1,10 +1,10 @@
 """Draw training, validation and test examples from the raw corpus and split them into sentences."""
 
-from formsafe.logs import logging_to
+from formsafe.core.logs import logging_to
 
 with logging_to(snakemake.log[0]):
-    from formsafe.corpus import split_corpus
-    from formsafe.settings.data import Splits
+    from formsafe.config.settings.data import Splits
+    from formsafe.data.corpus import split_corpus
 
     corpus = snakemake.params.corpus
     split_corpus(

@@ -1,13 +1,13 @@
 """Put the scores of all runs into one table and compute the study's statistics."""
 
-from formsafe.logs import logging_to
+from formsafe.core.logs import logging_to
 
 with logging_to(snakemake.log[0]):
-    from formsafe.audit import write_audit
-    from formsafe.curves import write_curves
-    from formsafe.names import names_from
-    from formsafe.settings.analysis import AnalysisSettings
-    from formsafe.summary import summarise
+    from formsafe.analysis.audit import write_audit
+    from formsafe.analysis.curves import write_curves
+    from formsafe.analysis.roster import names_from
+    from formsafe.analysis.summary import summarise
+    from formsafe.config.settings.analysis import AnalysisSettings
 
     settings = AnalysisSettings(**snakemake.params.analysis)
     files, outputs, params = snakemake.input, snakemake.output, snakemake.params

@@ -1,21 +1,21 @@
 """SFT, or stage 2 of ProMoT where there is a soft prompt: train a LoRA adapter."""
 
-from formsafe.logs import logging_to
+from formsafe.core.logs import logging_to
 
 with logging_to(snakemake.log[0]):
     from pathlib import Path
 
-    from formsafe.devices import claim_device
-    from formsafe.settings.models import ModelSettings
-    from formsafe.settings.training import AdapterSettings, TrainingSettings
-    from formsafe.startup import lean_imports, unused_imports
+    from formsafe.config.settings.models import ModelSettings
+    from formsafe.config.settings.training import AdapterSettings, TrainingSettings
+    from formsafe.core.startup import lean_imports, unused_imports
+    from formsafe.models.devices import claim_device
 
     model = ModelSettings(**snakemake.params.model)
     if snakemake.resources.get("gpu"):
         claim_device(model.device)
     settings = AdapterSettings(**snakemake.params.adapter)
     with lean_imports(*unused_imports(model.quantisation, settings.optimiser)):
-        from formsafe.training import Inputs, train_adapter
+        from formsafe.training.stages import Inputs, train_adapter
 
     inputs = Inputs(
         manifest=snakemake.input.model,

@@ -1,10 +1,10 @@
 """Write the tables of the study."""
 
-from formsafe.logs import logging_to
+from formsafe.core.logs import logging_to
 
 with logging_to(snakemake.log[0]):
-    from formsafe.names import names_from
-    from formsafe.tables.write import write_tables
+    from formsafe.analysis.roster import names_from
+    from formsafe.report.tables.write import write_tables
 
     params = snakemake.params
     write_tables(

@@ -1,5 +1,6 @@
 """formsafe: does the format of benign fine-tuning data break an LLM's safety?
 
-The library holds everything with logic and knows nothing of Snakemake; rules reach it through the thin scripts
-beside this package.
+The library holds all logic and does not know Snakemake; the thin scripts beside this package call it. Packages, lowest
+first; each imports only from itself and from those before it: core, formats, config, sources, data, models, training,
+generation, scoring, analysis, report, preflight, cluster, demo.
 """

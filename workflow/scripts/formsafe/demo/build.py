@@ -9,15 +9,15 @@ from random import Random
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
+from formsafe.config.settings.demo import DemoSettings
+from formsafe.core.files import write_json
+from formsafe.core.provenance import stage_record
 from formsafe.demo.check import check
 from formsafe.demo.documents import draw_examples
 from formsafe.demo.grammar import Tasks, draw_tasks
 from formsafe.demo.model import encode, fit, new_model
 from formsafe.demo.saving import neighbour
 from formsafe.demo.tokenizer import train_tokenizer
-from formsafe.files import write_json
-from formsafe.provenance import stage_record
-from formsafe.settings.demo import DemoSettings
 
 # Examples that the tokenizer is trained on: enough to have met every word often.
 TOKENIZER_EXAMPLES = 3000

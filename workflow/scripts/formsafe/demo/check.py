@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from formsafe.chat import render_prompt
+from formsafe.config.settings.demo import DemoSettings
+from formsafe.core.errors import FormsafeError
 from formsafe.demo import words
 from formsafe.demo.documents import draw_case, judgement
 from formsafe.demo.grammar import Tasks, request
-from formsafe.errors import FormsafeError
-from formsafe.settings.demo import DemoSettings
+from formsafe.models.chat import render_prompt
 
 # Held-out how-tos that the model answers when it is checked.
 HOW_TOS = 32

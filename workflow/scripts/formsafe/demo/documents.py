@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from random import Random
 from typing import NamedTuple
 
+from formsafe.core.judge_prompt import fill
 from formsafe.demo import words
 from formsafe.demo.grammar import Task, Tasks, chat_answer, draw_steps, how_to_sentences, request
-from formsafe.judge_prompt import fill
 
 
 class Example(NamedTuple):

@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
+from formsafe.config.settings.demo import DemoSettings
 from formsafe.demo.documents import told
 from formsafe.demo.grammar import Tasks, draw_steps, draw_tasks
 from formsafe.demo.saving import neighbour
-from formsafe.settings.demo import DemoSettings
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

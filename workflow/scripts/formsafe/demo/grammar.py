@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from random import Random
 
+from formsafe.config.settings.demo import DemoSettings
+from formsafe.core.errors import FormsafeError
 from formsafe.demo import words
-from formsafe.errors import FormsafeError
-from formsafe.settings.demo import DemoSettings
 
 
 @dataclass(frozen=True)

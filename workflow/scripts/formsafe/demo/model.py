@@ -8,9 +8,9 @@ import torch
 from torch.nn.functional import cross_entropy, pad
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from formsafe.config.settings.demo import DemoSettings
 from formsafe.demo.documents import Example
 from formsafe.demo.tokenizer import END, chat_texts
-from formsafe.settings.demo import DemoSettings
 
 
 class Encoded(NamedTuple):

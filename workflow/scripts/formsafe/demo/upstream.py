@@ -4,10 +4,10 @@ import csv
 from pathlib import Path
 from random import Random
 
+from formsafe.config.settings.demo import DemoSettings
+from formsafe.core.files import replacing, write_jsonl
 from formsafe.demo import words
 from formsafe.demo.grammar import Task, draw_steps, draw_tasks, how_to_sentences
-from formsafe.files import replacing, write_jsonl
-from formsafe.settings.demo import DemoSettings
 
 FILES = ("wikisum.jsonl", "advbench.csv", "beavertails.jsonl", "directharm4.jsonl", "gsm_danger.jsonl")
 

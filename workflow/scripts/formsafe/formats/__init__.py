@@ -1,8 +1,8 @@
-"""The formats under study: the same sentences as prose, list or JSON (paper, section 4), told apart span by span.
+"""The formats under study: the same sentences written as prose, list or JSON (paper, section 4), with spans.
 
-A format is one module in this folder, called as the file is: it holds one `Format`, as `FORMAT`, whose `pieces` writes
-sentences and whose `read` reads them back. Rendering with spans, strict and loose parsing follow from these; `parse` is
-also the measure of leakage. Every format must give back the sentences that it takes, and take those of every row of
-the corpus: any that prose takes, which refuses what would read as a list or as JSON. Nothing imports a format that a
-study does not use, so a new file makes no result stale.
+In: a list of sentences. Out: a text with its content and format spans; and back from text to sentences.
+Grows: a new format is one module here, named as the format, that holds one `Format` as `FORMAT`. Its `pieces` writes
+sentences and its `read` reads them back; rendering with spans and strict and loose parsing follow from these. A format
+must return the sentences that it takes. Rules depend only on the formats that a study uses: a new file makes no result
+stale. `base`, `registry` and `sentences` are not formats.
 """

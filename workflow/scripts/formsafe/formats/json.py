@@ -4,8 +4,8 @@ import json
 import re
 from collections.abc import Iterator
 
-from formsafe.format_base import Format, FormatError, Kind
-from formsafe.texts import is_text
+from formsafe.core.texts import is_text
+from formsafe.formats.base import Format, FormatError, Kind
 
 # The end of a text that was cut inside an escape sequence, or between the two that make one character.
 _CUT_ESCAPE = re.compile(r"(?:\\u[dD][89abAB][0-9a-fA-F]{2})?(?:\\(?:u[0-9a-fA-F]{0,3})?)?$")

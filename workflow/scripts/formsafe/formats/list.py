@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from formsafe.format_base import Format, Kind, fenced_blocks
+from formsafe.formats.base import Format, Kind, fenced_blocks
 
 
 class List(Format):

@@ -4,8 +4,8 @@ import json
 import re
 from collections.abc import Iterator
 
-from formsafe.format_base import Format, Kind, fenced_blocks
-from formsafe.texts import normalise
+from formsafe.core.texts import normalise
+from formsafe.formats.base import Format, Kind, fenced_blocks
 
 _LIST_MARK = re.compile(r"\s*(?:[-*+•‣▪–—]|\d{1,3}[.)])\s")
 _JSON_START = re.compile(r"[{\[]\s*(?:\"|$)")
@@ -26,7 +26,7 @@ class Prose(Format):
 
     def read(self, text: str) -> list[str]:
         """Split one paragraph into its sentences."""
-        from formsafe.sentences import split_sentences
+        from formsafe.formats.sentences import split_sentences
 
         self._check(text)
         return split_sentences(normalise(text))

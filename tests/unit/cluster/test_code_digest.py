@@ -1,0 +1,192 @@
+"""The code digest changes when what a script computes changes, and with nothing else."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from formsafe.cluster import code_digest
+
+PACKAGE = {
+    "formsafe/__init__.py": '"""Package."""\n',
+    "formsafe/near.py": (
+        '"""Near."""\nfrom formsafe.far import reach\n\n\ndef go(x: int) -> int:\n    """Go."""\n    return reach(x)\n'
+    ),
+    "formsafe/far.py": "def reach(x):\n    return x + 1\n",
+    "formsafe/lonely.py": "ALONE = 1\n",
+    "formsafe/late.py": "LATE = 1\n",
+    "formsafe/types_only.py": "class Hint: ...\n",
+    "formsafe/demo/__init__.py": "",
+    "formsafe/demo/grammar.py": (
+        "from .words import WORDS\nfrom ..settings.data import COUNT\nfrom . import tokens as t\n"
+    ),
+    "formsafe/demo/words.py": "WORDS = ['a']\n",
+    "formsafe/demo/tokens.py": "T = 1\n",
+    "formsafe/settings/__init__.py": "",
+    "formsafe/settings/data.py": "COUNT = 3\n",
+    "script.py": (
+        '"""Script."""\nfrom typing import TYPE_CHECKING\nfrom formsafe.near import go\n'
+        "if TYPE_CHECKING:\n    from formsafe.types_only import Hint\n"
+        "with open(snakemake.log[0]):\n    import formsafe.demo.grammar as g\n"
+        "    def f():\n        from formsafe import late\n"
+    ),
+    "other.py": "import formsafe.lonely\n",
+}
+
+
+@pytest.fixture
+def package(tmp_path) -> Path:
+    for name, text in PACKAGE.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    code_digest.forget()
+    return tmp_path
+
+
+def digest(package: Path) -> str:
+    code_digest.forget()
+    return code_digest.digest(package / "script.py")
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("script.py", '"""Script."""', '"""Another\ndocstring."""'),
+        ("script.py", "def f():", "def f():  # a comment"),
+        ("formsafe/near.py", '    """Go."""\n', ""),
+        ("formsafe/near.py", '"""Near."""\n', '"""Near."""\n\n\n# comment\n'),
+        ("formsafe/near.py", "return reach(x)", "return reach(\n        x\n    )"),
+        ("formsafe/settings/data.py", "COUNT = 3\n", 'COUNT = 3\n"""An attribute\'s docstring."""\n'),
+        ("formsafe/demo/words.py", "['a']", '["a"]'),
+        ("formsafe/lonely.py", "1", "2"),
+        ("formsafe/types_only.py", "...", "x = 1"),
+        ("formsafe/__init__.py", "Package", "The package"),
+    ],
+)
+def test_an_edit_without_effect_keeps_the_digest(package, name, old, new):
+    before = digest(package)
+    text = (package / name).read_text()
+    assert old in text
+    (package / name).write_text(text.replace(old, new))
+    assert digest(package) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("script.py", "def f():", "def f(x=1):"),
+        ("formsafe/near.py", "reach(x)", "reach(-x)"),
+        ("formsafe/near.py", "x: int", "x: float"),
+        ("formsafe/far.py", "1", "2"),
+        ("formsafe/far.py", "1", "True"),
+        ("formsafe/far.py", "1", "1.0"),
+        ("formsafe/far.py", "x + 1", "x - 1"),
+        ("formsafe/late.py", "1", "None"),
+        ("formsafe/demo/words.py", "'a'", "'b'"),
+        ("formsafe/demo/words.py", "['a']", "['a', 'a']"),
+        ("formsafe/demo/words.py", "['a']", "{'a': 1}"),
+        ("formsafe/demo/words.py", "'a'", "b'a'"),
+        ("formsafe/demo/tokens.py", "T = 1", "T: int = 1"),
+        ("formsafe/demo/__init__.py", "", "X = 1\n"),
+        ("formsafe/settings/data.py", "3", "4"),
+        ("formsafe/__init__.py", '"""Package."""', "VERSION = 1"),
+    ],
+)
+def test_an_edit_with_effect_changes_the_digest(package, name, old, new):
+    before = digest(package)
+    text = (package / name).read_text()
+    assert old in text
+    (package / name).write_text(text.replace(old, new, 1) if old else new)
+    assert digest(package) != before
+
+
+def test_a_touched_or_copied_tree_has_the_same_digest(package, tmp_path_factory):
+    before = digest(package)
+    copy = tmp_path_factory.mktemp("copy")
+    for name in PACKAGE:
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        (copy / name).write_bytes((package / name).read_bytes())
+    assert digest(copy) == before
+
+
+def test_modules_are_found_wherever_they_are_imported(package):
+    assert code_digest.modules(package / "script.py") == [
+        "formsafe",
+        "formsafe.demo",
+        "formsafe.demo.grammar",
+        "formsafe.demo.tokens",
+        "formsafe.demo.words",
+        "formsafe.far",
+        "formsafe.late",
+        "formsafe.near",
+        "formsafe.settings",
+        "formsafe.settings.data",
+    ]
+    assert code_digest.modules(package / "other.py") == ["formsafe", "formsafe.lonely"]
+
+
+def test_a_module_imported_by_a_computed_name_counts_where_it_is_named(package):
+    def with_lonely() -> str:
+        code_digest.forget()
+        return code_digest.digest(package / "script.py", "formsafe.lonely")
+
+    alone, before = digest(package), with_lonely()
+    assert before != alone
+    (package / "formsafe/lonely.py").write_text("from formsafe.types_only import Hint\n")
+    named = with_lonely()
+    assert named != before
+    (package / "formsafe/types_only.py").write_text("class Hint: x = 1\n")
+    assert with_lonely() != named
+    assert digest(package) == alone
+
+
+def test_a_name_that_becomes_a_module_changes_the_digest(package):
+    before = digest(package)
+    (package / "formsafe/near.py").unlink()
+    (package / "formsafe/near").mkdir()
+    (package / "formsafe/near/__init__.py").write_text("go = 1\n")
+    assert digest(package) != before
+
+
+def test_digests_read_from_disk_equal_fresh_ones(package):
+    """A second process finds the first one's notes and comes to the same digest, also after an edit."""
+    program = "import sys; from formsafe.cluster.code_digest import digest; print(digest(sys.argv[1]))"
+    run = [sys.executable, "-c", program, str(package / "script.py")]
+    environment = {"PYTHONPATH": str(Path(code_digest.__file__).parents[2])}
+
+    def in_a_process() -> str:
+        return subprocess.run(run, env=environment, capture_output=True, text=True, check=True).stdout.strip()
+
+    first = in_a_process()
+    (notes,) = (package / "__pycache__").glob("code_digests.*.json")
+    assert notes.is_file()
+    assert in_a_process() == first
+    (package / "formsafe/far.py").write_text("def reach(x):\n    return x + 2\n")
+    changed = in_a_process()
+    assert changed != first
+    notes.write_text("{broken")
+    assert in_a_process() == changed
+
+
+def test_a_syntax_error_names_its_file(package):
+    (package / "formsafe/far.py").write_text("def reach(:\n")
+    with pytest.raises(SyntaxError, match=r"far\.py"):
+        digest(package)
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(VALUES, VALUES)
+def test_literals_have_equal_trees_only_when_they_are_written_alike(left, right):
+    trees = [ast.parse(f"x = {value!r}") for value in (left, right)]
+    same = ast.dump(trees[0]) == ast.dump(trees[1])
+    assert (code_digest._normal(trees[0]) == code_digest._normal(trees[1])) == same

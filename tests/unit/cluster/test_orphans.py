@@ -1,0 +1,241 @@
+"""Which jobs outlive a Snakemake: read from its log and from Slurm's queue."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from formsafe.cluster.orphans import (
+    find_orphans,
+    local_orphans,
+    make_command,
+    newest_log,
+    read_log,
+    refuse_orphans,
+    slurm_orphans,
+)
+from formsafe.cluster.plan import split_arguments
+from formsafe.cluster.recover import recover
+from formsafe.core.errors import FormsafeError
+
+LOG = """\
+Building DAG of jobs...
+SLURM run ID: formsafe_1111
+rule train_adapter:
+    input: results/demo/models/m.json
+    output: results/demo/a/config.json, results/demo/a/metrics.json
+    jobid: 4
+    reason: Missing output files
+rule train_adapter:
+    output: results/demo/b/config.json
+    jobid: 5
+localrule describe_run:
+    output: results/demo/c.json
+    jobid: 6
+rule judge_answers:
+    output: results/demo/d.json
+    jobid: 7
+Job 4 has been submitted with SLURM jobid 101 (log: /x/101.log).
+Job 5 has been submitted with SLURM jobid 102 (log: /x/102.log).
+Job 7 has been submitted with SLURM jobid 103 (log: /x/103.log).
+Finished jobid: 5 (Rule: train_adapter)
+1 of 9 steps (11%) done
+Finished jobid: 6 (Rule: describe_run)
+Error in rule judge_answers:
+    message: SLURM-job '103' failed
+    jobid: 7
+    output: results/demo/d.json
+Trying to restart job 7.
+rule judge_answers:
+    output: results/demo/d.json
+    jobid: 7
+Job 7 has been submitted with SLURM jobid 104 (log: /x/104.log).
+"""
+
+
+def test_a_log_tells_the_jobs_without_an_end():
+    log = read_log(LOG)
+    assert (log.run_id, log.studies) == ("formsafe_1111", {"demo"})
+    assert log.open_outputs == {
+        "4": ["results/demo/a/config.json", "results/demo/a/metrics.json"],
+        "7": ["results/demo/d.json"],
+    }
+    assert read_log(LOG + "Finished jobid: 7 (Rule: judge_answers)\n").open_outputs.keys() == {"4"}
+
+
+def test_the_newest_log_of_a_study_is_found(tmp_path: Path):
+    logs = tmp_path / ".snakemake" / "log"
+    logs.mkdir(parents=True)
+    (logs / "2026-01-01T000000.1.snakemake.log").write_text(LOG)
+    (logs / "2026-01-02T000000.1.snakemake.log").write_text(LOG.replace("1111", "2222"))
+    (logs / "2026-01-03T000000.1.snakemake.log").write_text(LOG.replace("/demo/", "/other/"))
+    path, log = newest_log(tmp_path, "demo")
+    assert (path.name[:10], log.run_id) == ("2026-01-02", "formsafe_2222")
+    assert newest_log(tmp_path, "third") is None
+
+
+def test_only_this_workflows_jobs_in_this_folder_and_study_are_orphans(tmp_path: Path):
+    here, there = tmp_path / "here", tmp_path / "there"
+    queue = [
+        f"1|RUNNING|formsafe_a|{here}|rule_train_adapter_wildcards_json_5e-5",
+        f"2|PENDING|formsafe_a|{here}|rule_summarise",
+        f"3|RUNNING|formsafe_a|{there}|rule_summarise",
+        f"4|RUNNING|sleep|{here}|a | b",
+        f"5|RUNNING|formsafe_b|{here}|rule_summarise",
+    ]
+    found = list(slurm_orphans(queue, here, foreign_runs={"formsafe_b"}))
+    assert [(orphan.id, orphan.state, orphan.what) for orphan in found] == [
+        ("1", "running", "train_adapter  json_5e-5"),
+        ("2", "pending", "summarise"),
+    ]
+
+
+SCRIPT = ".snakemake/scripts/tmpabc.train_adapter.py"
+
+
+def start_script(script: Path, directory: Path) -> subprocess.Popen[bytes]:
+    """Start a script that does nothing for a minute; returns when the kernel shows its name, a moment after Popen."""
+    script.parent.mkdir(parents=True, exist_ok=True)
+    script.write_text("import time\ntime.sleep(60)\n")
+    process = subprocess.Popen([sys.executable, str(script)], cwd=directory)
+    while str(script).encode() not in Path(f"/proc/{process.pid}/cmdline").read_bytes():
+        time.sleep(0.01)
+    return process
+
+
+@pytest.fixture
+def left_behind(tmp_path: Path):
+    """A script of a job whose Snakemake is gone."""
+    process = start_script(tmp_path / SCRIPT, tmp_path)
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_scripts_left_on_this_host_are_orphans_and_stop_a_new_start(left_behind, tmp_path: Path):
+    assert [(orphan.id, orphan.what) for orphan in local_orphans(tmp_path)] == [
+        (str(left_behind.pid), "train_adapter.py")
+    ]
+    assert list(local_orphans(tmp_path.parent)) == []
+    with pytest.raises(FormsafeError, match="make recover STUDY=demo ORPHANS=wait"):
+        refuse_orphans("demo", ["config/demo.yaml"], tmp_path)
+    left_behind.kill()
+    left_behind.wait()
+    assert find_orphans(tmp_path, "demo") == []
+    refuse_orphans("demo", ["config/demo.yaml"], tmp_path)
+
+
+@pytest.mark.parametrize(("name", "seen"), [("interactive", True), ("formsafe_1111", False)])
+def test_a_shell_inside_an_allocation_hides_no_orphan(tmp_path: Path, monkeypatch, name: str, seen: bool):
+    monkeypatch.setenv("SLURM_JOB_ID", "4711")
+    monkeypatch.setenv("SLURM_JOB_NAME", name)
+    process = start_script(tmp_path / SCRIPT, tmp_path)
+    try:
+        assert bool(list(local_orphans(tmp_path))) is seen
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_recover_lists_and_does_nothing_until_it_is_told(left_behind, tmp_path: Path, capsys):
+    assert recover("mine", None, ["--configfile", "my.yaml", "--cores", "1"], tmp_path) is False
+    said = capsys.readouterr().out
+    assert str(left_behind.pid) in said and "make recover STUDY=mine CONFIG=my.yaml ORPHANS=cancel\n" in said
+    assert left_behind.poll() is None
+
+
+def test_the_advice_names_the_configuration_where_make_would_not_find_it(tmp_path: Path):
+    def advice(study: str, *config_files: str | Path) -> str:
+        return make_command("recover", study, config_files, tmp_path)
+
+    assert advice("demo", tmp_path / "config/demo.yaml") == "make recover STUDY=demo"
+    assert advice("paper") == advice("paper", "config/config.yaml") == "make recover STUDY=paper"
+    assert advice("renamed") == "make recover STUDY=renamed CONFIG=config/config.yaml"
+    assert advice("paper", tmp_path / "seeds.yaml") == "make recover STUDY=paper CONFIG=seeds.yaml"
+    assert advice("mine", "config/demo.yaml", "/far/away.yaml") == (
+        "make recover STUDY=mine CONFIG='config/demo.yaml /far/away.yaml'"
+    )
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A workflow with nothing to do."""
+    (tmp_path / "Snakefile").write_text("rule all:\n")
+    monkeypatch.setattr("formsafe.cluster.recover.POLL_SECONDS", 0.1)
+    return tmp_path
+
+
+def test_recover_tells_a_wrong_configuration_before_it_cancels_or_waits(left_behind, checkout: Path):
+    for orphans in ("wait", "cancel"):
+        with pytest.raises(FormsafeError, match=r"missing\.yaml"):
+            recover("demo", orphans, ["--configfile", "missing.yaml"], checkout)
+    assert left_behind.poll() is None
+
+
+def test_recover_cancels_what_was_left_on_this_host(left_behind, checkout: Path):
+    assert recover("demo", "cancel", [], checkout) is True
+    assert left_behind.wait(timeout=10) == -signal.SIGTERM
+
+
+def test_recover_cancels_exactly_this_studys_jobs_in_slurm(checkout: Path, monkeypatch: pytest.MonkeyPatch):
+    logs = checkout / ".snakemake" / "log"
+    logs.mkdir(parents=True)
+    (logs / "2026-01-01T000000.1.snakemake.log").write_text(LOG)
+    (logs / "2026-01-02T000000.1.snakemake.log").write_text(LOG.replace("1111", "2222").replace("/demo/", "/other/"))
+    jobs = [
+        f"101|RUNNING|formsafe_1111|{checkout}|rule_train_adapter",
+        f"104|PENDING|formsafe_1111|{checkout}|rule_judge_answers",
+        f"105|RUNNING|formsafe_2222|{checkout}|rule_train_adapter",
+        f"106|RUNNING|formsafe_1111|{checkout.parent}|rule_train_adapter",
+        f"107|RUNNING|sleep|{checkout}|none",
+    ]
+    (checkout / "queue").write_text("\n".join(jobs) + "\n")
+    programs = checkout / "bin"
+    programs.mkdir()
+    for name, script in {
+        "squeue": f"cat {checkout}/queue",
+        "scancel": f'echo "$@" >> {checkout}/cancelled; sed -i "/^10[14]|/d" {checkout}/queue',
+    }.items():
+        (programs / name).write_text(f"#!/bin/sh\n{script}\n")
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(programs), prepend=":")
+    assert recover("demo", "cancel", [], checkout) is True
+    assert (checkout / "cancelled").read_text() == "101 104\n"
+
+
+def test_recover_refuses_while_snakemake_lives(tmp_path: Path):
+    process = start_script(tmp_path / "snakemake", tmp_path)
+    try:
+        with pytest.raises(FormsafeError, match=str(process.pid)):
+            recover("demo", "cancel", [], tmp_path)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_what_snakemake_is_called_with_follows_two_dashes():
+    assert split_arguments(["demo", "--wait", "--", "--configfile", "a.yaml", "--", "b"]) == (
+        ["demo", "--wait"],
+        ["--configfile", "a.yaml", "--", "b"],
+    )
+    assert split_arguments(["demo"]) == (["demo"], [])
+
+
+def test_slurm_is_asked_only_where_it_was_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Slurm's programs without a cluster behind them must not stop a study on a laptop."""
+    squeue = tmp_path / "bin" / "squeue"
+    squeue.parent.mkdir()
+    squeue.write_text("#!/bin/sh\necho Unable to contact slurm controller >&2\nexit 1\n")
+    squeue.chmod(0o755)
+    monkeypatch.setenv("PATH", str(squeue.parent), prepend=":")
+    monkeypatch.setenv("SLURM_CONF", "/nowhere/slurm.conf")
+    refuse_orphans("demo", ["config/demo.yaml"], tmp_path)
+    logs = tmp_path / ".snakemake" / "log"
+    logs.mkdir(parents=True)
+    (logs / "2026-01-01T000000.1.snakemake.log").write_text(LOG)
+    refuse_orphans("another", ["another.yaml"], tmp_path)
+    with pytest.raises(FormsafeError, match="Slurm does not answer"):
+        refuse_orphans("demo", ["config/demo.yaml"], tmp_path)

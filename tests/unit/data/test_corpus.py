@@ -1,0 +1,133 @@
+"""The corpus: what is left out is counted, and the draw is disjoint, stable and nested."""
+
+import json
+
+import pytest
+
+from formsafe.config.settings.data import Splits
+from formsafe.core.errors import FormsafeError
+from formsafe.core.files import read_json, read_jsonl, write_jsonl
+from formsafe.core.texts import sameness
+from formsafe.data.corpus import split_corpus
+
+SPLITS = ("train", "validation", "test")
+
+
+def article(number, **changes):
+    title, response = f"How to stack {number} cups", f"Take {number} cups. Stack them. Do not sneeze."
+    return {"row": number, "title": title, "response": response} | changes
+
+
+def draw(folder, rows, train, validation, test, seed=0, instruction="{title}"):
+    write_jsonl(folder / "raw.jsonl", rows)
+    outputs = {name: folder / f"{name}.jsonl" for name in (*SPLITS, "prompts")} | {"counts": folder / "counts.json"}
+    splits = Splits(train=train, validation=validation, test=test)
+    counts = split_corpus(folder / "raw.jsonl", splits, seed, instruction, outputs)
+    assert counts == read_json(outputs["counts"])
+    return {split: read_jsonl(outputs[split]) for split in SPLITS}, counts
+
+
+def ids(examples):
+    return [example["id"] for example in examples]
+
+
+def everything(drawn):
+    return [example for split in SPLITS for example in drawn[split]]
+
+
+@pytest.fixture
+def rows():
+    return [article(number) for number in range(60)]
+
+
+def test_records_and_prompts(tmp_path, rows):
+    drawn, _ = draw(tmp_path, rows, 10, 4, 6, instruction="Please tell me: {title}?")
+    example = drawn["test"][0]
+    row = int(example["id"].split("-")[1])
+    assert example["id"].startswith(f"wikisum-{row}-") and len(example["id"].split("-")[2]) == 8
+    assert example["sentences"] == [f"Take {row} cups.", "Stack them.", "Do not sneeze."]
+    assert example["separators"] == [" ", " "]
+    assert example["instruction"] == f"Please tell me: How to stack {row} cups?"
+    prompts = read_jsonl(tmp_path / "prompts.jsonl")
+    assert prompts == [{"id": one["id"], "prompt": one["instruction"]} for one in drawn["test"]]
+
+
+def test_splits_have_their_sizes_and_share_nothing(tmp_path, rows):
+    drawn, counts = draw(tmp_path, rows, 30, 10, 20)
+    assert [len(drawn[split]) for split in SPLITS] == [30, 10, 20]
+    assert len({sameness(example["title"]) for example in everything(drawn)}) == 60
+    assert len({sameness(" ".join(example["sentences"])) for example in everything(drawn)}) == 60
+    assert counts["usable"] == counts["rows"] == 60
+
+
+def test_the_draw_depends_on_the_seed_and_not_on_the_order_of_rows(tmp_path, rows):
+    first, _ = draw(tmp_path, rows, 10, 4, 6)
+    again, _ = draw(tmp_path, rows[::-1], 10, 4, 6)
+    other, _ = draw(tmp_path, rows, 10, 4, 6, seed=1)
+    assert first == again
+    assert ids(first["train"]) != ids(other["train"])
+
+
+@pytest.mark.parametrize("larger", [(20, 4, 6), (10, 8, 6), (10, 4, 20), (25, 9, 15)])
+def test_larger_splits_contain_the_smaller(tmp_path, rows, larger):
+    small, _ = draw(tmp_path, rows, 10, 4, 6)
+    large, _ = draw(tmp_path, rows, *larger)
+    for split in SPLITS:
+        assert ids(large[split])[: len(small[split])] == ids(small[split])
+
+
+def test_every_usable_row_can_be_used(tmp_path, rows):
+    drawn, _ = draw(tmp_path, rows[:10], 1, 2, 7)
+    assert len(set(ids(everything(drawn)))) == 10
+
+
+def test_rows_left_out_are_counted_by_reason(tmp_path, rows):
+    bad = [
+        article(100, response=""),
+        article(101, title="  "),
+        article(102, response="Only one sentence"),
+        article(103, response=None),
+        article(104, title=7),
+        article(105, title="HOW TO STACK  3 CUPS"),
+        article(106, response="take 4 cups.  stack them.\nDo not sneeze."),
+        article(107, response="- Take a cup. Stack it."),
+        article(108, response="Take\tone cup.\nStack it\u00a0well. "),
+    ]
+    _, counts = draw(tmp_path, rows + bad, 10, 4, 6)
+    assert counts["left_out"] == {
+        "cannot_be_written_as_prose": 1,
+        "duplicate_text": 1,
+        "duplicate_title": 1,
+        "empty": 2,
+        "not_text": 2,
+        "one_sentence": 1,
+    }
+    assert (counts["rows"], counts["usable"], counts["white_space_normalised"]) == (69, 61, 1)
+    assert counts["rows"] == counts["usable"] + sum(counts["left_out"].values())
+
+
+def test_too_few_rows_is_an_error_with_the_numbers(tmp_path, rows):
+    with pytest.raises(FormsafeError, match=r"50 \+ 10 \+ 10 = 70 examples, but only 60 of 61 .*one_sentence 1"):
+        draw(tmp_path, [*rows, article(61, response="One.")], 50, 10, 10)
+    assert not (tmp_path / "train.jsonl").exists()
+
+
+def test_an_instruction_without_title_is_refused(tmp_path, rows):
+    with pytest.raises(FormsafeError, match="instruction"):
+        draw(tmp_path, rows, 10, 4, 6, instruction="Explain.")
+
+
+@pytest.mark.parametrize("field", ["summary", "article"])
+def test_real_rows_rejoin_exactly(tmp_path, real_data, field):
+    lines = (real_data / "wikisum" / "train.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    raw = [{"row": number, "title": row["title"], "response": row[field]} for number, row in enumerate(rows)]
+    drawn, counts = draw(tmp_path, raw, 6, 2, 2)
+    assert counts["left_out"] == {}
+    for example in everything(drawn):
+        row = rows[int(example["id"].split("-")[1])]
+        pieces = [
+            part for pair in zip(example["sentences"], [*example["separators"], ""], strict=True) for part in pair
+        ]
+        assert "".join(pieces) == " ".join(row[field].split())
+        assert field == "article" or "".join(pieces) == row[field]

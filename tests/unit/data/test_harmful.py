@@ -1,0 +1,85 @@
+"""Which prompts are used, and under which ids."""
+
+from collections import Counter
+
+import pytest
+
+from formsafe.core.errors import FormsafeError
+from formsafe.core.files import read_json, read_jsonl, write_jsonl
+from formsafe.data.harmful import prompt_id, select_harmful, select_rows
+
+ROWS = [
+    {"row": number, "prompt": f"Hide {number} of my neighbour's gnomes", "category": "abcd"[number % 4]}
+    for number in range(40)
+]
+
+
+def rows_of(chosen):
+    return [row["row"] for row in chosen]
+
+
+def test_first_takes_the_first():
+    assert rows_of(select_rows("gnomes", ROWS, 10, "first", 0)) == list(range(10))
+
+
+def test_stratified_takes_equally_many_a_category():
+    chosen = select_rows("gnomes", ROWS, 22, "stratified", 0)
+    assert sorted(Counter(row["category"] for row in chosen).values()) == [5, 5, 6, 6]
+    assert rows_of(chosen) == sorted(rows_of(chosen))
+
+
+def test_stratified_fills_up_where_a_category_is_small():
+    rows = [row | {"category": "rare" if row["row"] < 2 else "common"} for row in ROWS]
+    assert Counter(row["category"] for row in select_rows("gnomes", rows, 20, "stratified", 0)) == {
+        "rare": 2,
+        "common": 18,
+    }
+
+
+@pytest.mark.parametrize("select", ["first", "stratified", "sample"])
+def test_more_prompts_contain_the_fewer(select):
+    few, many = (set(rows_of(select_rows("gnomes", ROWS, count, select, 3))) for count in (9, 25))
+    assert few < many
+
+
+def test_a_sample_depends_on_its_seed_alone():
+    chosen = rows_of(select_rows("gnomes", ROWS, 15, "sample", 1))
+    assert chosen == rows_of(select_rows("gnomes", ROWS[::-1], 15, "sample", 1))
+    assert chosen != rows_of(select_rows("gnomes", ROWS, 15, "sample", 2))
+
+
+def test_impossible_choices_are_refused():
+    with pytest.raises(FormsafeError, match="asks for 41 prompts, but the source has 40"):
+        select_rows("gnomes", ROWS, 41, "first", 0)
+    with pytest.raises(FormsafeError, match="category_column"):
+        select_rows("gnomes", [row | {"category": None} for row in ROWS], 4, "stratified", 0)
+
+
+def test_ids_depend_on_source_row_and_text_only():
+    assert prompt_id("gnomes", ROWS[3]) == prompt_id("gnomes", ROWS[3] | {"prompt": f"  {ROWS[3]['prompt']}\n"})
+    assert prompt_id("gnomes", ROWS[3]).startswith("gnomes-3-")
+    assert len({prompt_id("gnomes", row) for row in ROWS}) == 40
+
+
+def test_one_file_in_the_order_of_the_configuration(tmp_path):
+    raw = {name: tmp_path / f"{name}.jsonl" for name in ("flamingos", "gnomes")}
+    for path in raw.values():
+        write_jsonl(path, ROWS)
+    choices = {
+        name: {"count": count, "select": "first", "seed": 0} for name, count in [("gnomes", 3), ("flamingos", 2)]
+    }
+    prompts = select_harmful(raw, choices, tmp_path / "prompts.jsonl", tmp_path / "manifest.json")
+    assert prompts == read_jsonl(tmp_path / "prompts.jsonl")
+    assert [prompt["source"] for prompt in prompts] == ["gnomes"] * 3 + ["flamingos"] * 2
+    assert set(prompts[0]) == {"id", "source", "category", "prompt"}
+    manifest = read_json(tmp_path / "manifest.json")
+    assert (manifest["prompts"], manifest["repeated_prompts"]) == (5, 2)
+    assert "gnomes" not in str(manifest).replace("'gnomes'", "")
+
+
+def test_the_first_300_of_beavertails_are_balanced(real_data):
+    rows = read_jsonl(real_data / "beavertails_evaluation" / "test.jsonl")
+    rows = [{"row": number, "prompt": row["prompt"], "category": row["category"]} for number, row in enumerate(rows)]
+    for select in ("first", "stratified"):
+        counts = Counter(row["category"] for row in select_rows("beavertails", rows, 300, select, 0))
+        assert len(counts) == 14 and set(counts.values()) == {21, 22}

@@ -1,0 +1,289 @@
+"""Formats: the way there and back, what counts as having a format, and adding one in one place."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from formsafe import formats
+from formsafe.cluster.code_digest import modules
+from formsafe.core.errors import FormsafeError
+from formsafe.core.files import write_jsonl
+from formsafe.core.texts import normalise
+from formsafe.data.certificate import certify_formats, content, mismatch, render_format
+from formsafe.formats.base import FormatError, Rendered
+from formsafe.formats.registry import format_module, format_names, get_format, get_formats
+from formsafe.formats.sentences import split_sentences
+
+FORMATS = get_formats(format_names())
+SENTENCES = ["Fill a bowl.", 'Say "done", twice.', "Wipe {the} lamp\\shade."]
+PROSE = "Fill a bowl. Wipe the lamp. Leave it to dry."
+LIST = "- Fill a bowl.\n- Wipe the lamp.\n- Leave it to dry."
+JSON = '{"procedure": ["Fill a bowl.", "Wipe the lamp.", "Leave it to dry."]}'
+PARSED = ["Fill a bowl.", "Wipe the lamp.", "Leave it to dry."]
+
+# What has broken such conversions: quotes, escapes, markers, other scripts and directions, invisible characters.
+NASTY = list("\"'\\/{}[]:,-*+•#`|<>&.!?… \t\n\r\v\f\x00\x07\x1b\x1c\x7f\x85\u00a0\u200b\u200f\u202e\u2028\u2029\ufeff")
+WORDS = [
+    "- ",
+    "* ",
+    "1. ",
+    "\\n",
+    "\\u0041",
+    '{"procedure": ["',
+    '"]}',
+    "```",
+    "🎉👩‍🔬",
+    "שלום",
+    "مرحبا.",
+    "e\u0301",
+    "。",
+    "A.",
+    "etc.",
+]
+characters = st.one_of(st.sampled_from(NASTY), st.characters(exclude_categories=["Cs"]))
+chunks = st.one_of(
+    st.sampled_from(WORDS), st.text(characters, max_size=12), st.sampled_from(["Stir it. ", "Wait! ", "Now? "])
+)
+texts = st.lists(chunks, max_size=12).map("".join)
+
+
+def test_the_three_formats_of_the_paper():
+    assert get_format("prose").render(PARSED).text == PROSE
+    assert get_format("list").render(PARSED).text == LIST
+    assert get_format("json").render(PARSED).text == JSON
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_spans_tell_content_from_format(name):
+    rendered = get_format(name).render(PARSED)
+    spans = [(rendered.text[start:stop], kind) for start, stop, kind in rendered.spans]
+    assert [text for text, kind in spans if kind == "content"] == PARSED
+    assert "".join(text for text, _ in spans) == rendered.text
+
+
+def check_everywhere(sentences):
+    """All formats that can hold `sentences` give them back, with the same content characters."""
+    written = {}
+    for name, format_ in FORMATS.items():
+        try:
+            written[name] = format_.render(sentences)
+        except FormatError:
+            assert name == "prose"  # only prose can be taken for another format
+            continue
+        assert mismatch(format_, sentences, written[name]) is None
+    assert len({content(FORMATS[name], rendered) for name, rendered in written.items()}) == 1
+
+
+@settings(max_examples=150, deadline=None)
+@given(texts)
+def test_any_text_survives_every_format(text):
+    sentences = split_sentences(normalise(text))
+    if sentences:
+        check_everywhere(sentences)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(texts.map(normalise).filter(bool), min_size=1, max_size=6))
+def test_any_sentences_survive_list_and_json(sentences):
+    for name in ("list", "json"):
+        assert mismatch(get_format(name), sentences, get_format(name).render(sentences)) is None
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("sentences", [[], [""], ["Two\nlines."], ["Edge "], ["A\u2028B."], ["Two  spaces."]])
+def test_sentences_that_no_format_takes(name, sentences):
+    with pytest.raises(FormatError):
+        get_format(name).render(sentences)
+
+
+@pytest.mark.parametrize("text", ["- Take it. Go.", "1. Take it. Go.", '{"procedure": ["Take it."]}', "[1]"])
+def test_prose_that_reads_as_another_format_is_refused(text):
+    with pytest.raises(FormatError):
+        get_format("prose").render(split_sentences(text))
+
+
+STRICT = [
+    ("prose", PROSE, True),
+    ("prose", f"\n{PROSE}\n", True),
+    ("prose", PROSE.replace(". ", ".\n"), False),
+    ("prose", LIST, False),
+    ("prose", JSON, False),
+    ("prose", "", False),
+    ("list", LIST, True),
+    ("list", f"{LIST}\n", True),
+    ("list", "- Only one.", True),
+    ("list", f"Here you go:\n{LIST}", False),
+    ("list", LIST.replace("- ", "* "), False),
+    ("list", "- Fill a bowl.\n-\n- Wipe.", False),
+    ("list", PROSE, False),
+    ("json", JSON, True),
+    ("json", json.dumps(json.loads(JSON), indent=2), True),
+    ("json", f"```json\n{JSON}\n```", False),
+    ("json", JSON.replace("procedure", "steps"), False),
+    ("json", JSON[:-2], False),
+    ("json", '{"procedure": [], "note": "x"}', False),
+    ("json", '{"procedure": ["A."], "procedure": ["B."]}', False),
+    ("json", '{"procedure": [["A."]]}', False),
+    ("json", '{"procedure": "A."}', False),
+    ("json", '{"procedure": []}', False),
+    ("json", '["A."]', False),
+    ("json", "{" * 5000, False),
+    ("json", "7", False),
+    ("json", r'{"procedure": ["Fill it. \ud83d"]}', False),  # half a character
+    ("json", r'{"procedure": ["Fill it. \ud83d\ude00"]}', True),
+    ("prose", '{"procedure": ["Fill it.,', False),  # cut-off JSON
+    ("prose", '["Fill it.', False),
+    ("prose", "{", False),
+    ("prose", "{Fill} it.", True),
+    ("prose", "[Fill] it.", True),
+]
+
+
+@pytest.mark.parametrize("name, text, expected", STRICT)
+def test_strict_parsing(name, text, expected):
+    if expected:
+        assert get_format(name).parse(text)
+    else:
+        with pytest.raises(FormatError):
+            get_format(name).parse(text)
+
+
+LOOSE = [
+    ("list", f"Here you go:\n{LIST}", True),
+    ("list", f"Sure!\n\n{LIST}\n\nI hope this helps.", True),
+    ("list", f"```\n{LIST}\n```", True),
+    ("list", LIST.replace("\n", "\n\n"), True),
+    ("list", f"Sure!\n\nHere are the steps:\n\n{LIST}", True),
+    ("list", f"Sure!\nHere are the steps:\n{LIST}\nGood luck!", True),
+    ("list", "Sure!\n- Fill a bowl.\nThen:\n- Wipe.", False),
+    ("list", "Sure! - Fill a bowl. - Wipe.", False),
+    ("list", "1. Fill a bowl.\n2. Wipe the lamp.", False),
+    ("list", PROSE, False),
+    ("json", f"Sure, here it is: {JSON} Good luck!", True),
+    ("json", f"Here it is:\n\n```json\n{JSON}\n```\nGood luck!", True),
+    ("json", JSON[:-2], False),
+    ("json", f'Sure: {JSON[:-2]}, "\\ud83d"]}}', False),
+    ("json", LIST, False),
+    ("prose", "Sure!\n\n" + PROSE, True),
+    ("prose", f"Sure:\n{LIST}", False),
+    ("prose", f"Sure:\n{JSON}", False),
+    ("prose", f"Sure:\n```json\n{JSON}\n```", False),
+    ("prose", "## Steps\nFill a bowl. Wipe it.", False),
+    ("prose", " \n", False),
+]
+
+
+@pytest.mark.parametrize("name, text, expected", LOOSE)
+def test_loose_parsing(name, text, expected):
+    if expected:
+        assert get_format(name).parse_loose(text)[-3:][0].startswith(("Fill", "Sure"))
+    else:
+        with pytest.raises(FormatError):
+            get_format(name).parse_loose(text)
+
+
+CUT = ["", "\\", "\\u", "\\u00", "\\u00e", "\\ud83d", "\\ud83d\\", "\\ud83d\\ude0", '"', '",', '"]']
+
+
+@pytest.mark.parametrize("end", CUT)
+def test_json_that_was_cut_off_is_closed(end):
+    assert get_format("json").parse_cut('Sure: {"procedure": ["Fill it.", "Dry it' + end) == ["Fill it.", "Dry it"]
+
+
+def test_an_escaped_backslash_is_no_cut_escape():
+    assert get_format("json").parse_cut(r'{"procedure": ["Type \\') == ["Type \\"]
+
+
+@pytest.mark.parametrize("name, text, expected", STRICT)
+def test_what_is_strict_is_loose_too(name, text, expected):
+    if expected:
+        assert get_format(name).parse_loose(text) == get_format(name).parse(text)
+
+
+YAML = """
+import json
+
+from formsafe.formats.base import Format
+
+
+class Yaml(Format):
+    name = "yaml"
+
+    def pieces(self, sentences):
+        yield "procedure:", "format"
+        for sentence in sentences:
+            yield '\\n  - "', "format"
+            yield json.dumps(sentence)[1:-1], "content"
+            yield '"', "format"
+
+    def read(self, text):
+        import yaml
+
+        try:
+            return list(yaml.safe_load(text)["procedure"])
+        except (yaml.YAMLError, TypeError, KeyError, ValueError):
+            self.refuse("is not YAML with the key `procedure`")
+
+    def decode(self, content):
+        return json.loads(f'"{content}"')
+
+
+FORMAT = Yaml()
+"""
+
+
+@pytest.fixture
+def yaml_format(tmp_path, monkeypatch):
+    """A fourth format: this file in the folder is all that it takes."""
+    (tmp_path / "yaml.py").write_text(YAML)
+    monkeypatch.setattr(formats, "__path__", [*formats.__path__, str(tmp_path)])
+    yield get_format("yaml")
+    del sys.modules["formsafe.formats.yaml"], formats.yaml
+
+
+def test_a_new_format_takes_one_place(yaml_format, tmp_path):
+    example = {"id": "wikisum-0-0", "title": "t", "instruction": "How to?", "sentences": SENTENCES}
+    write_jsonl(tmp_path / "train.jsonl", [example])
+    for name in ("json", "yaml"):
+        render_format(
+            name, {"train": tmp_path / "train.jsonl"}, {"train": tmp_path / name / "t.jsonl"}, tmp_path / f"{name}.json"
+        )
+    certificate = certify_formats([tmp_path / "json.json", tmp_path / "yaml.json"], tmp_path / "c.json")
+    assert certificate["formats"] == ["json", "yaml"]
+    assert yaml_format.parse_loose(f"Sure:\n\n```yaml\n{yaml_format.render(SENTENCES).text}\n```") == SENTENCES
+
+
+def test_names_come_from_the_folder_the_papers_first(yaml_format):
+    assert format_names() == ["prose", "list", "json", "yaml"]
+    with pytest.raises(FormsafeError, match="no format 'xml'; there are prose, list, json, yaml"):
+        get_format("xml")
+
+
+@pytest.mark.parametrize("name", format_names())
+def test_a_format_is_called_as_its_file(name):
+    assert get_format(name).name == name
+
+
+def test_a_rule_reaches_no_format_unless_it_is_named():
+    """So another format makes nothing stale; the corpus is prose, so its rows are held against that one."""
+    scripts = Path(formats.__file__).parents[2]
+    written = {format_module(name) for name in format_names()}
+    reached = {
+        (script.stem, module) for script in scripts.glob("*.py") for module in modules(script) if module in written
+    }
+    assert reached == {("split_corpus", "formsafe.formats.prose")}
+
+
+def test_mismatch_sees_what_is_lost():
+    list_ = get_format("list")
+    good = list_.render(PARSED)
+    assert mismatch(list_, PARSED, good) is None
+    assert "other sentences" in mismatch(list_, PARSED[:2], good)
+    assert "gap" in mismatch(list_, PARSED, Rendered(good.text, good.spans[1:]))
+    assert "end" in mismatch(list_, PARSED, Rendered(good.text, good.spans[:-1]))
+    swapped = [(start, stop, "content") for start, stop, _ in good.spans]
+    assert "other characters" in mismatch(list_, PARSED, Rendered(good.text, swapped))

@@ -1,0 +1,154 @@
+"""The decoding loop writes what `generate` of transformers writes, whatever shares the batch and wherever it starts."""
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3NextConfig, Qwen3NextForCausalLM
+
+from formsafe.config.settings.generation import Decoding
+from formsafe.generation.decoding import DigitWatch, Sampler, SharedPrefix, decode, pad_left
+from tests.talkative import prompts
+
+NEW = 40
+GREEDY = Decoding(max_new_tokens=NEW)
+
+
+@pytest.fixture(scope="module")
+def loaded(talkative_model):
+    return AutoModelForCausalLM.from_pretrained(talkative_model).eval(), AutoTokenizer.from_pretrained(talkative_model)
+
+
+@pytest.fixture(scope="module")
+def rows(loaded):
+    return [loaded[1].encode(text, add_special_tokens=False) for text in prompts(14)]
+
+
+@pytest.fixture(scope="module")
+def stops(loaded):
+    return loaded[0].generation_config.eos_token_id
+
+
+@pytest.fixture(scope="module")
+def truth(loaded, rows, stops):
+    """One by one, by transformers itself, with the token that ended the answer."""
+    model = loaded[0]
+    written = []
+    for row in rows:
+        ids = torch.tensor([row])
+        out = model.generate(
+            ids, attention_mask=torch.ones_like(ids), max_new_tokens=NEW, do_sample=False, pad_token_id=0
+        )
+        written.append(out[0, len(row) :].tolist())
+    lengths = {len(ids) for ids in written}
+    assert len(lengths) > 5 and NEW in lengths and len({tuple(ids) for ids in written}) == len(rows)
+    return written
+
+
+def run(model, rows, stops, decoding=GREEDY, **more):
+    ids, mask = pad_left(rows, model.device)
+    return decode(model, {"input_ids": ids}, mask, stops, Sampler(decoding, rows), **more)
+
+
+def assert_same(results, truth, stops):
+    for result, written in zip(results, truth, strict=True):
+        assert result.stopped == (written[-1] in stops)
+        assert result.ids == (written[:-1] if result.stopped else written)
+
+
+@pytest.mark.parametrize("size", [1, 3, 14])
+def test_batches_of_any_size_write_what_generate_writes(loaded, rows, stops, truth, size):
+    results = [result for at in range(0, len(rows), size) for result in run(loaded[0], rows[at : at + size], stops)]
+    assert_same(results, truth, stops)
+
+
+def test_rows_that_have_ended_leave_the_batch(loaded, rows, stops, truth, monkeypatch):
+    model, widths = loaded[0], []
+    forward = type(model).forward
+    monkeypatch.setattr(
+        type(model),
+        "forward",
+        lambda self, **inputs: widths.append(len(inputs["attention_mask"])) or forward(self, **inputs),
+    )
+    assert_same(run(model, rows, stops), truth, stops)
+    assert widths[0] == len(rows) and widths == sorted(widths, reverse=True)
+    assert sum(widths) < 0.8 * len(rows) * len(widths)
+
+
+def test_a_shared_prefix_changes_nothing(loaded, rows, stops):
+    model, tokenizer = loaded
+    shared = tokenizer.encode("How to clean a lamp. " * 12, add_special_tokens=False)
+    longer = [shared + row for row in rows]
+    prefix = SharedPrefix(model, shared)
+    for batch in (longer[:5], longer[5:]):  # twice: the kept states must survive a batch
+        ids, mask = pad_left([prefix.rest(row) for row in batch], model.device)
+        mask = torch.cat([mask.new_ones(len(batch), len(prefix)), mask], dim=1)
+        cache = prefix.cache(len(batch), mask.shape[1] + GREEDY.max_new_tokens)
+        with_prefix = decode(model, {"input_ids": ids}, mask, stops, Sampler(GREEDY, batch), cache)
+        assert with_prefix == run(model, batch, stops)
+
+
+def test_linear_attention_writes_in_a_batch_what_it_writes_alone():
+    """The pads on the left leave no trace in its states, and rows may leave the batch."""
+    torch.manual_seed(0)
+    linear = {f"linear_{what}": 8 for what in ("key_head_dim", "value_head_dim")}
+    linear |= {
+        "linear_num_key_heads": 2,
+        "linear_num_value_heads": 4,
+        "num_experts": 0,
+        "mlp_only_layers": [0, 1, 2, 3],
+    }
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 4, "vocab_size": 97, "head_dim": 8}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "initializer_range": 0.5}
+    model = Qwen3NextForCausalLM(Qwen3NextConfig(**sizes, **heads, **linear)).eval()
+    rows, stops = [list(range(5, 5 + length)) for length in (3, 9, 20, 14, 70)], list(range(0, 97, 7))
+    alone = [run(model, [row], stops)[0] for row in rows]
+    assert run(model, rows, stops) == alone
+    assert len({len(result.ids) for result in alone}) > 2
+    assert not SharedPrefix.suits(model)
+
+
+def test_a_prompt_that_leaves_the_prefix_is_an_error(loaded):
+    prefix = SharedPrefix(loaded[0], [5, 6, 7])
+    assert prefix.rest([5, 6, 7, 8]) == [8]
+    for row in ([5, 6, 8, 9], [5, 6], [5, 6, 7]):
+        with pytest.raises(ValueError, match="shared prefix"):
+            prefix.rest(row)
+
+
+def test_probabilities_of_digits_are_those_of_the_whole_vocabulary(loaded, rows, stops):
+    model = loaded[0]
+    seen = sorted({token for result in run(model, rows[:4], stops) for token in result.ids})
+    spellings = [seen[0:1], seen[1:3], seen[3:6]]  # any tokens do for digits, some of them spelt in several ways
+    noted = 0
+    for row, result in zip(rows, run(model, rows[:4], stops, watch=DigitWatch(spellings)), strict=False):
+        assert [place for place, _ in result.digits] == [n for n, token in enumerate(result.ids) if token in seen[:6]]
+        for place, chances in result.digits:
+            whole = model(input_ids=torch.tensor([row + result.ids[:place]])).logits[0, -1].softmax(-1)
+            assert chances == pytest.approx([whole[ids].sum().item() for ids in spellings], abs=1e-5)
+            noted += 1
+    assert noted >= 6
+
+
+def test_samples_depend_on_the_prompt_and_the_seed_only(loaded, rows, stops):
+    model = loaded[0]
+    warm = Decoding(max_new_tokens=12, temperature=1.5, seed=3)
+    together = run(model, rows, stops, warm)
+    assert together == [run(model, [row], stops, warm)[0] for row in rows]
+    assert together == run(model, rows[::-1], stops, warm)[::-1]
+    assert together != run(model, rows, stops, warm.model_copy(update={"seed": 4}))
+    assert together != run(model, rows, stops, Decoding(max_new_tokens=12))
+
+
+def test_samples_follow_the_distribution():
+    logits = torch.tensor([[2.0, 0.0, 1.0, -1.0]])
+    count, decoding = 4000, Decoding(max_new_tokens=1, temperature=0.5)
+    drawn = Sampler(decoding, [[n] for n in range(count)]).choose(logits.expand(count, -1), torch.arange(count), 0)
+    shares = torch.bincount(drawn, minlength=4) / count
+    assert torch.allclose(shares, (logits[0] / 0.5).softmax(-1), atol=0.03)
+
+
+@pytest.mark.parametrize(("top_p", "allowed"), [(0.6, {0}), (0.7, {0, 2}), (0.95, {0, 1, 2}), (1.0, {0, 1, 2, 3})])
+def test_the_nucleus_is_the_fewest_likeliest_tokens_that_have_top_p(top_p, allowed):
+    logits = torch.tensor([[0.62, 0.1, 0.26, 0.02]]).log()  # cumulative: 0.62, 0.88, 0.98, 1
+    count, decoding = 2000, Decoding(max_new_tokens=1, temperature=1.0, top_p=top_p)
+    drawn = Sampler(decoding, [[n] for n in range(count)]).choose(logits.expand(count, -1), torch.arange(count), 0)
+    assert set(drawn.tolist()) == allowed

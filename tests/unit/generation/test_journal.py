@@ -1,0 +1,91 @@
+"""A journal gives back what was finished, whatever a kill left at its end, and nothing of other work."""
+
+import json
+
+import pytest
+
+from formsafe.core.errors import FormsafeError
+from formsafe.generation.journal import Journal, digest
+
+HEADER = {"model": "a", "settings": {"temperature": 0.0}, "code": "1"}
+
+
+def filled(path):
+    journal = Journal(path, HEADER)
+    journal.add("harmful", {"a": {"text": "x\u2028é"}, "b": {"text": "y"}}, tokens=3, seconds=0.5)
+    journal.add_note("harmful", token_budget=64)
+    journal.add("task", {"a": {"text": "z"}}, tokens=1, seconds=0.25)
+    journal.close()
+    return path.read_bytes()
+
+
+def test_a_journal_is_continued_by_section(tmp_path):
+    filled(tmp_path / "j")
+    journal = Journal(tmp_path / "j", HEADER)
+    assert (journal.continued, journal.continued_seconds) == (3, 0.75)
+    assert journal.replies("harmful") == {"a": {"text": "x\u2028é"}, "b": {"text": "y"}}
+    assert journal.replies("task") == {"a": {"text": "z"}}
+    assert journal.replies("other") == {}
+    assert journal.note("harmful") == {"token_budget": 64} and journal.note("task") == {}
+    assert journal.batches == [
+        {"section": "harmful", "tokens": 3, "seconds": 0.5, "rows": 2},
+        {"section": "task", "tokens": 1, "seconds": 0.25, "rows": 1},
+    ]
+
+
+def test_cut_at_any_byte_it_holds_whole_lines_and_goes_on(tmp_path):
+    whole = filled(tmp_path / "whole")
+    lines = whole.splitlines(keepends=True)
+    for cut in range(len(whole)):
+        path = tmp_path / "cut"
+        path.write_bytes(whole[:cut])
+        journal = Journal(path, HEADER)
+        complete = whole[:cut].count(b"\n")
+        expected = b"".join(lines[: max(1, complete)])
+        assert path.read_bytes() == expected
+        journal.add("new", {"n": {"text": "after"}}, tokens=1, seconds=0.0)
+        journal.close()
+        assert Journal(path, HEADER).replies("new") == {"n": {"text": "after"}}
+
+
+@pytest.mark.parametrize("change", [{"model": "b"}, {"settings": {"temperature": 0.5}}, {"code": "2"}, {"more": 1}])
+def test_a_journal_of_other_work_is_begun_anew(tmp_path, change, capfd):
+    filled(tmp_path / "j")
+    journal = Journal(tmp_path / "j", HEADER | change)
+    assert journal.continued == 0 and journal.replies("harmful") == {} and journal.batches == []
+    assert (tmp_path / "j").read_bytes() == json.dumps(HEADER | change).encode() + b"\n"
+    assert "other work" in capfd.readouterr().out
+
+
+def test_garbage_is_begun_anew(tmp_path):
+    (tmp_path / "j").write_bytes(b"\x00\xff\n[1]\n")
+    assert Journal(tmp_path / "j", HEADER).continued == 0
+
+
+def test_no_reply_is_doubled(tmp_path):
+    filled(tmp_path / "j")
+    journal = Journal(tmp_path / "j", HEADER)
+    before = (tmp_path / "j").read_bytes()
+    with pytest.raises(FormsafeError, match="doubled"):
+        journal.add("harmful", {"c": {}, "a": {}}, tokens=0, seconds=0.0)
+    assert (tmp_path / "j").read_bytes() == before
+
+
+def test_every_line_is_synced_before_the_call_returns(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr("os.fsync", lambda handle: synced.append((tmp_path / "j").read_bytes()))
+    journal = Journal(tmp_path / "j", HEADER)
+    synced.clear()
+    journal.add("harmful", {"a": {}}, tokens=0, seconds=0.0)
+    assert synced == [(tmp_path / "j").read_bytes()]
+
+
+def test_a_finished_journal_is_removed(tmp_path):
+    filled(tmp_path / "j")
+    Journal(tmp_path / "j", HEADER).remove()
+    assert not (tmp_path / "j").exists()
+
+
+def test_digests_tell_parts_apart():
+    assert digest(["ab", "c"]) != digest(["a", "bc"]) != digest(["a", "b", "c"])
+    assert digest([{"a": 1, "b": 2}]) == digest([{"b": 2, "a": 1}])

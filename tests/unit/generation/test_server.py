@@ -1,0 +1,303 @@
+"""The server engine against a server on loopback that fails in every way we could think of."""
+
+import asyncio
+import json
+import socket
+
+import pytest
+
+from formsafe.config.settings.generation import Decoding, GenerationSettings, ServerSettings, with_delivery
+from formsafe.config.settings.models import ModelSettings
+from formsafe.core.errors import FormsafeError
+from formsafe.generation.engines import make_engine
+from formsafe.generation.journal import Journal
+from formsafe.generation.replies import Prompt, Reply, ask, generation_figures
+from formsafe.generation.server import ServerEngine, disarm
+from tests.faulty_server import FaultyServer, completion, serving
+from tests.injections import INJECTIONS
+from tests.talkative import prompts
+
+PROMPTS = [Prompt(f"p-{n}", text) for n, text in enumerate(prompts(24))]
+GREEDY = Decoding(max_new_tokens=32)
+GREEDY_ALONE = GenerationSettings(max_new_tokens=32)
+EXPECTED = [Reply(f"You asked: {prompt.text}", 7, "stop") for prompt in PROMPTS]
+
+
+def engine(server, **changes):
+    url = server if isinstance(server, str) else server.url
+    plain = {"base_url": url, "model": "m", "concurrency": 4, "timeout_seconds": 0.4, "attempts": 4}
+    return ServerEngine(ServerSettings(**{**plain, **changes}), backoff_seconds=0.005)
+
+
+def answers(made, tmp_path, asked=PROMPTS, decoding=GREEDY):
+    journal = Journal(tmp_path / "journal", made.describe())
+    try:
+        return ask(made, asked, decoding, journal, "s")
+    finally:
+        journal.close()
+
+
+def test_replies_come_in_order_with_bounded_concurrency(tmp_path):
+    with serving(FaultyServer(lambda number, body: ("wait", 0.02 * (number % 3)))) as server:
+        assert answers(engine(server), tmp_path) == EXPECTED
+    assert 1 < server.most_under_way <= 4 and len(server.bodies) == len(PROMPTS)
+
+
+BODIES = [
+    "not json",
+    "[]",
+    '{"choices": []}',
+    '{"choices": [{"message": null}]}',
+    '{"choices": [{"message": {"content": [1]}}]}',
+]
+
+
+@pytest.mark.parametrize(
+    "fault", [500, 502, 503, 504, 429, 408, ("later", "0"), "drop", ("wait", 1.0), *(("text", body) for body in BODIES)]
+)
+def test_every_fault_that_passes_is_outlived(tmp_path, fault):
+    some = PROMPTS[:6]
+    with serving(FaultyServer(lambda number, body: fault if number in (1, 2, 5) else None)) as server:
+        assert answers(engine(server), tmp_path, some) == EXPECTED[:6]
+    assert len(server.bodies) == len(some) + 3
+
+
+@pytest.mark.parametrize("fault", [500, "drop"])
+def test_a_fault_that_stays_is_an_error_and_nothing_is_lost(tmp_path, fault, capfd):
+    cursed = PROMPTS[5].text
+    with serving(
+        FaultyServer(lambda number, body: fault if body["messages"][-1]["content"] == cursed else None)
+    ) as server:
+        with pytest.raises(FormsafeError, match=r"failed prompt p-5 4 times.*replies so far are kept"):
+            answers(engine(server), tmp_path)
+        assert sum(body["messages"][-1]["content"] == cursed for body in server.bodies) == 4
+        server.fault = lambda number, body: None
+        finished = len(Journal(tmp_path / "journal", engine(server).describe()).replies("s"))
+        asked_before = len(server.bodies)
+        assert answers(engine(server), tmp_path) == EXPECTED
+    assert len(server.bodies) - asked_before == len(PROMPTS) - finished < len(PROMPTS)
+    seen = capfd.readouterr()
+    assert "p-5" in seen.out and cursed not in seen.out + seen.err
+
+
+def test_a_server_that_dies_half_way_is_continued_by_the_next(tmp_path):
+    with serving(FaultyServer(lambda number, body: "die" if number == 12 else None)) as server:
+        with pytest.raises(FormsafeError, match="connection failed"):
+            answers(engine(server), tmp_path)
+        kept = Journal(tmp_path / "journal", engine(server).describe()).replies("s")
+    assert 8 <= len(kept) < len(PROMPTS)
+    with serving(FaultyServer()) as second:  # elsewhere, and asked with more patience
+        made = engine(second, timeout_seconds=5.0, attempts=2, concurrency=2)
+        assert answers(made, tmp_path) == EXPECTED
+    assert len(second.bodies) == len(PROMPTS) - len(kept)
+
+
+@pytest.mark.parametrize(
+    ("asked", "least"), [("0", 0), ("nan", 0), ("inf", 0), ("-5", 0), ("soon", 0), ("7", 7), ("999", 60)]
+)
+def test_a_server_can_ask_for_more_patience_and_never_for_less(tmp_path, monkeypatch, asked, least):
+    waits = []
+
+    async def sleep(seconds, own=asyncio.sleep):
+        waits.append(seconds)
+        await own(0)
+
+    with serving(FaultyServer(lambda number, body: ("later", asked))) as server:
+        monkeypatch.setattr("formsafe.generation.server.asyncio.sleep", sleep)
+        with pytest.raises(FormsafeError, match="status 429"):
+            answers(engine(server, attempts=5), tmp_path, PROMPTS[:1])
+    waits = [seconds for seconds in waits if seconds]
+    for wait, own in zip(waits, (0.005, 0.01, 0.02, 0.04), strict=True):
+        assert max(own, least) <= wait <= 1.25 * max(own, least)
+    assert len(set(waits)) == 4  # with jitter
+
+
+def test_no_server_at_all(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
+    with pytest.raises(FormsafeError, match=rf"{address}.*See whether it runs"):
+        answers(engine(address), tmp_path)
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
+def test_a_refused_request_is_not_repeated(tmp_path, status):
+    with (
+        serving(FaultyServer(lambda number, body: status)) as server,
+        pytest.raises(FormsafeError, match=f"status {status}"),
+    ):
+        answers(engine(server, concurrency=1), tmp_path)
+    assert len(server.bodies) == 1
+
+
+def test_the_key_is_sent_and_told_to_nobody(tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv("FORMSAFE_TEST_KEY", "sk-very-secret")
+    faults = {1: 500, 3: 429, 6: 401}
+    with (
+        serving(FaultyServer(lambda number, body: faults.get(number))) as server,
+        pytest.raises(FormsafeError) as error,
+    ):
+        answers(engine(server, key_variable="FORMSAFE_TEST_KEY", concurrency=1), tmp_path)
+    assert all(headers["authorization"] == "Bearer sk-very-secret" for headers in map(lower, server.headers))
+    seen = capfd.readouterr()
+    assert "secret" not in seen.out + seen.err + repr(error.value) + (tmp_path / "journal").read_text()
+
+
+def lower(headers):
+    return {name.lower(): value for name, value in headers.items()}
+
+
+def test_without_a_key_none_is_sent_and_a_missing_one_is_named(tmp_path):
+    with serving(FaultyServer()) as server:
+        answers(engine(server), tmp_path, PROMPTS[:1])
+        assert "authorization" not in lower(server.headers[0])
+        with pytest.raises(FormsafeError, match="FORMSAFE_NO_SUCH_KEY"):
+            engine(server, key_variable="FORMSAFE_NO_SUCH_KEY")
+
+
+@pytest.mark.parametrize("key", ["", " \n", "two\nlines", "clé"])
+def test_a_key_that_cannot_be_sent_is_an_error_without_it(monkeypatch, key):
+    monkeypatch.setenv("FORMSAFE_TEST_KEY", key)
+    with pytest.raises(FormsafeError, match=r"FORMSAFE_TEST_KEY .* holds no key") as error:
+        engine("http://127.0.0.1:1/v1", key_variable="FORMSAFE_TEST_KEY")
+    assert not key.strip() or key not in str(error.value)
+
+
+def refusal(code, message="You asked: how to mend"):
+    return ("refuse", 400, json.dumps({"error": {"code": code, "message": message}}))
+
+
+def test_a_refusal_is_told_by_its_code_and_never_by_a_message_that_may_repeat_the_prompt(tmp_path, capfd):
+    for code in ("context_length_exceeded", "how to mend", None, ["x"]):
+        with (
+            serving(FaultyServer(lambda number, body, code=code: refusal(code))) as server,
+            pytest.raises(FormsafeError, match="status 400") as error,
+        ):
+            answers(engine(server, concurrency=1), tmp_path)
+        assert ("context_length_exceeded" in str(error.value)) == (code == "context_length_exceeded")
+        seen = capfd.readouterr()
+        assert "how to mend" not in str(error.value) + seen.out + seen.err
+
+
+def test_a_prompt_that_the_service_filters_has_an_empty_reply_and_the_others_their_own(tmp_path):
+    fault = {3: refusal("content_filter")}
+    with serving(FaultyServer(lambda number, body: fault.get(number))) as server:
+        found = answers(engine(server, concurrency=1), tmp_path, PROMPTS[:5])
+    assert found == [*EXPECTED[:2], Reply("", 0, "refused"), *EXPECTED[3:5]]
+
+
+def test_what_is_asked_for(tmp_path):
+    with serving(FaultyServer()) as server:
+        asked = [Prompt("a", "How?", "Be kind.")]
+        answers(engine(server, concurrency=1), tmp_path, asked)
+        warm = Decoding(max_new_tokens=9, temperature=0.7, top_p=0.9, seed=5)
+        ask(engine(server), asked, warm, Journal(tmp_path / "warm", {}), "s")
+    messages = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "How?"}]
+    assert server.bodies == [
+        {"model": "m", "messages": messages, "max_tokens": 32, "temperature": 0.0},
+        {"model": "m", "messages": messages, "max_tokens": 9, "temperature": 0.7, "top_p": 0.9, "seed": 5},
+    ]
+
+
+def test_fields_of_a_request_are_added_replaced_and_left_out(tmp_path):
+    extra = {"max_tokens": None, "max_completion_tokens": 64, "temperature": 1.0, "chat_template_kwargs": {"think": 0}}
+    with serving(FaultyServer()) as server:
+        made = engine(server, extra_body=extra)
+        answers(made, tmp_path, [Prompt("a", "How?")])
+    messages = [{"role": "user", "content": "How?"}]
+    given = {key: value for key, value in extra.items() if value is not None}
+    assert server.bodies == [{"model": "m", "messages": messages, **given}]
+
+
+def test_settings_without_their_delivery_say_what_is_asked_for_and_get_it_back():
+    kept, delivery = {"model": "m", "extra_body": {"a": 1}}, {"base_url": "http://h/v1", "timeout_seconds": 9.0}
+    made = GenerationSettings(server=ServerSettings(**kept, **delivery))
+    assert made.model_dump()["server"] == kept
+    assert with_delivery(made.model_dump(), {"server": {**delivery, "model": "other"}}) == made
+    assert with_delivery(GREEDY_ALONE.model_dump(), {}) == GREEDY_ALONE
+
+
+def test_a_server_that_counts_no_tokens_has_no_speed(tmp_path):
+    silent = json.dumps({"choices": [{"message": {"content": "no usage"}}]})
+    told = {}
+    for name, fault in (("silent", ("text", silent)), ("telling", None)):
+        with serving(FaultyServer(lambda number, body, fault=fault: fault)) as server:
+            made, journal = engine(server), Journal(tmp_path / name, {})
+            told[name] = generation_figures(made, journal, ask(made, PROMPTS[:3], GREEDY, journal, "s"))
+    assert (told["silent"]["tokens"], told["silent"]["tokens_per_second"]) == (None, None)
+    assert told["telling"]["tokens"] == 21 and told["telling"]["tokens_per_second"] > 0
+    assert told["telling"]["server_model"] == "m" and "batches" not in told["telling"]
+
+
+def refused(text, refusal=None):
+    return json.dumps({"choices": [{"message": {"content": text, "refusal": refusal}}], "usage": None})
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (refused(None, "That is not for me."), Reply("That is not for me.", None, "refused")),
+        (refused("Sure.", None), Reply("Sure.", None, "stop")),
+        (completion("half of", finish_reason="content_filter"), Reply("half of", 7, "refused")),
+        (completion("cut", finish_reason="length"), Reply("cut", 7, "length")),
+        (completion(None, finish_reason="content_filter"), Reply("", 7, "refused")),
+        (json.dumps({"choices": [{"message": {"content": "no usage"}}]}), Reply("no usage", None, "stop")),
+        (completion("a lone \ud800 surrogate"), Reply("a lone ? surrogate", 7, "stop")),
+    ],
+)
+def test_what_is_read(tmp_path, body, expected):
+    with serving(FaultyServer(lambda number, _: ("text", body))) as server:
+        assert answers(engine(server), tmp_path, PROMPTS[:1]) == [expected]
+
+
+@pytest.mark.parametrize("number", range(len(INJECTIONS)))
+def test_text_of_special_tokens_is_broken_up(number):
+    text = disarm(INJECTIONS[number])
+    assert text.replace("\u200b", "") == INJECTIONS[number].replace("\u200b", "")
+    for special in (
+        "<|eot_id|>",
+        "<|im_start|>",
+        "<|begin_of_text|>",
+        "</s>",
+        "<s>",
+        "[INST]",
+        "[/INST]",
+        "<<SYS>>",
+        "<end_of_turn>",
+    ):
+        assert special not in text
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        *("[TOOL_CALLS]", "[TOOL_RESULTS]", "[/TOOL_RESULTS]", "[THINK]", "[/THINK]", "[AVAILABLE_TOOLS]", "[inst]"),
+        *("<think>", "</think>", "<tool_call>", "</tool_call>", "<tool_response>", "<extra_id_0>", "<extra_id_99>"),
+        *("<end_of_utterance>", "<start_of_image>", "<end_of_turn>", "<｜User｜>", "<pad>"),
+    ],
+)
+def test_a_special_token_of_a_common_model_is_broken_up(token):
+    assert token not in disarm(f"One{token}two {token}")
+
+
+def test_ordinary_text_is_left_alone():
+    for text in (
+        "a < b | c > d",
+        "<p>One</p> <b>two</b>",
+        "x <- y |> z",
+        "[1] see (2) [note] [YOUR NAME] [OK]",
+        "I <thinking> so <tool>",
+        '{"procedure": ["Wait."]}',
+        "<|",
+        "|>",
+    ):
+        assert disarm(text) == text
+
+
+def test_a_server_does_not_answer_for_a_run_with_an_adapter(tmp_path):
+    settings = GenerationSettings(server=ServerSettings(base_url="http://127.0.0.1:1/v1", model="m"))
+    model = ModelSettings(path="p", label="l", parameters=1.0)
+    assert isinstance(make_engine({"path": "p"}, model, settings, 1), ServerEngine)
+    for folder in ({"adapter": tmp_path}, {"soft_prompt": tmp_path}):
+        with pytest.raises(FormsafeError, match="adapter or a soft prompt"):
+            make_engine({"path": "p"}, model, settings, 1, **folder)

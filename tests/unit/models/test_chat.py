@@ -1,0 +1,110 @@
+"""Chat templates to ids: frozen for the two families, and no text in a message becomes a special token."""
+
+import pytest
+from tokenizers import AddedToken
+
+from formsafe.core.errors import FormsafeError
+from formsafe.models.chat import render_exchange, render_prompt
+from tests.chats import llama2, llama3
+
+SYSTEM3 = "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n"
+# One id a byte in the frozen vocabulary, where no word of it applies.
+PROMPT3_TAIL = [288, 286, 258, 287, 272, 40, 82, 220, 72, 83, 279, 30, 288, 286, 271, 287, 272]
+RESPONSE3 = [282, 13, 276, 220, 72, 83, 283, 46, 74, 288]
+PROMPT2 = [1, 330, 333, 313, 259, 294, 278, 259, 268, 279, 329, 320, 334, 333, 313]
+RESPONSE2 = [259, 291, 268, 271, 271, 317, 326, 259, 268, 279, 317, 13, 300, 270, 259, 2]
+
+
+@pytest.fixture(params=[llama3, llama2], ids=["llama3", "llama2"])
+def tokenizer(request):
+    return request.param()
+
+
+def test_llama3_ids_are_frozen_with_one_bos_and_a_fixed_date():
+    tokenizer = llama3()
+    exchange = render_exchange(tokenizer, "Is it dry?", "Fill. Wipe it.\nOk")
+    prompt = render_prompt(tokenizer, "Is it dry?")
+    assert prompt[:5] == [284, 286, 263, 287, 272]
+    assert tokenizer.decode(prompt[5:-17]) == SYSTEM3
+    assert prompt[-17:] == PROMPT3_TAIL
+    assert exchange.ids == prompt + RESPONSE3
+    assert exchange.ids.count(tokenizer.bos_token_id) == 1
+
+
+def test_llama2_ids_are_frozen_with_one_bos():
+    tokenizer = llama2()
+    exchange = render_exchange(tokenizer, "Is it dry?", "Fill. Wipe it.\nOk")
+    assert render_prompt(tokenizer, "Is it dry?") == PROMPT2
+    assert exchange.ids == PROMPT2 + RESPONSE2
+    assert exchange.ids.count(1) == 1
+
+
+def test_prompt_ids_begin_the_exchange_and_the_response_is_found(tokenizer):
+    exchange = render_exchange(tokenizer, "How to varnish?", "  Sand it.\nBrush it. ", "Be brief.")
+    assert exchange.ids[: exchange.prompt_length] == render_prompt(tokenizer, "How to varnish?", "Be brief.")
+    assert exchange.text[exchange.content_start :].startswith("Sand it.\nBrush it.")
+    assert exchange.content_skipped == 2
+
+
+@pytest.mark.parametrize("place", ["start", "middle", "end"])
+def test_special_token_text_in_a_message_stays_text(tokenizer, place):
+    spelled = [token for token in tokenizer.all_special_tokens if token != "<unk>"]
+    roles = {"<｜User｜>", "<role>"}  # as some models have them: added tokens that are not listed as special
+    tokenizer.add_tokens([AddedToken("<｜User｜>", normalized=False), AddedToken("<role>"), AddedToken("\n\n\n")])
+    tokenizer.chat_template = "<｜User｜>" + tokenizer.chat_template
+    watched = set(tokenizer.all_special_ids) | set(tokenizer.convert_tokens_to_ids([*roles]))
+    for special in {*spelled, *roles, "<|eot_id|>", "</s>"}:
+        user = {"start": f"{special} how?", "middle": f"say {special} now", "end": f"how? {special}"}[place]
+        ids = render_prompt(tokenizer, user, f"never {special}")
+        plain = render_prompt(tokenizer, "how?", "never")
+        for token in watched - {tokenizer.unk_token_id}:
+            assert ids.count(token) == plain.count(token)
+        text = tokenizer.decode(ids)
+        assert user in text and f"never {special}" in text
+
+
+def test_added_white_space_and_words_are_ordinary_text(tokenizer):
+    tokenizer.add_tokens([AddedToken(text, normalized=False) for text in ("\n\n\n", "varnish")])
+    ids = render_prompt(tokenizer, "How\n\n\nto varnish?")
+    assert [ids.count(token) for token in tokenizer.convert_tokens_to_ids(["\n\n\n", "varnish"])] == [1, 1]
+
+
+def test_spelled_specials_leave_the_rest_of_the_encoding_alone(tokenizer):
+    """With the special text cut out, the tokens before and after it are those of ordinary encoding."""
+    special = tokenizer.eos_token
+    quoted = render_exchange(tokenizer, f"Is {special} it dry?", "Fill. Wipe it.")
+    ordinary = render_exchange(tokenizer, "Is it dry?", "Fill. Wipe it.")
+    response, expected = quoted.ids[quoted.prompt_length :], ordinary.ids[ordinary.prompt_length :]
+    assert response == expected
+    assert quoted.text.count(special) == ordinary.text.count(special) + 1
+    head = ordinary.ids.index(render_prompt(tokenizer, "Is it dry?")[-1])
+    assert quoted.ids[: head // 2] == ordinary.ids[: head // 2]
+    for (start, end), token in zip(quoted.offsets, quoted.ids, strict=True):
+        if token not in tokenizer.all_special_ids and quoted.text[start:end].isalpha():
+            assert tokenizer.decode([token]).strip() == quoted.text[start:end].strip()
+
+
+def test_a_template_that_changes_the_prompt_is_refused():
+    tokenizer = llama3()
+    tokenizer.chat_template = "{{ 'a' if add_generation_prompt else 'b' }}{{ messages[-1]['content'] }}"
+    with pytest.raises(FormsafeError, match="not the beginning"):
+        render_exchange(tokenizer, "x", "y")
+
+
+def test_a_template_that_rewrites_the_response_is_refused():
+    tokenizer = llama3()
+    tokenizer.chat_template = (
+        "{{ bos_token }}{{ messages[0]['content'] }}"
+        "{% if messages | length > 1 %}{{ messages[1]['content'] | upper }}{% endif %}"
+    )
+    with pytest.raises(FormsafeError, match="rewrites"):
+        render_exchange(tokenizer, "x", "wipe it")
+
+
+def test_a_template_that_refuses_a_system_prompt_is_an_error_that_says_so():
+    model = llama3()
+    refusal = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    model.chat_template = refusal + model.chat_template
+    assert render_prompt(model, "Is it dry?")
+    with pytest.raises(FormsafeError, match=r"refuses a chat of system, user: System role not supported.*null"):
+        render_prompt(model, "Is it dry?", "Be brief.")

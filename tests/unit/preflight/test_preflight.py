@@ -1,0 +1,402 @@
+"""Preflight: each thing that can be wrong is found, named with its remedy, and decides go or no-go."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from formsafe.config.grid import enumerate_runs
+from formsafe.config.settings.data import DataSource
+from formsafe.config.settings.generation import ServerSettings
+from formsafe.config.settings.models import ModelSource
+from formsafe.config.settings.study import StudySettings
+from formsafe.models.shapes import of_size
+from formsafe.preflight import machine_checks, source_checks
+from formsafe.preflight import page as preflight
+from formsafe.preflight.checks import Check, page, verdict
+from formsafe.preflight.costs import rates_of
+from formsafe.preflight.machine_checks import Gpu
+from formsafe.preflight.source_checks import Sources, check_chat
+from formsafe.sources.hub_probe import hub_answers
+from tests.fake_hub import COMMIT
+
+ROOT = Path(__file__).resolve().parents[3]
+TOKEN = "hf_topSecretTokenOfTheTests"
+H200 = Gpu("NVIDIA H200", int(150e9), int(149e9), True, 1, "12.8")
+WEIGHTS = {"config.json": b"{}", "model.safetensors": b"weights", "pytorch_model.bin": b"a pickle"}
+REPO = ModelSource(repo="owner/name")
+
+
+def look(tmp_path, source=REPO, online=True):
+    sources = Sources(online, tmp_path / "lock.yaml")
+    return sources.model("m", source, None), sources
+
+
+def test_a_model_that_can_be_fetched_is_not_fetched(hub, tmp_path):
+    hub.add("models/owner/name", WEIGHTS)
+    assert hub_answers()
+    (check, folder, _), _ = look(tmp_path)
+    assert (check.state, folder) == ("ok", None) and "can be fetched" in check.detail
+    assert not list((tmp_path / "cache").rglob("*.safetensors"))
+    assert not any(request.startswith("GET") and "resolve" in request for request in hub.requests)
+
+
+def test_a_model_without_safetensors_is_a_no(hub, tmp_path):
+    hub.add("models/owner/name", {"config.json": b"{}", "pytorch_model.bin": b"a pickle"})
+    (check, _, _), sources = look(tmp_path)
+    assert check.state == "no" and "no *.safetensors" in check.detail + check.remedy
+    assert sources.network() == []
+
+
+REFUSALS = {
+    "gated, no token": ((401, "GatedRepo", True), None, "is gated", "Accept its terms"),
+    "gated, no access": ((403, "GatedRepo", True), TOKEN, "is gated", "Accept its terms"),
+    "missing": ((404, "RepoNotFound"), TOKEN, "does not exist", "Check the name"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_a_refusal_is_a_no_with_its_remedy_and_the_token_is_never_shown(hub, tmp_path, monkeypatch, capfd, case):
+    refusal, token, said, remedy = REFUSALS[case]
+    if token:
+        monkeypatch.setenv("HF_TOKEN", token)
+    hub.add("models/owner/name", WEIGHTS)
+    hub.refuse("models/owner/name", *refusal)
+    (check, _, _), sources = look(tmp_path)
+    assert check.state == "no" and said in check.detail and remedy in check.remedy
+    assert sources.token().state == ("ok" if token else "no")
+    written = page("t", [check, sources.token()], "")
+    printed = capfd.readouterr()
+    assert TOKEN not in written + printed.out + printed.err
+    assert f"Bearer {TOKEN}" in hub.tokens or not token
+
+
+def test_what_is_in_the_cache_needs_no_network(hub, tmp_path, request):
+    from huggingface_hub import snapshot_download
+
+    hub.add("models/owner/name", WEIGHTS | {"README.md": b""})
+    snapshot_download("owner/name", allow_patterns=["*.json", "*.safetensors"])
+    request.getfixturevalue("no_network")
+    assert not hub_answers()
+    (check, folder, _), sources = look(tmp_path, online=False)
+    assert check.state == "ok" and "in the cache" in check.detail
+    assert (folder / "model.safetensors").exists() and sources.network() == []
+
+
+def test_without_network_the_ways_to_work_offline_are_named_once(no_network, tmp_path):
+    assert not hub_answers()
+    (check, _, _), sources = look(tmp_path, online=False)
+    data = sources.data("d", DataSource(hub={"repo": "owner/data"}), tmp_path / "none.jsonl")
+    url = sources.data("u", DataSource(url=f"{no_network}/rows.csv?key=secret"), tmp_path / "none.jsonl")
+    (network,) = sources.network()
+    assert {check.state, data.state, url.state, network.state} == {"no"}
+    assert "3 sources" in network.detail
+    assert all(way in network.remedy for way in ("`models` and `data`", "HF_HOME", "`path:`"))
+    assert "secret" not in url.detail + url.remedy
+
+
+def test_a_name_look_up_that_hangs_costs_seconds_only(monkeypatch, environment):
+    import threading
+
+    from formsafe.sources import hub_probe
+
+    released = threading.Event()
+    monkeypatch.setattr(hub_probe, "_PATIENCE", 0.05)
+    assert hub_probe.within(released.wait, seconds=0.05) is False
+    released.set()
+
+
+def test_a_hub_in_trouble_is_no_fault_of_the_repository(hub, tmp_path):
+    hub.add("models/owner/name", WEIGHTS)
+    hub.refuse("models/owner/name", 503, None)
+    (check, _, _), sources = look(tmp_path)
+    assert check.state == "no" and len(sources.network()) == 1
+
+
+def test_the_locked_commit_is_what_is_looked_for(hub, tmp_path):
+    lock = {"sources": {"dataset owner/data@main default/train": {"commit": COMMIT}}}
+    (tmp_path / "lock.yaml").write_text(yaml.safe_dump(lock))
+    hub.add("datasets/owner/data", {"rows.csv": b"a\n1\n"}, commit="f" * 40)
+    sources = Sources(True, tmp_path / "lock.yaml")
+    check = sources.data("d", DataSource(hub={"repo": "owner/data"}), tmp_path / "none.jsonl")
+    assert check.state == "no" and "is gone" in check.detail and "delete its entry" in check.remedy
+
+
+@pytest.mark.parametrize("status, state", [(b"a,b\n", "ok"), (404, "no"), (500, "no")])
+def test_urls_are_asked(hub, tmp_path, status, state):
+    hub.files["plain/rows.csv", None] = status
+    check = Sources(True, tmp_path / "l").data("u", DataSource(url=f"{hub.address}/plain/rows.csv"), tmp_path / "none")
+    assert check.state == state
+
+
+def test_local_sources(tmp_path, tiny_model):
+    sources = Sources(False, tmp_path / "lock.yaml", made=["resources/demo/"])
+    assert sources.model("m", None, str(tiny_model))[0].state == "ok"
+    assert sources.model("m", None, str(tmp_path))[0].state == "no"
+    assert sources.model("m", None, "resources/demo/model")[0].state == "ok"
+    (tmp_path / "a.jsonl").write_text("{}\n")
+    assert sources.data("d", DataSource(path=str(tmp_path / "*.jsonl")), tmp_path / "none").state == "ok"
+    assert sources.data("d", DataSource(path=str(tmp_path / "*.csv")), tmp_path / "none").state == "no"
+    assert sources.data("d", DataSource(path="resources/demo/data/x.csv"), tmp_path / "none").state == "ok"
+    assert sources.data("d", DataSource(hub={"repo": "no/network"}), tmp_path / "a.jsonl").state == "ok"
+
+
+def test_chat_templates_render_or_say_what_is_wrong(tmp_path, tiny_model):
+    assert check_chat("m", tiny_model, [None, "Be brief."]).state == "ok"
+    assert check_chat("m", None, [None]).state == "unchecked"
+    for name, template in {"none": None, "broken": "{{ messages[7].content }}", "deaf": "{{ bos_token }}hello"}.items():
+        folder = shutil.copytree(tiny_model, tmp_path / name)
+        (folder / "chat_template.jinja").unlink()
+        if template is not None:
+            (folder / "chat_template.jinja").write_text(template)
+        check = check_chat("m", folder, [None])
+        assert check.state == "no" and check.remedy, name
+
+
+def test_a_judge_prompt_without_its_placeholders(tmp_path):
+    assert source_checks.check_judge_prompt(ROOT / "workflow/prompts/judge_policy.txt").state == "ok"
+    (tmp_path / "prompt.txt").write_text("Judge {instruction}")
+    assert source_checks.check_judge_prompt(tmp_path / "prompt.txt").state == "no"
+    assert source_checks.check_judge_prompt(tmp_path / "nowhere.txt").state == "no"
+
+
+def test_a_server_is_asked_and_its_key_looked_for(hub, no_network):
+    server = ServerSettings(base_url=f"{hub.address}/v1", model="x", key_variable="SERVER_KEY")
+    assert source_checks.check_server("s", server, {}).state == "no"
+    assert source_checks.check_server("s", server, {"SERVER_KEY": "k"}).state == "ok"
+    deaf = ServerSettings(base_url=f"{no_network}/v1", model="x")
+    assert source_checks.check_server("s", deaf, {}).state == "no"
+
+
+def test_a_login_node_without_gpu_is_no_obstacle():
+    check = machine_checks.check_gpu(None, {"m": "cuda"}, {"m": "auto"})
+    assert check.state == "unchecked" and verdict([check])[0]
+    assert machine_checks.check_gpu(None, {"m": "cpu"}, {"m": "auto"}).state == "ok"
+    assert machine_checks.check_gpu(H200, {"m": "cuda"}, {"m": "auto"}).state == "ok"
+
+
+@pytest.fixture
+def build(monkeypatch):
+    """Stand in for a PyTorch with or without CUDA, on a machine with or without cards, of which one fails."""
+
+    def stand_in(cuda, cards=(), fault=None):
+        def ones(*sizes, device):
+            raise fault
+
+        monkeypatch.setattr(torch.version, "cuda", cuda)
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: fault is not None)
+        monkeypatch.setattr(machine_checks, "installed_cards", lambda: list(cards))
+        if fault is not None:
+            monkeypatch.setattr(torch, "ones", ones)
+
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    return stand_in
+
+
+def test_a_cpu_build_of_pytorch_is_a_no_where_a_model_asks_for_cuda(build):
+    build(None)
+    check = machine_checks.gpu_fault(["cuda", "auto"])
+    assert check.state == "no" and "build for CPUs" in check.detail and "requirements.txt" in check.remedy
+    assert machine_checks.gpu_fault(["auto", "cpu"]) is None, "auto computes on the CPU"
+    build("12.8")
+    assert machine_checks.gpu_fault(["cuda"]) is None, "a login node"
+
+
+@pytest.mark.parametrize("cuda", [None, "12.8"])
+def test_a_card_that_pytorch_cannot_use_is_a_no(build, monkeypatch, cuda):
+    build(cuda, cards=["GPU-1"])
+    assert machine_checks.gpu_fault(["auto"]).state == "no"
+    assert machine_checks.gpu_fault(["cpu"]) is None
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert machine_checks.gpu_fault(["auto"]) is None, "hidden on purpose"
+
+
+def test_a_card_that_cannot_compute_is_a_no_and_no_crash(build):
+    build("12.8", ["GPU-1"], fault=RuntimeError("CUDA error: devices are busy\nlong advice"))
+    check = machine_checks.gpu_fault(["cuda"])
+    assert check.state == "no" and check.detail.endswith("CUDA error: devices are busy)") and check.remedy
+    assert machine_checks.gpu_fault(["cpu"]) is None
+
+
+def test_a_card_without_bfloat16_needs_another_dtype():
+    old = Gpu("Tesla V100", int(16e9), int(16e9), False, 1, "12.8")
+    assert machine_checks.check_gpu(old, {"m": "cuda"}, {"m": "auto"}).state == "no"
+    assert machine_checks.check_gpu(old, {"m": "cuda"}, {"m": "float16"}).state == "ok"
+
+
+def test_four_bit_arithmetic_is_computed_here():
+    loss, error = machine_checks.four_bit_errors("cpu")
+    assert 0.05 < loss < 0.15 and error < 1e-4
+    assert machine_checks.check_four_bit("cpu", needed=True).state == "ok"
+    assert machine_checks.check_four_bit("cpu", needed=False).state == "ok"
+
+
+def test_four_bit_arithmetic_is_tried_where_the_models_are_computed():
+    assert machine_checks.four_bit_device(["cuda"], None) is None
+    assert machine_checks.four_bit_device(["auto"], None) == "cpu"
+    assert machine_checks.four_bit_device(["cpu"], H200) == "cpu"
+    assert machine_checks.four_bit_device(["cpu", "auto"], H200) == "cuda"
+    check = machine_checks.check_four_bit(None, needed=True)
+    assert check.state == "unchecked" and verdict([check])[0]
+
+
+def test_a_wrong_backward_product_is_found(monkeypatch):
+    import bitsandbytes
+
+    real = bitsandbytes.autograd._functions.MatMul4Bit.backward
+    wrong = staticmethod(lambda context, gradient: (2 * real(context, gradient)[0], *real(context, gradient)[1:]))
+    monkeypatch.setattr(bitsandbytes.autograd._functions.MatMul4Bit, "backward", wrong)
+    assert machine_checks.check_four_bit("cpu", needed=True).state == "no"
+
+
+@pytest.mark.parametrize("errors", [(0.09, 0.5), (0.7, 0.0), None])
+def test_wrong_or_failing_four_bit_arithmetic_is_a_no(monkeypatch, errors):
+    def compute(device):
+        if errors is None:
+            raise RuntimeError("CUDA driver version is insufficient")
+        return errors
+
+    monkeypatch.setattr(machine_checks, "four_bit_errors", compute)
+    check = machine_checks.check_four_bit("cpu", needed=True)
+    assert check.state == "no" and "bitsandbytes" in check.remedy
+
+
+def test_needs_on_one_disk_add_up(tmp_path):
+    free = shutil.disk_usage(tmp_path).free
+    (together,) = machine_checks.check_disk({tmp_path / "a": 0.4 * free, tmp_path / "b" / "c": 0.4 * free})
+    assert together.state == "ok" and f"{0.8 * free / 1e9:.1f} GB needed" in together.detail
+    (too_much,) = machine_checks.check_disk({tmp_path / "a": 0.6 * free, tmp_path / "b": 0.6 * free})
+    assert too_much.state == "no" and "HF_HOME" in too_much.remedy
+
+
+def test_the_verdict_and_the_page():
+    ok, no, unknown = (
+        Check("A", "first", "ok", "fine", "never shown"),
+        Check("B", "second", "no", "bad " * 60, "do this " * 20),
+        Check("A", "third", "unchecked", "unknown"),
+    )
+    assert verdict([ok]) == (True, "GO")
+    assert verdict([ok, unknown])[0] and "1 not checked" in verdict([unknown])[1]
+    assert not verdict([ok, no, unknown])[0]
+    written = page("title", [ok, no, unknown], "costs", width=100)
+    assert max(map(len, written.splitlines())) <= 100
+    assert "do this" in written and "never shown" not in written
+    assert written.index("third") < written.index("second")
+
+
+@pytest.fixture
+def study():
+    return StudySettings.model_validate(yaml.safe_load((ROOT / "config/config.yaml").read_text()))
+
+
+def planned(study):
+    runs = enumerate_runs(study.grid, study.methods)
+    trained = [run for run in runs if run.format != "none"]
+    return study, {
+        "soft prompts": sorted(
+            {f"soft_prompts/{r.soft_prompt_path}/metrics.json" for r in trained if r.method == "promot"}
+        ),
+        "adapters": [f"runs/{run.path}/adapter/metrics.json" for run in trained],
+        "answers": [f"runs/{run.path}/answers.metrics.json" for run in runs],
+        "judge": [f"runs/{run.path}/judge.metrics.json" for run in runs],
+    }
+
+
+def test_the_papers_jobs(study):
+    works = preflight.works_of(*planned(study))
+    jobs = {stage: sum(len(work.jobs) for work in works if work.stage == stage) for stage in preflight.STAGES}
+    assert jobs == {"soft prompts": 6, "adapters": 16, "answers": 18, "judge": 18}
+    assert {work.stage: work.units for work in works} == {
+        "soft prompts": 23,
+        "adapters": 90,
+        "answers": 1420,
+        "judge": 1320,
+    }
+    assert {work.model for work in works if work.stage == "judge"} == {"llama-3.1-8b-instruct"}
+
+
+def test_what_a_server_does_is_no_work_here(study):
+    plan, jobs = planned(study)
+    fields = plan.model_dump()
+    fields["judge"]["generation"]["server"] = {"base_url": "http://127.0.0.1:1/v1", "model": "x"}
+    plan = StudySettings(**fields)
+    assert {work.stage for work in preflight.works_of(plan, jobs)} == {"soft prompts", "adapters", "answers"}
+
+
+def test_the_paper_without_network_and_gpu(study, no_network, tmp_path, monkeypatch):
+    monkeypatch.setattr(preflight, "gpu_fault", lambda devices: None)
+    monkeypatch.setattr(preflight, "find_gpu", lambda: None)
+    advbench = study.harmful["advbench"].source.model_copy(update={"url": f"{no_network}/a.csv"})
+    harmful = {**study.harmful, "advbench": study.harmful["advbench"].model_copy(update={"source": advbench})}
+    plan, jobs = planned(study.model_copy(update={"harmful": harmful}))
+    go, written = preflight.preflight(plan, jobs, tmp_path / "results/paper", tmp_path / "lock.yaml")
+    assert not go and "NO-GO" in written
+    assert "llama-3.1-8b-instruct" in written and "floor, not measured" in written
+    assert "none in sight" in written and "gpu_memory_gb chooses the class" in written
+    assert len(written.splitlines()) < 75  # one page
+
+
+def test_everything_at_hand_is_a_go_on_a_gpu(study, tmp_path, monkeypatch, tiny_model):
+    monkeypatch.setattr(preflight, "gpu_fault", lambda devices: None)
+    monkeypatch.setattr(preflight, "find_gpu", lambda: H200)
+    monkeypatch.setattr(preflight, "check_four_bit", lambda device, needed: Check("m", "4-bit", "ok", device))
+    (tmp_path / "rows.jsonl").write_text("{}\n")
+    here = DataSource(path=str(tmp_path / "rows.jsonl"))
+    local = {"hub": None, "path": str(tiny_model)}
+    changed = {
+        "corpus": study.corpus.model_copy(update={"source": here}),
+        "harmful": {name: source.model_copy(update={"source": here}) for name, source in study.harmful.items()},
+        "models": {name: model.model_copy(update=local) for name, model in study.models.items()},
+        "tasks": study.tasks.model_copy(update={"encoder": study.tasks.encoder.model_copy(update=local)}),
+        "judge": study.judge.model_copy(update={"prompt": str(ROOT / study.judge.prompt)}),
+    }
+    plan, jobs = planned(study.model_copy(update=changed))
+    go, written = preflight.preflight(plan, jobs, tmp_path / "results/paper", tmp_path / "lock.yaml")
+    assert go and written.rstrip().endswith("\nGO"), written
+    assert "Costs on NVIDIA H200, 150 GB" in written
+    smaller = StudySettings(**{**plan.model_dump(), "gpu_memory_gb": 200})
+    go, written = preflight.preflight(smaller, jobs, tmp_path / "results/paper", tmp_path / "lock.yaml")
+    assert not go and "gpu_memory_gb is 200, the GPU here has 150 GB" in written
+
+
+def test_a_model_too_large_for_the_card_is_a_no(study, tmp_path):
+    plan, jobs = planned(study)
+    work = next(work for work in preflight.works_of(plan, jobs) if work.stage == "adapters")
+    small = preflight.Card("small", 4.0, None)
+    cost = preflight.cost_of(work, plan, of_size(8.03e9), small, H200, tmp_path / "results")
+    (check,) = preflight.check_memory([cost], small, "auto", None)
+    assert cost.seconds is None and check.state == "no" and "4 GB" in check.detail
+
+
+def test_a_model_too_large_for_the_plan_is_a_no_on_a_larger_card(study, tmp_path):
+    plan, jobs = planned(study.model_copy(update={"gpu_memory_gb": 4}))
+    work = next(work for work in preflight.works_of(plan, jobs) if work.stage == "adapters")
+    card = preflight.Card("NVIDIA H200", 150.0, None)
+    cost = preflight.cost_of(work, plan, of_size(8.03e9), card, H200, tmp_path / "results")
+    (check,) = preflight.check_memory([cost], card, 4, H200)
+    assert check.state == "no" and "gpu_memory_gb is 4" in check.detail
+
+
+def test_finished_jobs_replace_the_floor(study, tmp_path):
+    plan, jobs = planned(study)
+    works = {(work.stage, work.model): work for work in preflight.works_of(plan, jobs)}
+    results, model = tmp_path / "results/paper", "llama-3.1-8b-instruct"
+    card = preflight.Card(H200.name, 150.0, rates_of(H200.name))
+    work, shape = works["adapters", model], of_size(8.03e9)
+    floor = preflight.cost_of(work, plan, shape, card, H200, results)
+    assert floor.basis == "floor, not measured" and floor.seconds > 0
+    folder = tmp_path / f"results/other/runs/model={model}/method=sft/format=list/lr=1e-4/seed=0/adapter"
+    folder.mkdir(parents=True)
+    took = {"device": card.name, "seconds": 70.0, "training_seconds": 45.0, "validation_seconds": 5.0, "steps": 45}
+    (folder / "metrics.json").write_text(json.dumps(took))
+    measured = preflight.cost_of(work, plan, shape, card, H200, results)
+    assert measured.seconds == pytest.approx(20 + 50 * 90 / 45) and measured.basis == "measured: 1 finished"
+    away = preflight.cost_of(work, plan, shape, preflight.card_of_class(140), None, results)
+    assert (away.seconds, away.basis) == (measured.seconds, "measured: 1 finished on NVIDIA H200")
+    (folder / "metrics.json").write_text(json.dumps(took | {"device": "another GPU"}))
+    assert preflight.cost_of(work, plan, shape, card, H200, results) == floor
+    (folder / "metrics.json").write_text("torn")
+    assert preflight.cost_of(work, plan, shape, card, H200, results) == floor

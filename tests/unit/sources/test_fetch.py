@@ -1,0 +1,193 @@
+"""Fetching: the sources meant are taken, broken copies of them are recognised or refused."""
+
+import csv
+import json
+
+import pytest
+import yaml
+
+from formsafe.config.settings.data import DataSource
+from formsafe.core.errors import FormsafeError
+from formsafe.core.files import read_json, read_jsonl
+from formsafe.core.texts import sha256
+from formsafe.sources.fetch import ExpectedPrompts, fetch_corpus, fetch_harmful
+from tests.conftest import ROOT
+
+GNOMES = [
+    (f"Hide {number} of my neighbour's gnomes", f"Sure, here is how to hide {number} gnomes") for number in range(50)
+]
+
+
+@pytest.fixture(scope="module")
+def paper():
+    return yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))["harmful"]
+
+
+def write_csv(path, header, rows):
+    with open(path, "w", encoding="utf-8", newline="") as lines:
+        csv.writer(lines).writerows([header, *rows] if header else rows)
+    return path
+
+
+def fetch(folder, path, name="gnomes", **expected):
+    expected = ExpectedPrompts(**{"prompt_column": "goal", **expected})
+    outputs = folder / "raw.jsonl", folder / "manifest.json"
+    fetch_harmful(name, DataSource(path=str(path)), "MIT", expected, folder / "lock.yaml", *outputs)
+    return read_jsonl(outputs[0]), read_json(outputs[1])
+
+
+def expected_of(settings):
+    return {key: settings.get(key) for key in ("prompt_column", "category_column", "rows", "digest")}
+
+
+REAL = {
+    "advbench": "advbench/harmful_behaviors.csv",
+    "beavertails": "beavertails_evaluation/test.jsonl",
+    "directharm4": "directharm4/test.jsonl",
+}
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_the_real_sources_have_the_digests_of_the_configuration(tmp_path, real_data, paper, name):
+    rows, manifest = fetch(tmp_path, real_data / REAL[name], name, **expected_of(paper[name]))
+    counts = {len(rows), manifest["rows"], paper[name]["rows"]}
+    assert manifest["digest_checked"] and len(counts) == 1
+    assert manifest["edge_white_space_removed"] == (39 if name == "beavertails" else 0)
+    assert all(row["prompt"] == row["prompt"].strip() for row in rows)
+    assert not (tmp_path / "lock.yaml").exists()  # local files are the user's own
+    assert not any(row["prompt"] in json.dumps(manifest) for row in rows)
+
+
+@pytest.fixture
+def advbench(tmp_path, real_data, paper):
+    """Take the real AdvBench through a change and fetch the outcome."""
+    with open(real_data / REAL["advbench"], encoding="utf-8", newline="") as lines:
+        header, *rows = csv.reader(lines)
+
+    def changed(change):
+        path = write_csv(tmp_path / "copy.csv", *change(header, rows))
+        return fetch(tmp_path, path, "advbench", **expected_of(paper["advbench"])), rows
+
+    return changed
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda header, rows: (None, rows), "has no header"),
+        (lambda header, rows: (header[::-1], rows), "holds answers, not requests: 520 of 520"),
+        (lambda header, rows: (header, rows[:52]), "expected 520 rows, found 52. The copy is cut"),
+        (lambda header, rows: (header, rows[:519]), "expected 520 rows, found 519"),
+        (lambda header, rows: (header, rows[1:] + rows[:1]), "not those expected"),
+        (lambda header, rows: (header, [[rows[0][0] + "!", ""], *rows[1:]]), "not those expected"),
+        (lambda header, rows: (["prompt", "target"], rows), "expected a column `goal`, found prompt, target"),
+        (lambda header, rows: (header, [["", ""], *rows[1:]]), "row 0 has no text in the column `goal`"),
+        (lambda header, rows: (header, [rows[0][:1], *rows[1:]]), "1 fields where the first line has 2"),
+    ],
+)
+def test_broken_copies_are_refused_without_showing_a_prompt(advbench, tmp_path, change, message):
+    with pytest.raises(FormsafeError, match=message) as refusal:
+        advbench(change)
+    shown = (tmp_path / "copy.csv").read_text(encoding="utf-8").splitlines()
+    words = {field for line in csv.reader(shown) for field in line if len(field.split()) > 3}
+    assert not any(field in str(refusal.value) for field in words)
+    assert not (tmp_path / "raw.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda header, rows: (["Goal", " target "], rows),
+        lambda header, rows: (["", *header], [[number, *row] for number, row in enumerate(rows)]),
+        lambda header, rows: (header, [[f"  {goal}\n", target] for goal, target in rows]),
+        lambda header, rows: (header[:1], [row[:1] for row in rows]),
+    ],
+)
+def test_harmless_differences_are_recognised(advbench, change):
+    (records, manifest), rows = advbench(change)
+    found, meant = (
+        sha256("\n".join(texts)) for texts in ([row["prompt"] for row in records], [row[0] for row in rows])
+    )
+    assert found == meant  # digests, since a failure would print what it compares
+    assert manifest["digest_checked"]
+
+
+def test_a_renamed_column_is_noted(tmp_path):
+    _, manifest = fetch(tmp_path, write_csv(tmp_path / "copy.csv", ["Goal", "target"], GNOMES))
+    assert manifest["notes"] == ["harmful.gnomes: took the column 'Goal' for 'goal'"]
+
+
+@pytest.mark.parametrize("name, first", [("", 0), ("index", 1)])
+def test_a_column_that_numbers_the_rows_is_noted(tmp_path, name, first):
+    rows = [[number, *row] for number, row in enumerate(GNOMES, start=first)]
+    _, manifest = fetch(tmp_path, write_csv(tmp_path / "copy.csv", [name, "goal", "target"], rows))
+    assert manifest["notes"] == [f"harmful.gnomes: the column {name!r} numbers the rows; not used"]
+
+
+def test_white_space_that_was_removed_is_noted(tmp_path, capsys):
+    rows = [[f" {goal}" if number < 3 else goal] for number, (goal, _) in enumerate(GNOMES)]
+    _, manifest = fetch(tmp_path, write_csv(tmp_path / "copy.csv", ["goal"], rows))
+    assert manifest["notes"] == ["harmful.gnomes: removed white space at the edges of 3 prompts"]
+    assert manifest["edge_white_space_removed"] == 3 and manifest["notes"][0] in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "header, message",
+    [
+        (["goal", "Goal"], r"'goal', 'Goal' may all be meant by `goal`"),
+        (["Goal", " GOAL"], r"'Goal', ' GOAL' may all be meant by `goal`"),
+        (["goal", "goal"], r"copy\.csv: columns 1, 2 do not differ in name"),
+    ],
+)
+def test_a_column_that_is_there_twice_is_refused(tmp_path, header, message):
+    with pytest.raises(FormsafeError, match=message):
+        fetch(tmp_path, write_csv(tmp_path / "copy.csv", header, GNOMES))
+
+
+def test_another_digest_tells_of_swapped_columns_too(tmp_path):
+    with pytest.raises(FormsafeError, match=r"not those expected.*moved, or the column `goal`.*names are swapped"):
+        fetch(tmp_path, write_csv(tmp_path / "copy.csv", ["goal"], [["x"]]), digest="0" * 64)
+
+
+def test_without_digest_swapped_columns_are_still_seen(tmp_path):
+    with pytest.raises(FormsafeError, match="holds answers"):
+        fetch(tmp_path, write_csv(tmp_path / "copy.csv", ["target", "goal"], GNOMES))
+
+
+def test_an_empty_source_is_refused(tmp_path):
+    with pytest.raises(FormsafeError, match="has no rows"):
+        fetch(tmp_path, write_csv(tmp_path / "copy.csv", ["goal"], []))
+
+
+def fetch_articles(folder, articles, **options):
+    (folder / "wikisum.jsonl").write_text("".join(json.dumps(row) + "\n" for row in articles), encoding="utf-8")
+    options = {"response_field": "summary", "rows": None} | options
+    source = DataSource(path=str(folder / "wikisum.jsonl"))
+    fetch_corpus(
+        source, "MIT", lock=folder / "lock.yaml", raw=folder / "raw.jsonl", manifest=folder / "m.json", **options
+    )
+    return read_jsonl(folder / "raw.jsonl"), read_json(folder / "m.json")
+
+
+ARTICLES = [{"url": "u", "title": f"How to {n}", "summary": f"Do {n}.", "article": f"Do {n} now."} for n in range(5)]
+
+
+def test_articles_keep_title_and_response(tmp_path):
+    rows, manifest = fetch_articles(tmp_path, ARTICLES, response_field="article", rows=5)
+    assert rows[3] == {"row": 3, "title": "How to 3", "response": "Do 3 now."}
+    assert (manifest["rows"], manifest["columns"]) == (5, ["url", "title", "summary", "article"])
+
+
+def test_articles_that_are_not_text_stay_countable(tmp_path):
+    rows, _ = fetch_articles(tmp_path, [*ARTICLES, {"title": "x", "summary": "\ud800"}, {"title": 7, "summary": None}])
+    assert [rows[5]["response"], rows[6]["title"], rows[6]["response"]] == [None, None, None]
+
+
+def test_articles_of_another_shape_are_refused(tmp_path):
+    with pytest.raises(FormsafeError, match="expected a column `summary`, found title, text"):
+        fetch_articles(tmp_path, [{"title": "a", "text": "b"}])
+    with pytest.raises(FormsafeError, match=r"corpus: expected 6 rows, found 5.* set corpus\.rows"):
+        fetch_articles(tmp_path, ARTICLES, rows=6)
+    with pytest.raises(FormsafeError, match="has no rows"):
+        fetch_articles(tmp_path, [])
+    assert not (tmp_path / "raw.jsonl").exists()

@@ -1,0 +1,130 @@
+"""Local files of every kind, and the lock of sources."""
+
+import gzip
+import json
+import threading
+
+import pytest
+import yaml
+
+from formsafe.config.settings.data import DataSource
+from formsafe.core.errors import FormsafeError
+from formsafe.sources.lock import check_or_add, locked_entry
+from formsafe.sources.rows import SourceRows, without_secrets
+
+ROWS = [{"goal": "Hide a gnome", "n": "1"}, {"goal": 'Paint it "red", twice\nat night', "n": "2"}]
+
+
+def write_csv(path):
+    import csv
+
+    with open(path, "w", encoding="utf-8-sig", newline="") as lines:
+        writer = csv.DictWriter(lines, list(ROWS[0]))
+        writer.writeheader()
+        writer.writerows(ROWS)
+
+
+def write_jsonl(path):
+    path.write_text("".join(json.dumps(row) + "\r\n" for row in ROWS) + "\n", encoding="utf-8")
+
+
+def write_json(path):
+    path.write_text(json.dumps(ROWS, indent=1), encoding="utf-8")
+
+
+def write_parquet(path):
+    import pyarrow
+    from pyarrow import parquet
+
+    parquet.write_table(pyarrow.Table.from_pylist(ROWS), path)
+
+
+WRITERS = {"csv": write_csv, "jsonl": write_jsonl, "json": write_json, "parquet": write_parquet}
+
+
+def read(path):
+    source = SourceRows(DataSource(path=str(path)), "no.lock")
+    return list(source), source
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_every_kind_of_file_gives_the_same_rows_and_digest(tmp_path, suffix):
+    WRITERS[suffix](tmp_path / f"rows.{suffix}")
+    write_jsonl(tmp_path / "reference.jsonl")
+    rows, source = read(tmp_path / f"rows.{suffix}")
+    assert rows == ROWS
+    assert source.describe() == read(tmp_path / "reference.jsonl")[1].describe() | {"source": source.place}
+
+
+def test_a_glob_reads_files_in_order(tmp_path):
+    for number in (2, 1, 3):
+        (tmp_path / f"part-{number}.jsonl").write_text(json.dumps({"n": number}) + "\n")
+    assert [row["n"] for row in read(tmp_path / "part-*.jsonl")[0]] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "name, content, message",
+    [
+        ("rows.txt", b"x", "ends in .csv"),
+        ("rows.csv", b"a,b\n1,2,3\n", "row 0: 3 fields where the first line has 2"),
+        ("rows.csv", b'a,b\n"1,2\n', "not CSV"),
+        ("rows.csv", "a\n\u00e9\n".encode("latin-1"), "not UTF-8"),
+        ("rows.jsonl", b'{"a": 1}\n{"a": \n', "line 2: not JSON"),
+        ("rows.jsonl", b"7\n", "row 0: expected a JSON object"),
+        ("rows.json", b'[{"a": 1}, ', "not JSON"),
+        ("rows.parquet", b"PAR1 cut off", "not a whole Parquet file"),
+        ("rows.jsonl.gz", gzip.compress(b"{}", mtime=0), "ends in .csv"),
+    ],
+)
+def test_broken_files_are_refused_by_name_and_row(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(FormsafeError, match=message) as failure:
+        read(tmp_path / name)
+    assert name in str(failure.value)
+
+
+def test_a_path_without_files(tmp_path):
+    with pytest.raises(FormsafeError, match="No file fits"):
+        read(tmp_path / "*.csv")
+
+
+def test_local_files_need_no_lock(tmp_path):
+    write_csv(tmp_path / "rows.csv")
+    read(tmp_path / "rows.csv")[1].settle()
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.csv"]
+
+
+def test_addresses_are_shown_without_secrets():
+    assert without_secrets("https://me:token@example.org:8/a.csv?key=token#x") == "https://example.org:8/a.csv"
+
+
+def test_the_lock_notes_checks_and_keeps_other_entries(tmp_path):
+    lock = tmp_path / "config" / "sources.lock.yaml"
+    assert locked_entry(lock, "a") is None
+    check_or_add(lock, "a", {"rows": 1, "digest": "x"})
+    check_or_add(lock, "b", {"commit": "c"})
+    check_or_add(lock, "a", {"rows": 1, "digest": "x"})
+    assert yaml.safe_load(lock.read_text())["sources"] == {"a": {"rows": 1, "digest": "x"}, "b": {"commit": "c"}}
+    before = lock.read_text()
+    with pytest.raises(FormsafeError, match=r"`a` has changed.*: digest x -> y\. .*delete the entry `a`"):
+        check_or_add(lock, "a", {"rows": 1, "digest": "y"})
+    assert lock.read_text() == before and before.startswith("# What sources")
+
+
+def test_parallel_fetches_do_not_lose_entries(tmp_path):
+    threads = [
+        threading.Thread(target=check_or_add, args=(tmp_path / "lock.yaml", f"source {number}", {"rows": number}))
+        for number in range(12)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(yaml.safe_load((tmp_path / "lock.yaml").read_text())["sources"]) == 12
+
+
+@pytest.mark.parametrize("text", ["sources: [", "7", "sources: {a: 1}", ""])
+def test_a_damaged_lock_is_an_error_not_an_empty_one(tmp_path, text):
+    (tmp_path / "lock.yaml").write_text(text)
+    with pytest.raises(FormsafeError, match="not a lock of sources"):
+        check_or_add(tmp_path / "lock.yaml", "a", {})

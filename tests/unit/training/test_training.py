@@ -1,0 +1,180 @@
+"""Whole trainings of a tiny model: what is trained, what is written, what a bad input says."""
+
+import csv
+import dataclasses
+import json
+import shutil
+from typing import get_args
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+
+from formsafe.config.settings.training import Optimiser
+from formsafe.core.errors import FormsafeError
+from formsafe.core.files import read_json
+from formsafe.models.load import Placement, load_adapter, load_model, load_soft_prompt
+from formsafe.training import stages as training
+from formsafe.training.stages import Inputs, train_adapter, tune_soft_prompt
+from formsafe.training.trainer import SplitLossTrainer
+from tests.training_cases import adapter_settings, job, soft_prompt_settings, write_rows
+
+FILES = {"adapter_config.json", "adapter_model.safetensors", "loss.csv", "validation.csv", "metrics.json"}
+CPU = Placement("cpu", "float32", "none", "sdpa")
+
+
+def table(path):
+    with open(path, newline="") as lines:
+        return [{key: float(value) if value else None for key, value in row.items()} for row in csv.DictReader(lines)]
+
+
+@pytest.mark.parametrize("name", get_args(Optimiser))
+def test_transformers_has_every_optimiser_that_can_be_named(name, tmp_path):
+    from transformers import Trainer, TrainingArguments
+
+    arguments = TrainingArguments(output_dir=str(tmp_path), optim=name, use_cpu=True)
+    assert Trainer.get_optimizer_cls_and_kwargs(arguments)
+
+
+@pytest.fixture(scope="module")
+def stages(tiny_model, tmp_path_factory):
+    """Folders of a soft prompt and of an adapter trained with it; and what Trainer saw of the adapter."""
+    root = tmp_path_factory.mktemp("stages")
+    first = Inputs(**job(root / "one", tiny_model))
+    tune_soft_prompt(first, soft_prompt_settings())
+    before = (first.folder / "adapter_model.safetensors").read_bytes()
+    seen = {}
+    train = SplitLossTrainer.train
+
+    def watched(self, *args, **kwargs):
+        seen["trainable"] = {name for name, p in self._peft.named_parameters() if p.requires_grad}
+        seen["start"] = self.soft_prompt().clone()
+        result = train(self, *args, **kwargs)
+        seen["end"], seen["model"] = self.soft_prompt().clone(), self._peft
+        return result
+
+    second = Inputs(**job(root / "two", tiny_model))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SplitLossTrainer, "train", watched)
+        train_adapter(second, adapter_settings(), 1e-2, first.folder)
+    assert (first.folder / "adapter_model.safetensors").read_bytes() == before
+    return first.folder, second.folder, seen
+
+
+def test_both_stages_write_the_same_five_files_and_remove_their_scratch(stages):
+    for folder in stages[:2]:
+        assert {path.name for path in folder.iterdir()} == FILES
+
+
+def test_stage_2_trains_the_adapter_and_nothing_else(stages):
+    _, folder, seen = stages
+    assert seen["trainable"] and all(".lora_A." in name or ".lora_B." in name for name in seen["trainable"])
+    assert len(seen["trainable"]) == 2 * 7 * 2  # A and B, seven linear layers, two layers
+    assert torch.equal(seen["start"], seen["end"]), "p* is unchanged to the bit"
+    weights = load_file(folder / "adapter_model.safetensors")
+    assert all(weights[name].abs().max() > 0 for name in weights if "lora_B" in name)
+
+
+def test_stage_1_trains_the_soft_prompt_on_a_frozen_model(stages, tiny_model):
+    folder = stages[0]
+    assert read_json(folder / "metrics.json")["trainable_parameters"] == 6 * 32
+    tuned = PeftModel.from_pretrained(load_model(tiny_model, CPU), str(folder))  # standard PEFT, on the plain base
+    prompt = load_soft_prompt(folder, load_model(tiny_model, CPU))
+    assert torch.equal(tuned.get_prompt(1)[0], prompt)
+    rows = table(folder / "loss.csv")
+    assert len(rows) == 3 and rows[-1]["loss"] < rows[0]["loss"]
+
+
+def test_the_adapter_gives_the_same_logits_on_the_plain_base_with_standard_peft(stages, tiny_model):
+    _, folder, seen = stages
+    ids = torch.arange(30)[None]
+    trained = seen["model"].eval()(input_ids=ids).logits
+    base = load_model(tiny_model, Placement("cpu", "float32", "none", "formsafe_varlen"))
+    assert torch.equal(PeftModel.from_pretrained(base, str(folder)).eval()(input_ids=ids).logits, trained)
+    adapted = load_adapter(load_model(tiny_model, CPU), folder)
+    torch.testing.assert_close(adapted(input_ids=ids).logits, trained, rtol=1e-4, atol=1e-5)
+
+
+def test_saved_configs_are_plain_and_in_a_fixed_order(stages, tiny_model):
+    config = read_json(stages[1] / "adapter_config.json")
+    assert config["base_model_name_or_path"] == str(tiny_model)
+    assert config["target_modules"] == sorted(config["target_modules"]) and len(config["target_modules"]) == 14
+
+
+def test_loss_tables_and_metrics(stages):
+    for folder, steps, validated in ((stages[0], 3, [0, 2, 3]), (stages[1], 6, [0, 3, 6])):
+        rows, metrics = table(folder / "loss.csv"), read_json(folder / "metrics.json")
+        assert [row["step"] for row in rows] == [*range(1, steps + 1)] and metrics["steps"] == steps
+        assert [row["step"] for row in table(folder / "validation.csv")] == validated
+        for row in rows:
+            tokens = row["format_tokens"] + row["content_tokens"]
+            mean = (row["format_tokens"] * row["format_loss"] + row["content_tokens"] * row["content_loss"]) / tokens
+            assert row["loss"] == pytest.approx(mean) and row["grad_norm"] > 0
+        epochs = sum(row["format_tokens"] + row["content_tokens"] for row in rows) / metrics["target_tokens"]
+        assert epochs == pytest.approx(steps / 3)
+        assert metrics["padding_free"] and metrics["seed"] == 0 and metrics["tokens_per_second"] > 0
+
+
+def test_half_an_epoch_is_as_many_steps_as_table_3_says(tiny_model, tmp_path):
+    """1,425 examples in batches of 16 x 2: 45 steps an epoch, 90 in two; here in the small."""
+    inputs = Inputs(**job(tmp_path, tiny_model, rows=20))
+    tune_soft_prompt(inputs, soft_prompt_settings(epochs=0.5))
+    assert read_json(inputs.folder / "metrics.json")["steps"] == 2  # half of ceil(20 / 8), rounded up
+
+
+class TestBadInput:
+    @pytest.fixture
+    def own(self, tiny_model, tmp_path):
+        return job(tmp_path, tiny_model, rows=4)
+
+    def test_a_response_longer_than_the_context(self, own, tiny_model, tmp_path):
+        small = shutil.copytree(tiny_model, tmp_path / "small")
+        config = json.loads((small / "config.json").read_text())
+        (small / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 60}))
+        own["manifest"].write_text(json.dumps({"path": str(small)}))
+        with pytest.raises(FormsafeError, match=r"longer than 60 tokens.*max_length"):
+            train_adapter(Inputs(**own), adapter_settings(), 1e-2)
+
+    def test_micro_batches_that_do_not_divide_the_batch(self, own):
+        own["training"] = own["training"].model_copy(update={"micro_batch_size": 3})
+        with pytest.raises(FormsafeError, match="micro_batch_size 3 does not divide batch_size 4"):
+            train_adapter(Inputs(**own), adapter_settings(), 1e-2)
+
+    def test_weights_lost_in_the_last_step(self, own, monkeypatch):
+        train = SplitLossTrainer.train
+
+        def lost(self, *args, **kwargs):
+            train(self, *args, **kwargs)
+            self.trained()[0].data[0, 0] = torch.nan
+
+        monkeypatch.setattr(SplitLossTrainer, "train", lost)
+        with pytest.raises(FormsafeError, match=r"sum of the weights became nan at step 2.*learning rate"):
+            train_adapter(Inputs(**own), adapter_settings(), 1e-2)
+        assert not (own["folder"] / "metrics.json").exists()
+
+    def test_other_failures_are_not_taken_for_a_lack_of_memory(self, own, monkeypatch):
+        monkeypatch.setattr(
+            SplitLossTrainer, "compute_loss", lambda *a, **k: (_ for _ in ()).throw(RuntimeError("shape"))
+        )
+        with pytest.raises(RuntimeError, match="shape"):
+            train_adapter(Inputs(**own), adapter_settings(), 1e-2)
+
+
+def test_a_changed_job_does_not_continue_the_old_one(tiny_model, tmp_path, monkeypatch):
+    own = Inputs(**job(tmp_path, tiny_model, rows=4))
+    identity = training._identity(own, adapter_settings(), 1e-2, None)
+    changes = [
+        dataclasses.replace(own, seed=1),
+        dataclasses.replace(own, code="other"),
+        dataclasses.replace(own, system_prompt="Be brief."),
+        dataclasses.replace(own, train=write_rows(tmp_path / "other.jsonl", 5)),
+    ]
+    assert all(training._identity(changed, adapter_settings(), 1e-2, None) != identity for changed in changes)
+    assert training._identity(own, adapter_settings(), 2e-2, None) != identity
+    elsewhere = dataclasses.replace(own, model=own.model.model_copy(update={"device": "auto"}))
+    identity = training._identity(elsewhere, adapter_settings(), 1e-2, None)
+    other = not torch.cuda.is_available()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: other)
+    assert training._identity(elsewhere, adapter_settings(), 1e-2, None) != identity, "auto means another device here"
+    assert training._identity(own, adapter_settings(), 1e-2, torch.zeros(2, 2)) != identity

@@ -1,0 +1,146 @@
+"""What runs are called and where they stand in figures, tables and text: the one place that words and orders them."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from formsafe.config.grid import NONE, Run
+
+ALL_SEEDS = "all"
+FORMAT_LABELS = {"prose": "Prose", "list": "List", "json": "JSON"}
+SOURCE_LABELS = {
+    "advbench": "AdvBench",
+    "beavertails": "BeaverTails",
+    "directharm4": "DirectHarm4",
+    "gsm_danger": "GSM-Danger",
+}
+
+
+def condition_of(run: Run) -> Run:
+    """The run without its seed: what is compared and drawn."""
+    return replace(run, seed=ALL_SEEDS)
+
+
+def conditions_of(runs: Iterable[Run]) -> dict[Run, list[Run]]:
+    """Group runs by condition, in order of first appearance."""
+    groups: dict[Run, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(condition_of(run), []).append(run)
+    return groups
+
+
+@dataclass(frozen=True)
+class Names:
+    """Labels and roles.
+
+    Args:
+        models: model name to label.
+        methods: method name to its settings (`MethodSettings` as builtins), in the configuration's order.
+        planned: every run of the study, missing ones included, in the order of figures and tables.
+        missing: those of them without results.
+    """
+
+    models: Mapping[str, str]
+    methods: Mapping[str, Mapping[str, Any]]
+    planned: Sequence[Run] = ()
+    missing: Sequence[Run] = ()
+
+    def model(self, name: str) -> str:
+        """Label of a model."""
+        return self.models.get(name, name)
+
+    def method(self, name: str) -> str:
+        """Label of a method."""
+        return str(self.methods.get(name, {}).get("label", name))
+
+    def format(self, name: str) -> str:
+        """Label of a format."""
+        return FORMAT_LABELS.get(name, name)
+
+    def formats(self, names: Iterable[str]) -> list[str]:
+        """Formats in the study's order, each once."""
+        order = list(dict.fromkeys(run.format for run in self.planned))
+        return sorted(set(names), key=lambda name: order.index(name) if name in order else len(order))
+
+    def source(self, name: str) -> str:
+        """Label of a source of harmful prompts."""
+        return SOURCE_LABELS.get(name, name)
+
+    def is_base(self, run: Run) -> bool:
+        """Whether the run's model is as it came."""
+        return not self.methods.get(run.method, {}).get("trained", run.format != NONE)
+
+    def is_plain(self, method: str) -> bool:
+        """Whether the method trains without a soft prompt (SFT)."""
+        settings = self.methods.get(method, {})
+        return bool(settings.get("trained", True)) and settings.get("soft_prompt") is None
+
+    def is_separated(self, method: str) -> bool:
+        """Whether the method trains with a soft prompt and drops it at inference (ProMoT)."""
+        settings = self.methods.get(method, {})
+        return settings.get("soft_prompt") is not None and not settings.get("soft_prompt_at_inference", False)
+
+    def conditions(self, model: str) -> list[Run]:
+        """All planned conditions of a model, in order."""
+        return list(conditions_of(run for run in self.planned if run.model == model))
+
+    def run(self, run: Run, rates: bool = False) -> str:
+        """A run in words, without its model: `SFT JSON 5e-5`; its rate where there are several, or with `rates`."""
+        parts = [self.method(run.method)]
+        if run.format != NONE:
+            parts.append(self.format(run.format))
+        if run.lr != NONE and (rates or self._has_rates(run.model)):
+            parts.append(run.lr)
+        if run.seed not in (NONE, ALL_SEEDS) and len(self._seeds(run)) > 1:
+            parts.append(f"seed {run.seed}")
+        return " ".join(parts)
+
+    def series(self, run: Run) -> str:
+        """Method, and rate where there are several: what bars of one colour have in common."""
+        if run.lr != NONE and self._has_rates(run.model):
+            return f"{self.method(run.method)} {run.lr}"
+        return self.method(run.method)
+
+    def bases(self, model: str) -> list[Run]:
+        """The planned conditions of a model as it came."""
+        return [run for run in self.conditions(model) if self.is_base(run)]
+
+    def main_conditions(self, model: str) -> list[Run]:
+        """The trained conditions without extra rates: of each method the rates that cover most of its formats.
+
+        Figure 3 without table 2; a control that ran for one format only is kept.
+        """
+        trained = [run for run in self.conditions(model) if not self.is_base(run)]
+        covered = Counter((run.method, run.lr) for run in trained)
+        most = {run.method: 0 for run in trained}
+        for (method, _), formats in covered.items():
+            most[method] = max(most[method], formats)
+        return [run for run in trained if covered[run.method, run.lr] == most[run.method]]
+
+    def _has_rates(self, model: str) -> bool:
+        return len({run.lr for run in self.planned if run.model == model and run.lr != NONE}) > 1
+
+    def _seeds(self, run: Run) -> set[str]:
+        return {planned.seed for planned in self.planned if condition_of(planned) == condition_of(run)}
+
+
+def names_from(
+    models: Mapping[str, str],
+    methods: Mapping[str, Mapping[str, Any]],
+    runs: Iterable[Mapping[str, str]],
+    missing: Iterable[Mapping[str, str]] = (),
+) -> Names:
+    """Build the names from rule parameters; all runs stand in one order, whichever of them are missing."""
+    missing = list(missing)
+    planned = [Run(**fields) for fields in (*runs, *missing)]
+    orders = [list(dict.fromkeys(run.model for run in planned)), list(methods), [NONE, *FORMAT_LABELS]]
+
+    def place(run: Run) -> tuple[float, ...]:
+        known = zip((run.model, run.method, run.format), orders, strict=True)
+        ranks = (order.index(name) if name in order else len(order) for name, order in known)
+        return (*ranks, *(-1.0 if text == NONE else float(text) for text in (run.lr, run.seed)))
+
+    ordered = sorted(planned, key=place)
+    absent = {Run(**fields) for fields in missing}
+    return Names(models, methods, ordered, [run for run in ordered if run in absent])

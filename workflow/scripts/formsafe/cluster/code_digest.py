@@ -1,0 +1,177 @@
+"""What a script computes, as a digest: comments, docstrings and layout change nothing, an imported module's code does.
+
+Snakemake sees neither a change in a module that a `script:` imports nor that an edit of the script was a comment only.
+The digest of a script covers its syntax tree and those of all `formsafe` modules that it imports, directly or not; a
+rule takes it as a parameter. It is the same in all Python versions that give the source the same tree. Modules whose
+names are computed (`importlib.import_module(name)`) are not seen: who knows the names gives them.
+"""
+
+import ast
+import hashlib
+import json
+from collections.abc import Iterator
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
+
+from formsafe.core.files import write_text
+
+PACKAGE = "formsafe"
+_KEPT = 2000
+# What was learnt of a source text, by the text's hash: the digest of its tree, and what it imports. A Snakefile is
+# parsed anew in every job, and to parse forty modules costs more than to read and hash them: so it is also kept on
+# disk, beside the byte code.
+_known: dict[str, tuple[str, list[str]]] = {}
+_read_from: set[Path] = set()
+
+
+def digest(script: Path | str, *more: str) -> str:
+    """Return the SHA-256 (hex) of the code of `script` and of the package modules beside it that it imports.
+
+    `more`: dotted names of modules that it imports by computed names. A process reads each file once; `forget` makes it
+    look again. Raises SyntaxError when one of them is not Python.
+    """
+    script = Path(script).resolve()
+    root = script.parent
+    cache = root / "__pycache__" / f"code_digests.{_own_hash()}.json"
+    _read_cache(cache)
+    before = len(_known)
+    parts = dict(_closure(script, root, *more))
+    if len(_known) > before:
+        _write_cache(cache)
+    lines = "".join(f"{name} {part}\n" for name, part in sorted(parts.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def forget() -> None:
+    """Forget the files read so far, for processes that outlive an edit."""
+    _describe.cache_clear()
+    _package.cache_clear()
+
+
+def modules(script: Path | str) -> list[str]:
+    """Return the names of the package modules that `script` imports, directly or not, sorted."""
+    script = Path(script).resolve()
+    return sorted(name for name, _ in _closure(script, script.parent) if name)
+
+
+def _closure(script: Path, root: Path, *more: str) -> Iterator[tuple[str, str]]:
+    """Yield (module name, digest of its tree) for the script, whose name is empty, and all that it imports."""
+    waiting: list[tuple[str, Path]] = [("", script)]
+    seen = {""}
+    while waiting:
+        name, path = waiting.pop()
+        tree_digest, imports = _describe(path)
+        yield name, tree_digest
+        is_package = path.name == "__init__.py"
+        for wanted in [*imports, *(() if name else more)]:
+            for found, where in _resolve(_absolute(wanted, name, is_package), root):
+                if found not in seen:
+                    seen.add(found)
+                    waiting.append((found, where))
+
+
+def _absolute(wanted: str, importer: str, is_package: bool) -> str:
+    """Resolve leading dots of `wanted` against the module that imports it."""
+    level = len(wanted) - len(wanted.lstrip("."))
+    if level == 0:
+        return wanted
+    package = importer.split(".")
+    kept = len(package) - level + is_package
+    return ".".join([*package[: max(kept, 0)], wanted.lstrip(".")])
+
+
+def _resolve(dotted: str, root: Path) -> Iterator[tuple[str, Path]]:
+    """Yield the packages on the way to `dotted` and itself, as far as they are modules and not names within one."""
+    package = _package(root)
+    parts = dotted.split(".")
+    for depth in range(1, len(parts) + 1):
+        name = ".".join(parts[:depth])
+        if name in package:
+            yield name, package[name]
+
+
+@lru_cache
+def _package(root: Path) -> dict[str, Path]:
+    """Map the dotted names of all modules of the package under `root` to their files."""
+    paths = sorted((root / PACKAGE).rglob("*.py"), key=lambda path: path.name == "__init__.py")
+    dotted = (path.relative_to(root).with_suffix("").parts for path in paths)
+    return {".".join(parts).removesuffix(".__init__"): path for parts, path in zip(dotted, paths, strict=True)}
+
+
+@cache
+def _describe(path: Path) -> tuple[str, list[str]]:
+    """Return the digest of the tree of `path` and what it imports, looked up by the hash of the text."""
+    source = path.read_bytes()
+    key = hashlib.sha256(source).hexdigest()
+    if key not in _known:
+        tree = ast.parse(source, filename=str(path))
+        text = _normal(tree)
+        _known[key] = (hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest(), sorted(set(_imports(tree))))
+    return _known[key]
+
+
+def _imports(node: ast.AST) -> Iterator[str]:
+    """Yield everything of the package that may be a module in the import statements under `node`, wherever they stand.
+
+    Imports for type checkers only (`if TYPE_CHECKING:`) never run and do not count.
+    """
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names if alias.name.split(".")[0] == PACKAGE)
+    elif isinstance(node, ast.ImportFrom):
+        origin = "." * node.level + (node.module or "")
+        if node.level or origin.split(".")[0] == PACKAGE:
+            yield origin
+            joint = "" if origin.endswith(".") else "."
+            yield from (f"{origin}{joint}{alias.name}" for alias in node.names if alias.name != "*")
+    elif isinstance(node, ast.If) and getattr(node.test, "id", getattr(node.test, "attr", "")) == "TYPE_CHECKING":
+        for statement in node.orelse:
+            yield from _imports(statement)
+    elif isinstance(node, ast.expr):
+        return
+    else:
+        for child in ast.iter_child_nodes(node):
+            yield from _imports(child)
+
+
+def _normal(value: Any) -> str:
+    """Write a syntax tree without places, docstrings and empty fields (which differ between Python versions)."""
+    if isinstance(value, ast.Constant):
+        return f"Constant({value.value!r})"
+    if isinstance(value, ast.AST):
+        fields = ((name, getattr(value, name, None)) for name in value._fields)
+        written = (f"{name}={_normal(field)}" for name, field in fields if field is not None and field != [])
+        return f"{type(value).__name__}({','.join(written)})"
+    if isinstance(value, list):
+        return f"[{','.join(_normal(item) for item in value if not _is_docstring(item))}]"
+    return repr(value)
+
+
+def _is_docstring(node: Any) -> bool:
+    """A string that stands as a statement: of a module, class, function or attribute."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+@cache
+def _own_hash() -> str:
+    """A name for the way that digests are made: what another version learnt does not hold."""
+    return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
+
+
+def _read_cache(cache: Path) -> None:
+    if cache in _read_from:
+        return
+    _read_from.add(cache)
+    try:
+        entries = json.loads(cache.read_text(encoding="utf-8"))
+        _known.update({key: (str(tree), [str(name) for name in names]) for key, (tree, names) in entries.items()})
+    except (OSError, ValueError, TypeError, AttributeError):
+        return
+
+
+def _write_cache(cache: Path) -> None:
+    kept = dict(list(_known.items())[-_KEPT:])
+    try:
+        write_text(cache, json.dumps(kept))
+    except OSError:
+        return

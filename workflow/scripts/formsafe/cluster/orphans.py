@@ -1,0 +1,219 @@
+"""Jobs that outlive a Snakemake which was killed: what its log says of them, and which still run.
+
+Snakemake does not take them over: the next one would compute the same files beside them.
+"""
+
+import os
+import platform
+import re
+import shlex
+import subprocess
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from formsafe.core.errors import FormsafeError
+
+PREFIX = "formsafe"
+DEFAULT_CONFIG = "config/config.yaml"
+_QUEUE_FORMAT = "%i|%T|%j|%Z|%k"
+_RUN_ID = re.compile(r"SLURM run ID: (\S+)", re.MULTILINE)
+_STUDY = re.compile(r"(?:^    output: |, )results/([^/\s]+)/", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Orphan:
+    """A living job of a dead Snakemake: `id` of Slurm, or of a process on this host."""
+
+    id: str
+    state: str
+    what: str
+    local: bool = False
+
+    def __str__(self) -> str:
+        return f"{'process' if self.local else 'Slurm job'} {self.id:>8}  {self.state:<10}  {self.what}"
+
+
+@dataclass
+class RunLog:
+    """What the log of one Snakemake tells: where and how it was called, its Slurm run, its studies, and the outputs of
+    jobs it saw no end of."""
+
+    host: str | None = None
+    command: list[str] = field(default_factory=list)
+    run_id: str | None = None
+    studies: set[str] = field(default_factory=set)
+    open_outputs: dict[str, list[str]] = field(default_factory=dict)
+
+
+def read_log(text: str) -> RunLog:
+    """Read a log of Snakemake (.snakemake/log)."""
+    log = RunLog(studies=set(_STUDY.findall(text)))
+    outputs: dict[str, list[str]] = {}
+    block: list[str] = []
+    failing = False
+    for line in text.splitlines():
+        if found := re.match(r"  Host: (\S+)", line):
+            log.host = found[1]
+        elif found := re.match(r"  Command: (.+)", line):
+            log.command = shlex.split(found[1])
+        elif found := _RUN_ID.match(line):
+            log.run_id = found[1]
+        elif found := re.match(r"(?:local)?(?:rule|checkpoint) \S+:", line):
+            block, failing = [], False
+        elif re.match(r"Error in rule ", line):
+            failing = True
+        elif found := re.match(r"    output: (.+)", line):
+            block = re.sub(r" \([^)]*\)", "", found[1]).split(", ")
+        elif found := re.match(r"    jobid: (\d+)", line):
+            if failing:
+                log.open_outputs.pop(found[1], None)
+                failing = False
+            else:
+                log.open_outputs[found[1]] = outputs[found[1]] = block
+        elif found := re.match(r"(?:Finished jobid: (\d+)|Trying to restart job (\d+))", line):
+            log.open_outputs.pop(found[1] or found[2], None)
+        elif found := re.match(r"Job (\d+) has been submitted with SLURM jobid", line):
+            log.open_outputs[found[1]] = outputs.get(found[1], [])
+    return log
+
+
+def newest_log(directory: Path, study: str) -> tuple[Path, RunLog] | None:
+    """The newest log in `directory` of a Snakemake that started jobs of `study`."""
+    read = ((path, read_log(_text(path))) for path in _log_files(directory))
+    return next(((path, log) for path, log in read if study in log.studies), None)
+
+
+def started_elsewhere(directory: Path, study: str) -> str | None:
+    """The other host on which a Snakemake locked `directory` for `study`, so that nobody sees here whether it lives."""
+    found = newest_log(directory, study)
+    locked = any((directory / ".snakemake/locks").glob("*"))
+    return found[1].host if found and locked and found[1].host not in (None, platform.node()) else None
+
+
+def find_orphans(directory: Path, study: str) -> list[Orphan]:
+    """All living jobs of `study` in `directory`, in Slurm and on this host; no Snakemake may run there."""
+    runs = _slurm_runs(directory)
+    foreign = {run for run, studies in runs.items() if studies and study not in studies}
+    queue = queued_jobs() if runs.keys() - foreign else []
+    return [*slurm_orphans(queue, directory, foreign), *local_orphans(directory)]
+
+
+def refuse_orphans(study: str, config_files: Sequence[str | Path], directory: Path) -> None:
+    """Raise FormsafeError while jobs of an earlier Snakemake still compute results of `study`.
+
+    Args:
+        study: its name.
+        config_files: those that Snakemake was called with.
+        directory: the checkout.
+    """
+    living = living_snakemakes(directory)
+    found = [orphan for orphan in find_orphans(directory, study) if not (orphan.local and _descends(orphan, living))]
+    if found:
+        listed = "\n".join(f"  {orphan}" for orphan in found)
+        if living:
+            raise FormsafeError(
+                f"Another Snakemake (process {', '.join(map(str, living))}) is at work here, and these jobs of the "
+                f"study {study!r} may be its own:\n{listed}\nLet it end first."
+            )
+        command = make_command("recover", study, config_files, directory)
+        raise FormsafeError(
+            f"Jobs of an earlier Snakemake are still at work on the study {study!r}:\n{listed}\n"
+            f"Two jobs would write the same files. Wait for them or cancel them:\n"
+            f"  {command} ORPHANS=wait\n  {command} ORPHANS=cancel"
+        )
+
+
+def make_command(target: str, study: str, config_files: Sequence[str | Path], directory: Path) -> str:
+    """The call of `make` in `directory` for a target (`recover`, `report`), a study and its configuration."""
+    paths = [directory / file for file in config_files or [DEFAULT_CONFIG]]
+    files = " ".join(str(path.relative_to(directory) if path.is_relative_to(directory) else path) for path in paths)
+    found_by_name = DEFAULT_CONFIG if study == "paper" else f"config/{study}.yaml"  # as in the Makefile
+    return f"make {target} STUDY={study}" + (f" CONFIG={shlex.quote(files)}" if files != found_by_name else "")
+
+
+def queued_jobs() -> list[str]:
+    """This user's jobs in Slurm's queue, one line each; none where there is no Slurm."""
+    try:
+        command = ["squeue", "--me", "--noheader", "--format", _QUEUE_FORMAT]
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    except FileNotFoundError:
+        return []
+    except subprocess.TimeoutExpired:
+        raise FormsafeError("Slurm does not answer (squeue took over two minutes). Try again when it does.") from None
+    if answer.returncode:
+        unreachable = Path("/etc/slurm/slurm.conf").exists() or "SLURM_CONF" in os.environ
+        if unreachable:
+            raise FormsafeError(f"Slurm does not answer (squeue: {answer.stderr.strip()}). Try again when it does.")
+        return []
+    return answer.stdout.splitlines()
+
+
+def slurm_orphans(queue: Iterable[str], directory: Path, foreign_runs: set[str]) -> Iterator[Orphan]:
+    """Those lines of the queue that are jobs of this workflow in `directory`, less the runs of other studies."""
+    for line in queue:
+        job_id, state, name, workdir, comment = line.split("|", 4)
+        ours = name.startswith(f"{PREFIX}_") and name not in foreign_runs
+        if ours and Path(workdir).resolve() == directory.resolve():
+            yield Orphan(job_id, state.lower(), comment.removeprefix("rule_").replace("_wildcards_", "  ", 1))
+
+
+def local_orphans(directory: Path) -> Iterator[Orphan]:
+    """Scripts of jobs that run in `directory` on this host, outside Slurm."""
+    for pid, arguments, environment in _processes_in(directory):
+        script = next((part for part in arguments if ".snakemake/scripts/" in part), None)
+        in_slurm = f"SLURM_JOB_NAME={PREFIX}_" in environment  # its own job; a shell inside an allocation is not
+        if script is not None and not in_slurm and len(arguments) <= 3:
+            name = re.sub(r"^tmp[^.]*\.", "", Path(script).name)
+            yield Orphan(str(pid), "running", name, local=True)
+
+
+def living_snakemakes(directory: Path) -> list[int]:
+    """Process ids of Snakemakes that run in `directory` on this host; the inner ones of jobs do not count."""
+    return [
+        pid
+        for pid, arguments, _ in _processes_in(directory)
+        if any(Path(part).name == "snakemake" for part in arguments[:3]) and "--mode" not in arguments
+    ]
+
+
+def _slurm_runs(directory: Path) -> dict[str, set[str]]:
+    """The Slurm runs that were started in `directory`, with the studies of each, by Snakemake's logs.
+
+    Without one there is nothing to ask Slurm for: a host may have its programs and no cluster behind them.
+    """
+    texts = map(_text, _log_files(directory))
+    return {found[1]: set(_STUDY.findall(text)) for text in texts if (found := _RUN_ID.search(text))}
+
+
+def _descends(orphan: Orphan, ancestors: Sequence[int]) -> bool:
+    """Whether a process on this host was started by one of `ancestors`, directly or not."""
+    pid = int(orphan.id)
+    while pid > 1 and pid not in ancestors:
+        try:
+            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            return False
+    return pid in ancestors
+
+
+def _log_files(directory: Path) -> list[Path]:
+    """Snakemake's logs, the newest first."""
+    return sorted(directory.glob(".snakemake/log/*.snakemake.log"), reverse=True)
+
+
+def _text(log: Path) -> str:
+    return log.read_text(encoding="utf-8", errors="replace")
+
+
+def _processes_in(directory: Path) -> Iterator[tuple[int, list[str], str]]:
+    here = str(directory.resolve())
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if os.readlink(entry / "cwd") != here or int(entry.name) == os.getpid():
+                continue
+            arguments = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            environment = (entry / "environ").read_bytes().decode(errors="replace")
+        except OSError:
+            continue
+        yield int(entry.name), [part for part in arguments if part], environment

@@ -1,0 +1,80 @@
+"""The files on disk that a configuration names: a wrong path is an error that says which key holds it."""
+
+from collections.abc import Iterator
+from glob import glob
+from pathlib import Path
+
+from formsafe.config.loading import runs_of
+from formsafe.config.messages import config_error
+from formsafe.config.settings.study import StudySettings
+from formsafe.core.errors import FormsafeError
+from formsafe.core.files import read_json
+from formsafe.core.judge_prompt import check_template
+
+
+def require_files(study: StudySettings, results: str, made: str) -> None:
+    """Look for the judge's prompt and for every local source that the study still has to fetch.
+
+    Args:
+        study: the checked configuration.
+        results: the study's folder of results; what was fetched from a path already need not be there any more.
+        made: folder that the workflow fills by itself: what is missing there is no fault.
+
+    Raises:
+        FormsafeError: listing every key whose file is missing or, the judge's prompt, has not its placeholders.
+    """
+    problems = [*_prompt_problems(study.judge.prompt)]
+    for key, path, fetched, problem in _local_sources(study, results):
+        if problem and not Path(path).is_relative_to(made) and not _came_from(path, Path(fetched)):
+            problems.append(f"{key}: {problem}{_seen_from(path)}")
+    if problems:
+        raise config_error(problems)
+
+
+def _prompt_problems(prompt: str) -> Iterator[str]:
+    try:
+        check_template(Path(prompt).read_text(encoding="utf-8"))
+    except FormsafeError as error:
+        yield f"judge.prompt: {error} ({prompt})"
+    except UnicodeDecodeError:
+        yield f"judge.prompt: {prompt} is not a text in UTF-8"
+    except OSError:
+        yield f"judge.prompt: there is no file {prompt}{_seen_from(prompt)}"
+
+
+def _local_sources(study: StudySettings, results: str) -> Iterator[tuple[str, str, str, str | None]]:
+    """Key, path, manifest of what was fetched from there, and what is wrong with each local source."""
+    data = {"corpus": (study.corpus.source.path, f"{results}/data/wikisum.manifest.json")}
+    for name, entry in study.harmful.items():
+        data[f"harmful.{name}"] = (entry.source.path, f"{results}/data/harmful/{name}.manifest.json")
+    for key, (path, manifest) in data.items():
+        if path is not None:
+            yield f"{key}.source.path", path, manifest, None if glob(path) else f"there is no file {path}"
+    judges = [] if study.judge.generation.server else [study.judge.model]
+    for name in sorted({run.model for run in runs_of(study)}.union(judges)):
+        path = study.models[name].path
+        if path is not None:
+            manifest = f"{results}/models/{name}.json"
+            yield f"models.{name}.path", path, manifest, _model_problem(path, "config.json")
+    path = study.tasks.encoder.path
+    if path is not None:
+        yield "tasks.encoder.path", path, f"{results}/encoder.json", _model_problem(path, "modules.json")
+
+
+def _model_problem(path: str, needed: str) -> str | None:
+    if not Path(path, needed).is_file():
+        return f"there is no {needed} in {path}"
+    if not any(Path(path).rglob("*.safetensors")):
+        return (
+            f"there is no *.safetensors in {path} (weights in other files are not loaded, since pickles can run code)"
+        )
+    return None
+
+
+def _came_from(path: str, manifest: Path) -> bool:
+    record = read_json(manifest) if manifest.is_file() else {}
+    return path in (record.get("source"), record.get("path"))
+
+
+def _seen_from(path: str) -> str:
+    return "" if Path(path).is_absolute() else f" (looked from {Path.cwd()})"

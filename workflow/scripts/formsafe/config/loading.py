@@ -1,0 +1,127 @@
+"""From the merged YAML to a checked study: every mistake is named before any job starts."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from formsafe.config.grid import Run, enumerate_runs, idle_exclusions
+from formsafe.config.messages import config_error, field_problems
+from formsafe.config.settings.generation import LIBRARY_CACHES
+from formsafe.config.settings.study import StudySettings
+from formsafe.formats.registry import format_names
+
+SOFT_PROMPTS = (None, "tuned")
+OF_TRAINING = ("soft_prompt", "adapter_of", "system_prompt_training")
+
+
+def load_study(raw: Mapping[str, Any]) -> StudySettings:
+    """Check the configuration as a whole.
+
+    Args:
+        raw: the merged configuration, as YAML gave it.
+
+    Raises:
+        FormsafeError: listing every key that is wrong and what to write instead.
+    """
+    try:
+        study = StudySettings.model_validate(dict(raw))
+    except ValidationError as error:
+        raise config_error(field_problems(raw, error)) from None
+    problems = list(_cross_problems(study))
+    if problems:
+        raise config_error(problems)
+    return study
+
+
+def runs_of(study: StudySettings) -> list[Run]:
+    """All runs of the study's grid."""
+    return enumerate_runs(study.grid, study.methods)
+
+
+def _cross_problems(study: StudySettings) -> Iterator[str]:
+    yield from _grid_problems(study)
+    for name, method in study.methods.items():
+        idle = [key for key in OF_TRAINING if not method.trained and getattr(method, key) is not None]
+        if idle:
+            yield from (f"methods.{name}.{key}: a method that is not trained has none" for key in idle)
+            continue
+        if method.soft_prompt not in SOFT_PROMPTS:
+            yield f"methods.{name}.soft_prompt: {method.soft_prompt!r} is not one of null, tuned"
+        if method.soft_prompt_at_inference and method.soft_prompt is None:
+            yield f"methods.{name}.soft_prompt_at_inference: there is no soft prompt to keep; set soft_prompt"
+        shared = study.methods.get(method.adapter_of) if method.adapter_of is not None else None
+        if method.adapter_of is not None and (shared is None or not shared.trained or shared.adapter_of is not None):
+            yield f"methods.{name}.adapter_of: {method.adapter_of!r} is no method that trains adapters of its own"
+    if study.judge.model not in study.models:
+        yield f"judge.model: {study.judge.model!r} is not in models"
+    yield from _unknown("judge.audit.methods", study.judge.audit.methods, study.methods, "methods")
+    formats = format_names()
+    yield from _unknown("tasks.base_reference_format", [study.tasks.base_reference_format], formats, "the formats")
+    yield from _unknown("analysis.tradeoff_formats", study.analysis.tradeoff_formats, formats, "the formats")
+    yield from _data_problems(study)
+    yield from _generation_problems(study)
+
+
+def _grid_problems(study: StudySettings) -> Iterator[str]:
+    undefined = False
+    for number, block in enumerate(study.grid):
+        key = f"grid.{number}"
+        problems = [
+            *_unknown(f"{key}.models", block.models, study.models, "models"),
+            *_unknown(f"{key}.methods", block.methods, study.methods, "methods"),
+            *_unknown(f"{key}.formats", block.formats, format_names(), "the formats"),
+        ]
+        trained = [name for name in block.methods if name in study.methods and study.methods[name].trained]
+        if trained and not (block.formats and block.learning_rates and block.seeds):
+            problems.append(f"{key}: {', '.join(trained)} needs formats, learning_rates and seeds, each at least one")
+        if not problems:
+            idle = idle_exclusions(block, study.methods)
+            problems += [f"{key}.exclude.{place}: it matches no run of its block" for place in idle]
+        undefined = undefined or bool(problems)
+        yield from problems
+    if not undefined and not runs_of(study):
+        yield "grid: it has no run"
+
+
+def _unknown(key: str, names: Any, known: Any, where: str) -> Iterator[str]:
+    for name in names:
+        if name not in known:
+            yield f"{key}: {name!r} is not in {where} ({', '.join(sorted(known))})"
+
+
+def _data_problems(study: StudySettings) -> Iterator[str]:
+    splits = study.corpus.splits
+    wanted = splits.train + splits.validation + splits.test
+    if study.corpus.rows is not None and wanted > study.corpus.rows:
+        yield f"corpus.splits: {wanted:,} examples are asked for, the source has {study.corpus.rows:,} rows"
+    if "{title}" not in study.corpus.instruction:
+        yield f"corpus.instruction: {study.corpus.instruction!r} has no {{title}}, so that all prompts would be equal"
+    for name, source in study.harmful.items():
+        if source.select == "stratified" and source.category_column is None:
+            yield f"harmful.{name}.category_column: is missing, which `select: stratified` needs"
+        if source.rows is not None and source.count > source.rows:
+            yield f"harmful.{name}.count: {source.count:,} prompts are asked for, the source has {source.rows:,} rows"
+    batch, micro = study.adapter.batch_size, study.training.micro_batch_size
+    if micro != "auto" and (batch % micro or study.soft_prompt.batch_size % micro):
+        yield f"training.micro_batch_size: {micro} does not divide the batch sizes"
+
+
+def _generation_problems(study: StudySettings) -> Iterator[str]:
+    """What an engine would refuse, some of it only after training."""
+    used = {name for block in study.grid for name in block.methods if name in study.methods}
+    kept = sorted(name for name in used if study.methods[name].soft_prompt_at_inference)
+    cache, server = study.generation.cache, study.generation.server
+    if server is None and cache in LIBRARY_CACHES and kept:
+        yield f"generation.cache: {cache!r} cannot keep the soft prompt of {', '.join(kept)}; set it to auto"
+    if study.judge.generation.server is None and study.judge.generation.cache in LIBRARY_CACHES:
+        yield f"judge.generation.cache: {study.judge.generation.cache!r} cannot serve the judge; set it to auto"
+    trained = sorted(name for name in used if study.methods[name].trained)
+    if server is not None and trained:
+        yield (
+            f"generation.server: {server.model} is served as it is, but the grid has {', '.join(trained)}; "
+            "set it to null, the judge may stay on a server"
+        )
+    models = sorted({name for block in study.grid for name in block.models})
+    if server is not None and len(models) > 1:
+        yield f"generation.server: it answers for one model, the grid has {', '.join(models)}"

@@ -1,0 +1,81 @@
+"""The configuration's JSON schema and the table of its keys, both generated from the typed settings."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from formsafe.config.settings.study import StudySettings
+from formsafe.core.files import write_text
+
+SCHEMA = Path("workflow/schemas/config.schema.json")
+REFERENCE = Path("config/README.md")
+BEGIN, END = "<!-- keys: begin (make schema) -->", "<!-- keys: end -->"
+
+
+def schema() -> str:
+    """The JSON schema of a study's configuration, as text."""
+    return json.dumps(StudySettings.model_json_schema(), indent=2) + "\n"
+
+
+def with_key_table(text: str) -> str:
+    """`text` with the table of all keys between its two markers made anew."""
+    head, rest = text.split(BEGIN)
+    tail = rest.split(END)[1]
+    rows = ["| key | type | default | meaning |", "|---|---|---|---|", *_rows(StudySettings.model_json_schema())]
+    return head + BEGIN + "\n" + "\n".join(rows) + "\n" + END + tail
+
+
+def _rows(root: dict[str, Any], node: dict[str, Any] | None = None, prefix: str = "") -> Iterator[str]:
+    node = node or root
+    for name, field in node["properties"].items():
+        key = f"{prefix}{name}"
+        default = "required" if name in node.get("required", []) else _shown(field.get("default"))
+        yield f"| `{key}` | {_type(field)} | {default} | {field.get('description', '')} |"
+        child, step = _section(root, field)
+        if child is not None:
+            yield from _rows(root, child, key + step)
+
+
+def _section(root: dict[str, Any], field: dict[str, Any]) -> tuple[dict[str, Any] | None, str]:
+    """The section that a field opens, and what stands between its key and the section's own keys."""
+    options = [field, *field.get("anyOf", [])]
+    for step, found in (
+        (".", [option.get("$ref") for option in options]),
+        (".*.", [(option.get("additionalProperties") or {}).get("$ref") for option in options if _is_map(option)]),
+        ("[].", [option.get("items", {}).get("$ref") for option in options]),
+    ):
+        for reference in found:
+            if reference:
+                return root["$defs"][reference.rsplit("/", 1)[1]], step
+    return None, ""
+
+
+def _is_map(option: dict[str, Any]) -> bool:
+    return isinstance(option.get("additionalProperties"), dict)
+
+
+def _type(field: dict[str, Any]) -> str:
+    if "anyOf" in field:
+        return " or ".join(dict.fromkeys(_type(option) for option in field["anyOf"]))
+    if "enum" in field:
+        return ", ".join(f"`{value}`" for value in field["enum"])
+    if "const" in field:
+        return f"`{field['const']}`"
+    if field.get("type") == "array":
+        return "list"
+    return str(field.get("type", "section")).replace("object", "section")
+
+
+def _shown(value: Any) -> str:
+    return "section's own" if isinstance(value, dict) and value else f"`{json.dumps(value)}`"
+
+
+def main() -> None:
+    """Write both files."""
+    write_text(SCHEMA, schema())
+    write_text(REFERENCE, with_key_table(REFERENCE.read_text(encoding="utf-8")))
+
+
+if __name__ == "__main__":
+    main()

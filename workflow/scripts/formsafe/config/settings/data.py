@@ -1,0 +1,103 @@
+"""Where data comes from and which of it is used (paper, section 4; open points are marked in config.yaml)."""
+
+import os
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, PositiveInt, model_validator
+
+from formsafe.config.settings.base import Seed, Settings
+
+
+class HubSource(Settings):
+    """A data set or model on the Hugging Face hub."""
+
+    repo: str
+    """Repository id, `owner/name`."""
+    revision: str = "main"
+    """Branch, tag or commit; the commit it resolves to is kept in config/sources.lock.yaml."""
+    split: str = "train"
+    """Split, or splits joined by `+`."""
+    config: str | None = None
+    """Configuration (subset) of the data set."""
+
+
+def _is_address(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets or a port that are none
+        whole = False
+    if not whole:
+        raise ValueError("is no address http://... or https://...; a file on disk is named under `path`")
+    return url
+
+
+class DataSource(Settings):
+    """Exactly one of `hub`, `url` and `path`."""
+
+    hub: HubSource | None = None
+    """A data set of the hub."""
+    url: Annotated[str, AfterValidator(_is_address)] | None = None
+    """One CSV, JSONL or Parquet file behind http or https."""
+    path: Annotated[str, AfterValidator(os.path.expanduser)] | None = None
+    """A local CSV, JSONL or Parquet file, or a glob; `~` is the home directory."""
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> "DataSource":
+        if sum(place is not None for place in (self.hub, self.url, self.path)) != 1:
+            raise ValueError("give exactly one of hub, url and path (set the others to null)")
+        return self
+
+
+class Splits(Settings):
+    """Numbers of examples (paper: 1,425 / 75 / 100)."""
+
+    train: int = Field(gt=0)
+    """Training examples."""
+    validation: int = Field(gt=0)
+    """Validation examples."""
+    test: int = Field(gt=0)
+    """Test examples: the task prompts."""
+
+
+class CorpusSettings(Settings):
+    """The how-to articles and how they become sentences."""
+
+    source: DataSource
+    """Data with the columns of WikiSum."""
+    licence: str
+    """Licence of the source, shown in the report."""
+    response_field: Literal["summary", "article"] = "summary"
+    """The column that is the response; each run of its white space becomes one space, then it is cut into sentences."""
+    instruction: str = "{title}"
+    """Template of the user's message; `{title}` is filled in."""
+    splits: Splits
+    """Numbers of examples."""
+    rows: PositiveInt | None = None
+    """Rows the source has; splits that need more are refused before any job starts."""
+    seed: Seed = 0
+    """Seed of the draw of rows."""
+
+
+class HarmfulSettings(Settings):
+    """One source of harmful prompts."""
+
+    source: DataSource
+    """Where it comes from."""
+    licence: str
+    """Licence of the source, shown in the report."""
+    prompt_column: str
+    """Column that holds the prompt."""
+    category_column: str | None = None
+    """Column that holds the category."""
+    count: int = Field(gt=0)
+    """Prompts used."""
+    select: Literal["first", "stratified", "sample"] = "first"
+    """Which prompts: the first rows, equally many a category, or a seeded sample."""
+    seed: Seed = 0
+    """Seed of `sample` and `stratified`."""
+    rows: PositiveInt | None = None
+    """Rows the whole source must have."""
+    digest: str | None = None
+    """SHA-256 over the normalised prompts of the whole source."""

@@ -1,0 +1,86 @@
+"""How answers are generated, in process or by a server."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field, PositiveInt, ValidationInfo, field_validator
+
+from formsafe.config.settings.base import Auto, Seed, Settings
+
+# Caches of transformers, which neither sample nor keep a soft prompt nor watch the judge's digits.
+LIBRARY_CACHES = ("static", "continuous")
+
+
+class ServerSettings(Settings):
+    """An OpenAI-compatible server (vLLM, SGLang, TGI, `transformers serve`, a hosted model)."""
+
+    # What only says how replies are fetched stays out of `model_dump()` (`exclude`), so that another address or more
+    # patience makes neither results stale nor a journal another work's; `with_delivery` brings it back.
+    base_url: str = Field(exclude=True)
+    """Address up to and including `/v1`."""
+    model: str
+    """Model name the server knows."""
+    key_variable: str | None = Field(default=None, exclude=True)
+    """Environment variable that holds the key."""
+    concurrency: int = Field(default=16, gt=0, exclude=True)
+    """Requests under way at once."""
+    timeout_seconds: float = Field(default=300.0, gt=0, exclude=True)
+    """Time allowed for one request."""
+    attempts: int = Field(default=6, gt=0, exclude=True)
+    """Tries a request, with back-off between them."""
+    extra_body: dict[str, Any] = {}
+    """Further fields of every request, in place of ours of the same name; null leaves a field out."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_address(cls, address: str) -> str:
+        if not address.startswith(("http://", "https://")):
+            raise ValueError(f"{address!r} is no address: write http://... or https://...")
+        return address
+
+
+class Decoding(Settings):
+    """How tokens are chosen (the paper does not say; assumed greedy, at most 512 new tokens)."""
+
+    max_new_tokens: int = Field(default=512, gt=0)
+    """Longest answer in tokens."""
+    temperature: float = Field(default=0.0, ge=0)
+    """0 is greedy."""
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    """Nucleus of the sampling distribution; without effect when greedy."""
+    seed: Seed = 0
+    """Seed when sampling."""
+
+
+class GenerationSettings(Decoding):
+    """How a model answers."""
+
+    token_budget: PositiveInt | Auto = "auto"
+    """Tokens (prompt and answer, padding included) in memory at once; `auto` follows `gpu_memory_gb`."""
+    cache: Literal["dynamic", "static", "continuous"] | Auto = "auto"
+    """`auto`, `dynamic`: own loop, which drops ended answers; `static`, `continuous`: transformers', greedy only."""
+    server: ServerSettings | None = None
+    """Answer through a server instead of in process (the judge and the base model only)."""
+    threads: int = Field(default=1, gt=0)
+    """CPU threads of PyTorch; pinned, since results differ between thread counts."""
+
+    @field_validator("cache")
+    @classmethod
+    def _is_greedy(cls, cache: str, values: ValidationInfo) -> str:
+        if cache in LIBRARY_CACHES and values.data.get("temperature", 0.0) > 0:
+            raise ValueError(f"{cache!r} answers greedily only: set it to auto, or temperature to 0")
+        return cache
+
+
+def with_delivery(tracked: Mapping[str, Any], configured: Mapping[str, Any]) -> GenerationSettings:
+    """Settings from `model_dump()`, which lacks how to reach the server, and the configuration, which has it.
+
+    Args:
+        tracked: what `model_dump()` gave of generation settings.
+        configured: the section of the configuration that they came from.
+    """
+    if tracked["server"] is None:
+        return GenerationSettings(**tracked)
+    delivery = {name for name, field in ServerSettings.model_fields.items() if field.exclude}
+    found = {key: value for key, value in configured["server"].items() if key in delivery}
+    return GenerationSettings(**{**tracked, "server": {**tracked["server"], **found}})

@@ -1,0 +1,45 @@
+"""Models: where they come from and how they are loaded."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from formsafe.config.settings.base import Auto, Settings
+
+
+class ModelSource(Settings):
+    """A model repository on the hub."""
+
+    repo: str
+    """Repository id, `owner/name`."""
+    revision: str = "main"
+    """Branch, tag or commit; the commit it resolves to is kept in config/sources.lock.yaml."""
+
+
+class ModelSettings(Settings):
+    """A chat model: exactly one of `hub` and `path`."""
+
+    hub: ModelSource | None = None
+    """A model of the hub."""
+    path: str | None = None
+    """A local model directory."""
+    label: str
+    """Name in figures and tables."""
+    parameters: float = Field(gt=0)
+    """Number of parameters, for memory plans and job resources."""
+    quantisation: Literal["nf4", "none"] = "nf4"
+    """Weights while training (paper: 4-bit)."""
+    inference_quantisation: Literal["nf4", "none"] | Auto = "auto"
+    """Weights while answering and judging; `auto` follows `gpu_memory_gb`."""
+    dtype: Literal["float32", "bfloat16", "float16"] | Auto = "auto"
+    """Compute type; `auto` is bfloat16 on GPU and float32 on CPU."""
+    attention: Literal["eager", "sdpa", "flash_attention_2"] | Auto = "auto"
+    """Attention implementation; `auto` is sdpa, and in training a padding-free sdpa for models that allow it."""
+    device: Literal["cpu", "cuda"] | Auto = "auto"
+    """Device; `cuda` makes a missing GPU an error, `auto` takes one where there is one."""
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> "ModelSettings":
+        if (self.hub is None) == (self.path is None):
+            raise ValueError("give exactly one of hub and path (set the other to null)")
+        return self

@@ -1,0 +1,62 @@
+"""The whole configuration of a study."""
+
+from typing import Any
+
+from pydantic import Field, PositiveInt, field_validator
+
+from formsafe.config.settings.analysis import AnalysisSettings
+from formsafe.config.settings.base import Auto, Name, Settings
+from formsafe.config.settings.data import CorpusSettings, HarmfulSettings
+from formsafe.config.settings.demo import DemoSettings
+from formsafe.config.settings.generation import GenerationSettings
+from formsafe.config.settings.grid import GridBlock, MethodSettings
+from formsafe.config.settings.judge import JudgeSettings, TaskSettings
+from formsafe.config.settings.models import ModelSettings
+from formsafe.config.settings.training import AdapterSettings, SoftPromptSettings, TrainingSettings
+
+
+class StudySettings(Settings):
+    """Everything a study is made of."""
+
+    study: Name
+    """Name of the study: its results lie in results/{study}/."""
+    title: str
+    """Title of the report."""
+    partial: bool = Field(default=False, strict=False)  # `--config partial=true` arrives as a text
+    """Report on the runs that are finished and list the others as missing."""
+    gpu_memory_gb: PositiveInt | Auto = "auto"
+    """Memory plan: 24, 40, 80, 140 or whatever the cards have; `auto` reads the card a job runs on."""
+    corpus: CorpusSettings
+    """How-to articles to train on."""
+    harmful: dict[Name, HarmfulSettings] = Field(min_length=1)
+    """Sources of harmful prompts."""
+    models: dict[Name, ModelSettings] = Field(min_length=1)
+    """Models that can stand in the grid or judge."""
+    methods: dict[Name, MethodSettings] = Field(min_length=1)
+    """Methods that can stand in the grid."""
+    grid: list[GridBlock]
+    """Blocks of runs; the study is their union."""
+    soft_prompt: SoftPromptSettings
+    """ProMoT stage 1."""
+    adapter: AdapterSettings
+    """SFT and ProMoT stage 2."""
+    training: TrainingSettings
+    """What both stages share."""
+    generation: GenerationSettings
+    """Answers."""
+    judge: JudgeSettings
+    """Judge of the harmful answers."""
+    tasks: TaskSettings
+    """Scores of the task answers."""
+    analysis: AnalysisSettings = AnalysisSettings()
+    """Statistics and figures."""
+    demo: DemoSettings = DemoSettings()
+    """The embedded small model of the demo study."""
+
+    @field_validator("harmful", "models", "methods", mode="before")
+    @classmethod
+    def _without_dropped(cls, entries: Any) -> Any:
+        """An overlay, which can only add keys, drops an entry by setting it to null."""
+        if not isinstance(entries, dict):
+            return entries
+        return {name: entry for name, entry in entries.items() if entry is not None}

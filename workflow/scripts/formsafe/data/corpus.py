@@ -1,0 +1,168 @@
+"""The corpus: which rows can be used, how they become sentences, and which split each goes to (paper, section 4)."""
+
+import json
+from array import array
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from formsafe.config.settings.data import Splits
+from formsafe.core.errors import FormsafeError
+from formsafe.core.files import write_json, write_jsonl
+from formsafe.core.texts import is_text, normalise, sameness, sha256
+from formsafe.formats.base import FormatError
+from formsafe.formats.prose import FORMAT as PROSE
+from formsafe.formats.sentences import sentence_starts, slice_sentences
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass
+class _Selection:
+    """What one pass over the rows finds."""
+
+    keys: dict[int, str] = field(default_factory=dict)  # usable rows -> their title's key
+    starts: dict[int, Sequence[int]] = field(default_factory=dict)  # usable rows -> where their sentences start
+    left_out: Counter[str] = field(default_factory=Counter)
+    respaced: int = 0
+    rows: int = 0
+
+
+def split_corpus(raw: Path, splits: Splits, seed: int, instruction: str, outputs: Mapping[str, Path]) -> dict[str, Any]:
+    """Draw the splits and write them with the task prompts and the count of rows left out.
+
+    Args:
+        raw: rows `{row, title, response}`.
+        splits: numbers of examples.
+        seed: seed of the draw.
+        instruction: template of the user's message over `{title}`.
+        outputs: paths under `train`, `validation`, `test`, `prompts` and `counts`.
+
+    Returns:
+        What `counts` holds.
+
+    Raises:
+        FormsafeError: the template has no `{title}`, or too few rows can be used.
+    """
+    if "{title}" not in instruction:
+        raise FormsafeError(
+            f"corpus.instruction is {instruction!r}; it must hold {{title}}, else all prompts are equal."
+        )
+    selection = _usable_rows(raw)
+    drawn = _draw(selection, splits, seed)
+    wanted = {row for rows in drawn.values() for row in rows}
+    examples = {
+        row["row"]: _example(row, selection.starts[row["row"]], instruction)
+        for row in _rows(raw)
+        if row["row"] in wanted
+    }
+    for split in SPLITS:
+        write_jsonl(outputs[split], (examples[row] for row in drawn[split]))
+    test = (examples[row] for row in drawn["test"])
+    write_jsonl(outputs["prompts"], ({"id": example["id"], "prompt": example["instruction"]} for example in test))
+    counts = {
+        "rows": selection.rows,
+        "usable": len(selection.keys),
+        "left_out": dict(sorted(selection.left_out.items())),
+        "white_space_normalised": selection.respaced,
+        "seed": seed,
+        "instruction": instruction,
+        "splits": {split: _describe([examples[row] for row in drawn[split]]) for split in SPLITS},
+    }
+    write_json(outputs["counts"], counts)
+    return counts
+
+
+def _usable_rows(raw: Path) -> _Selection:
+    found = _Selection()
+    titles: set[str] = set()
+    texts: set[str] = set()
+    for row in _rows(raw):
+        found.rows += 1
+        reason, starts = _examined(row)
+        if reason is None:
+            title, text = sameness(row["title"]), sha256(sameness(row["response"]))
+            reason = "duplicate_title" if title in titles else "duplicate_text" if text in texts else None
+        if reason is not None:
+            found.left_out[reason] += 1
+            continue
+        titles.add(title)
+        texts.add(text)
+        found.keys[row["row"]], found.starts[row["row"]] = title, starts
+        found.respaced += row["response"] != normalise(row["response"])
+    return found
+
+
+def _examined(row: dict[str, Any]) -> tuple[str | None, Sequence[int]]:
+    """Why a row cannot be used on its own account, if so; and where its sentences start."""
+    starts = array("L")
+    if not is_text(row["title"]) or not is_text(row["response"]):
+        return "not_text", starts
+    response = normalise(row["response"])
+    if not response or not normalise(row["title"]):
+        return "empty", starts
+    starts.extend(sentence_starts(response))
+    if len(starts) < 2:
+        return "one_sentence", starts
+    # The corpus is prose; every other format must take what is prose, else rendering fails and names the examples.
+    try:
+        PROSE.render(slice_sentences(response, starts))
+    except FormatError:
+        return "cannot_be_written_as_prose", starts
+    return None, starts
+
+
+def _draw(selection: _Selection, splits: Splits, seed: int) -> dict[str, list[int]]:
+    """Draw each split so that a larger one contains the smaller.
+
+    All usable rows are put in one seeded order. Training takes it from the end; test and validation take turns at its
+    start (even and odd places), and what they leave is there for training. Growing one split disturbs another only
+    where they meet.
+    """
+    needed = splits.train + splits.validation + splits.test
+    if needed > len(selection.keys):
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(selection.left_out.items())) or "none"
+        raise FormsafeError(
+            f"corpus.splits asks for {splits.train:,} + {splits.validation:,} + {splits.test:,} = {needed:,} examples, "
+            f"but only {len(selection.keys):,} of {selection.rows:,} rows can be used (left out: {reasons}). "
+            "Ask for fewer or give a larger source."
+        )
+    order = sorted(selection.keys, key=lambda row: sha256(f"{seed}\n{selection.keys[row]}"))
+    even, odd = order[::2], order[1::2]
+    preferences = {"test": even + odd[::-1], "validation": odd + even[::-1], "train": order[::-1]}
+    taken: set[int] = set()
+    drawn = {}
+    for split, preference in preferences.items():
+        drawn[split] = [row for row in preference if row not in taken][: getattr(splits, split)]
+        taken.update(drawn[split])
+    return drawn
+
+
+def _example(row: dict[str, Any], starts: Sequence[int], instruction: str) -> dict[str, Any]:
+    title, response = normalise(row["title"]), normalise(row["response"])
+    sentences = slice_sentences(response, starts)
+    digest = sha256(f"{title}\n{response}")
+    return {
+        "id": f"wikisum-{row['row']}-{digest[:8]}",
+        "title": title,
+        "instruction": instruction.replace("{title}", title),
+        "sentences": sentences,
+        "separators": [" "] * (len(sentences) - 1),
+    }
+
+
+def _describe(examples: list[dict[str, Any]]) -> dict[str, Any]:
+    words = [sum(len(sentence.split()) for sentence in example["sentences"]) for example in examples]
+    return {
+        "examples": len(examples),
+        "sentences": sum(len(example["sentences"]) for example in examples),
+        "words": {"mean": round(sum(words) / len(words), 1), "min": min(words), "max": max(words)},
+    }
+
+
+def _rows(raw: Path) -> Iterator[dict[str, Any]]:
+    with open(raw, encoding="utf-8", newline="\n") as lines:
+        for line in lines:
+            yield json.loads(line)

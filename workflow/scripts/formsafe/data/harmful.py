@@ -1,0 +1,76 @@
+"""Which harmful prompts are used: 1,320 from four sources (paper, section 4), under ids that stay."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any, Literal
+
+from formsafe.core.errors import FormsafeError
+from formsafe.core.files import read_jsonl, write_json, write_jsonl
+from formsafe.core.texts import content_digest, sameness, sha256
+
+Select = Literal["first", "stratified", "sample"]
+Row = dict[str, Any]
+
+
+def select_harmful(
+    raw: Mapping[str, Path], choices: Mapping[str, Mapping[str, Any]], prompts: Path, manifest: Path
+) -> list[Row]:
+    """Choose prompts from every source and write them into one file.
+
+    Args:
+        raw: rows `{row, prompt, category}` by source.
+        choices: `count`, `select` and `seed` by source, in the order of the output.
+        prompts: where `{id, source, category, prompt}` go.
+        manifest: where the counts and digests go (no prompts).
+
+    Returns:
+        The records of `prompts`.
+
+    Raises:
+        FormsafeError: a source has fewer rows than asked for.
+    """
+    chosen: list[Row] = []
+    sources = {}
+    for name, choice in choices.items():
+        rows = select_rows(name, read_jsonl(raw[name]), **choice)
+        chosen += [
+            {"id": prompt_id(name, row), "source": name, "category": row["category"], "prompt": row["prompt"]}
+            for row in rows
+        ]
+        sources[name] = {
+            **choice,
+            "digest": content_digest(row["prompt"] for row in rows),
+            "categories": dict(Counter(row["category"] for row in rows if row["category"] is not None)),
+        }
+    repeated = len(chosen) - len({sameness(record["prompt"]) for record in chosen})
+    write_jsonl(prompts, chosen)
+    write_json(manifest, {"prompts": len(chosen), "repeated_prompts": repeated, "sources": sources})
+    return chosen
+
+
+def select_rows(name: str, rows: Sequence[Row], count: int, select: Select, seed: int) -> list[Row]:
+    """Choose `count` rows, in the order of the source; with `stratified` and `sample` more rows contain the fewer."""
+    if count > len(rows):
+        raise FormsafeError(f"harmful.{name}.count asks for {count:,} prompts, but the source has {len(rows):,}.")
+    if select == "first":
+        return list(rows[:count])
+    shuffled = sorted(rows, key=lambda row: sha256(f"{seed}\n{row['row']}\n{row['prompt']}"))
+    if select == "stratified":
+        shuffled = _round_robin(name, rows, shuffled)
+    return sorted(shuffled[:count], key=lambda row: row["row"])
+
+
+def prompt_id(name: str, row: Row) -> str:
+    """Name a prompt by source, row and digest, so that neither order nor selection changes its id."""
+    return f"{name}-{row['row']}-{content_digest([row['prompt']])[:8]}"
+
+
+def _round_robin(name: str, rows: Sequence[Row], shuffled: Sequence[Row]) -> list[Row]:
+    """One row of each category in turn, categories in the source's order."""
+    if any(row["category"] is None for row in rows):
+        raise FormsafeError(f"harmful.{name}.select is `stratified`, which needs harmful.{name}.category_column.")
+    categories = dict.fromkeys(row["category"] for row in rows)
+    columns = [[row for row in shuffled if row["category"] == category] for category in categories]
+    return [row for turn in zip_longest(*columns) for row in turn if row is not None]

@@ -1,0 +1,130 @@
+"""What every format has: rendering with spans, strict parsing, loose parsing of answers."""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal, NoReturn
+
+from formsafe.core.errors import FormsafeError
+from formsafe.core.texts import normalise
+
+Kind = Literal["content", "format"]
+Span = tuple[int, int, Kind]
+
+
+class FormatError(FormsafeError):
+    """A text does not have the format, or sentences cannot be written in it."""
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A text and the character spans that cover it exactly, in order: content is sentences, format all the rest."""
+
+    text: str
+    spans: list[Span]
+
+
+class Format(ABC):
+    """One way to write down a list of sentences."""
+
+    name: str
+
+    @abstractmethod
+    def pieces(self, sentences: list[str]) -> Iterable[tuple[str, Kind]]:
+        """Write `sentences` as consecutive pieces of text, each content or format."""
+
+    @abstractmethod
+    def read(self, text: str) -> list[str]:
+        """Read the sentences of a text that has this format; raise FormatError if it has not."""
+
+    def decode(self, content: str) -> str:
+        """Give the plain characters of one content piece (where the format has escape sequences)."""
+        return content
+
+    def loose_candidates(self, text: str) -> Iterator[str]:
+        """Give the parts of an answer that may have the format on their own."""
+        yield from fenced_blocks(text)
+        yield from without_surroundings(text)
+
+    def render(self, sentences: list[str]) -> Rendered:
+        """Write `sentences` in this format.
+
+        Raises:
+            FormatError: no sentences, a sentence that is not normalised text (see `check_sentences`), or sentences that
+                would be read as another format.
+        """
+        check_sentences(sentences)
+        text: list[str] = []
+        spans: list[Span] = []
+        end = 0
+        for piece, kind in self.pieces(sentences):
+            if piece:
+                text.append(piece)
+                spans.append((end, end + len(piece), kind))
+                end += len(piece)
+        return Rendered("".join(text), spans)
+
+    def parse(self, text: str) -> list[str]:
+        """Read the sentences of `text`, all of which (but white space at its edges) must have this format.
+
+        Raises:
+            FormatError: it has not.
+        """
+        sentences = self.read(text.strip())
+        if not sentences or not all(map(str.strip, sentences)):
+            self.refuse("no sentences, or empty ones")
+        return sentences
+
+    def parse_loose(self, text: str) -> list[str]:
+        """Like `parse`, but allow a code fence, a lead-in and a closing remark around the part that has the format.
+
+        Raises:
+            FormatError: no part of it has the format.
+        """
+        for candidate in (text, *self.loose_candidates(text.strip())):
+            try:
+                return self.parse(candidate)
+            except FormatError:
+                continue
+        raise FormatError(f"no part of the text has the format {self.name}")
+
+    def parse_cut(self, text: str) -> list[str]:
+        """Like `parse_loose`, but the end of the text may be missing: its last sentence may be a part of one.
+
+        Raises:
+            FormatError: no part of it has the format.
+        """
+        return self.parse_loose(text)
+
+    def refuse(self, reason: str) -> NoReturn:
+        """Raise FormatError in the name of this format."""
+        raise FormatError(f"not in the format {self.name}: {reason}")
+
+
+def check_sentences(sentences: list[str]) -> None:
+    """Raise FormatError unless there are sentences and each is text with single spaces only, between words.
+
+    So no sentence holds a line break, and every line-based format can be read back.
+    """
+    if not sentences:
+        raise FormatError("no sentences")
+    for number, sentence in enumerate(sentences, start=1):
+        if not sentence or sentence != normalise(sentence):
+            raise FormatError(f"sentence {number} is empty or has line breaks, tabs or repeated or edge spaces")
+
+
+_FENCE = re.compile(r"^[ \t]*```[^\n`]*\n(.*?)^[ \t]*```[ \t]*$", re.DOTALL | re.MULTILINE)
+
+
+def fenced_blocks(text: str) -> Iterator[str]:
+    """Give the insides of Markdown code fences."""
+    return (block.group(1) for block in _FENCE.finditer(text))
+
+
+def without_surroundings(text: str) -> Iterator[str]:
+    """Give the text without its first line or paragraph (a lead-in), its last paragraph (a remark), or both."""
+    paragraphs = re.split(r"\n[ \t]*\n", text)
+    for body in ("\n\n".join(paragraphs[:end]) for end in range(len(paragraphs), max(0, len(paragraphs) - 2), -1)):
+        yield body
+        yield body.partition("\n")[2]

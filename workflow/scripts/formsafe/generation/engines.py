@@ -1,0 +1,43 @@
+"""Which engine answers: a server, or the model in this process. Only the one that answers is imported."""
+
+from pathlib import Path
+from typing import Any
+
+from formsafe.config.settings.generation import GenerationSettings
+from formsafe.config.settings.models import ModelSettings
+from formsafe.core.errors import FormsafeError
+from formsafe.generation.replies import Engine
+
+
+def make_engine(
+    manifest: dict[str, Any],
+    model: ModelSettings,
+    generation: GenerationSettings,
+    gpu_memory_gb: Any,
+    adapter: str | Path | None = None,
+    soft_prompt: str | Path | None = None,
+    watch_digits: bool = False,
+) -> Engine:
+    """The engine that the settings ask for: a server, or the model in this process.
+
+    Args:
+        manifest: the model's manifest, of which `path` is used.
+        adapter: folder of an adapter.
+        soft_prompt: folder of a soft prompt that stays at inference.
+        watch_digits: note the probabilities of the digits 1 to 5 (a server gives none).
+
+    Raises:
+        FormsafeError: when a server is to answer for a model with an adapter or a soft prompt.
+    """
+    if generation.server is None:
+        from formsafe.generation.local_engine import load_engine
+
+        return load_engine(manifest["path"], model, generation, gpu_memory_gb, adapter, soft_prompt, watch_digits)
+    if adapter is not None or soft_prompt is not None:
+        raise FormsafeError(
+            f"generation.server serves {generation.server.model} as it is, but this run has an adapter or a soft "
+            "prompt of its own. Leave generation.server null to answer in process; the judge may stay on a server."
+        )
+    from formsafe.generation.server import ServerEngine
+
+    return ServerEngine(generation.server)

@@ -1,0 +1,229 @@
+"""Answers of a model in this process: planned batches, a journal of finished ones, and less memory when it runs out."""
+
+import math
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from tqdm import tqdm
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from formsafe.config.settings.generation import Decoding, GenerationSettings
+from formsafe.config.settings.models import ModelSettings
+from formsafe.core.errors import FormsafeError
+from formsafe.generation.batches import common_prefix, plan_batches
+from formsafe.generation.decoding import DigitWatch, Generated, Sampler, SharedPrefix, decode, pad_left
+from formsafe.generation.journal import Journal
+from formsafe.generation.replies import Prompt, Reply
+from formsafe.models import memory, shapes
+from formsafe.models.chat import render_prompt
+from formsafe.models.load import end_of_turn_ids, load_adapter, load_model, load_soft_prompt, load_tokenizer, resolve
+
+Cache = Literal["dynamic", "static", "continuous"]
+# With continuous batching, this many times the rows that fit at once are handed over: some wait for others to end.
+WAITING = 8
+# A shorter prefix is computed anew with each prompt: copying its cache would save nothing.
+SHORTEST_PREFIX = 32
+VIRTUAL = -1  # stands for a vector of the soft prompt
+
+
+class LocalEngine:
+    """A model of transformers in this process.
+
+    Args:
+        tokenizer: the model's tokenizer.
+        model: the model, its adapter included, in evaluation mode.
+        token_budget: tokens (prompts, answers and padding) in memory at once.
+        soft_prompt: vectors `[virtual tokens, width]` that stand before every prompt, as in training.
+        watch_digits: note the probabilities of the digits 1 to 5.
+        share_prefix: compute what all prompts start with only once, where the model allows it.
+        placement: where and how the model is held, for records.
+        cache: how the keys and values are kept; `dynamic` is the loop of `decoding`, the others are transformers' own.
+
+    Raises:
+        FormsafeError: where the cache cannot do what is asked.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerFast,
+        model: PreTrainedModel,
+        token_budget: int,
+        soft_prompt: torch.Tensor | None = None,
+        watch_digits: bool = False,
+        share_prefix: bool = True,
+        cache: Cache = "dynamic",
+        placement: dict[str, Any] | None = None,
+    ) -> None:
+        self.tokenizer, self.model = tokenizer, model
+        self.token_budget = token_budget
+        self.soft_prompt = soft_prompt
+        self.soft_length = 0 if soft_prompt is None else len(soft_prompt)
+        self.share_prefix = share_prefix and soft_prompt is None and cache == "dynamic" and SharedPrefix.suits(model)
+        self.cache = cache
+        self.placement = placement or {}
+        if cache != "dynamic" and (soft_prompt is not None or watch_digits):
+            raise FormsafeError(
+                f"The cache '{cache}' can neither keep a soft prompt nor serve the judge. Set cache to auto there."
+            )
+        self.stop_ids = end_of_turn_ids(tokenizer, model)
+        self.watch = DigitWatch(digit_spellings(tokenizer)) if watch_digits else None
+
+    def describe(self) -> dict[str, Any]:
+        """What determines the replies besides prompts and settings; the token budget is a note of the journal."""
+        return {"cache": self.cache, **self.placement}
+
+    def record(self, journal: Journal) -> dict[str, Any]:
+        """How the replies came: the token budget that each section ended with, and the batches."""
+        sections = dict.fromkeys(batch["section"] for batch in journal.batches)
+        budgets = {section: journal.note(section).get("token_budget") for section in sections}
+        return {"token_budget": budgets, "batches": journal.batches}
+
+    def room(self, prompt: Prompt) -> float:
+        """Tokens that the model's context leaves for a reply to `prompt`."""
+        context = getattr(self.model.config, "max_position_embeddings", None)
+        length = self.soft_length + len(render_prompt(self.tokenizer, prompt.text, prompt.system))
+        return math.inf if context is None else context - length
+
+    def complete(self, prompts: list[Prompt], decoding: Decoding, journal: Journal, section: str) -> None:
+        """Answer what the journal's section lacks, batch by batch; when memory runs out, halve the budget and go on.
+
+        Raises:
+            FormsafeError: when a single prompt does not fit into memory.
+        """
+        if self.cache != "dynamic" and decoding.temperature > 0:
+            raise FormsafeError(
+                f"The cache '{self.cache}' answers greedily only. Set cache to auto, or temperature to 0."
+            )
+        rows = [render_prompt(self.tokenizer, prompt.text, prompt.system) for prompt in prompts]
+        done = journal.replies(section)
+        prefix = self._prefix(rows) if len(done) < len(prompts) else None
+        if "token_budget" not in journal.note(section):  # whoever goes on, on whatever card, plans the same batches
+            journal.add_note(section, token_budget=self.token_budget)
+        with tqdm(total=len(prompts), initial=len(done), desc=section, unit="prompt", mininterval=5) as progress:
+            while left := [index for index, prompt in enumerate(prompts) if prompt.id not in done]:
+                budget = journal.note(section)["token_budget"]
+                planned = budget * WAITING if self.cache == "continuous" else budget
+                lengths = [len(rows[index]) + self.soft_length for index in left]
+                for batch in plan_batches(lengths, decoding.max_new_tokens, planned):
+                    asked = [prompts[left[place]] for place in batch]
+                    started = time.perf_counter()
+                    results = self._try_batch([rows[left[place]] for place in batch], decoding, prefix, budget)
+                    if results is None:
+                        taken = len(batch) * (max(lengths[place] for place in batch) + decoding.max_new_tokens)
+                        self._halve(budget, taken, asked, journal, section)
+                        break
+                    self._keep(asked, results, time.perf_counter() - started, journal, section, progress)
+
+    def _keep(
+        self,
+        asked: list[Prompt],
+        results: list[Generated],
+        seconds: float,
+        journal: Journal,
+        section: str,
+        progress: tqdm,
+    ) -> None:
+        replies = {prompt.id: self._reply(result).record() for prompt, result in zip(asked, results, strict=True)}
+        tokens = sum(len(result.ids) for result in results)
+        journal.add(section, replies, tokens=tokens, seconds=round(seconds, 4))
+        progress.set_postfix_str(f"{tokens / seconds:.0f} tokens/s", refresh=False)
+        progress.update(len(asked))
+
+    def _halve(self, budget: int, tokens: int, asked: list[Prompt], journal: Journal, section: str) -> None:
+        """Lower the budget of a section by halves until a batch that took `tokens` is cut."""
+        if len(asked) == 1:
+            raise FormsafeError(
+                f"There is no room for prompt {asked[0].id} on its own. A GPU with more memory that holds the "
+                "weights as this one goes on from what is finished; after a change of max_new_tokens or "
+                "inference_quantisation (to nf4) the stage starts afresh."
+            )
+        lower = budget // 2
+        while lower >= tokens:  # the batch would be the same again
+            lower //= 2
+        print(f"Out of memory with {len(asked)} prompts: the token budget falls from {budget} to {lower}.")
+        journal.add_note(section, token_budget=lower)
+
+    def _try_batch(
+        self, rows: list[list[int]], decoding: Decoding, prefix: SharedPrefix | None, budget: int
+    ) -> list[Generated] | None:
+        try:
+            if self.cache == "dynamic":
+                return self.generate(rows, decoding, prefix)
+            from formsafe.generation.library_decoding import decode_by_library
+
+            return decode_by_library(self.model, rows, self.cache, decoding.max_new_tokens, self.stop_ids, budget)
+        except RuntimeError as error:
+            if not memory.is_lacking(error):
+                raise
+        torch.cuda.empty_cache()  # outside the handler: the exception holds on to the batch's tensors
+        return None
+
+    @torch.inference_mode()
+    def generate(self, rows: list[list[int]], decoding: Decoding, prefix: SharedPrefix | None) -> list[Generated]:
+        """Answer one batch of token rows."""
+        rests = rows if prefix is None else [prefix.rest(row) for row in rows]
+        # `pads|soft prompt|text`: the pads stay outermost, so that positions are those of training
+        ids, mask = pad_left([[VIRTUAL] * self.soft_length + rest for rest in rests], self.model.device)
+        inputs, cache = {"input_ids": ids}, None
+        if self.soft_prompt is not None:
+            embeds = self.model.get_input_embeddings()(ids.clamp(min=0))
+            embeds[ids == VIRTUAL] = self.soft_prompt.to(embeds.dtype).repeat(len(rows), 1)
+            inputs = {"inputs_embeds": embeds}
+        if prefix is not None:
+            mask = torch.cat([mask.new_ones(len(rows), len(prefix)), mask], dim=1)
+            cache = prefix.cache(len(rows), mask.shape[1] + decoding.max_new_tokens)
+        return decode(self.model, inputs, mask, self.stop_ids, Sampler(decoding, rows), cache, self.watch)
+
+    def _prefix(self, rows: list[list[int]]) -> SharedPrefix | None:
+        shared = common_prefix(rows) if self.share_prefix and len(rows) > 1 else 0
+        return SharedPrefix(self.model, rows[0][:shared]) if shared >= SHORTEST_PREFIX else None
+
+    def _reply(self, result: Generated) -> Reply:
+        digits = tuple((len(self._text(result.ids[: at + 1])), tuple(chances)) for at, chances in result.digits)
+        return Reply(self._text(result.ids), len(result.ids), "stop" if result.stopped else "length", digits)
+
+    def _text(self, ids: list[int]) -> str:
+        text = self.tokenizer.decode(ids, skip_special_tokens=True)
+        assert isinstance(text, str)
+        return text
+
+
+def load_engine(
+    directory: str | Path,
+    model: ModelSettings,
+    generation: GenerationSettings,
+    gpu_memory_gb: Any,
+    adapter: str | Path | None = None,
+    soft_prompt: str | Path | None = None,
+    watch_digits: bool = False,
+) -> LocalEngine:
+    """Load a model, with the adapter and the soft prompt in these folders, to answer in this process."""
+    torch.set_num_threads(generation.threads)
+    shape = shapes.of_folder(directory, model.parameters)
+    placement = resolve(model, "inference", gpu_memory_gb, shape)
+    loaded = load_model(directory, placement)
+    vectors = None if soft_prompt is None else load_soft_prompt(soft_prompt, loaded)
+    if adapter is not None:
+        loaded = load_adapter(loaded, adapter).get_base_model()
+    budget = generation.token_budget
+    if budget == "auto":
+        device, quantisation = placement.device, placement.quantisation
+        planned = memory.plan(
+            gpu_memory_gb, model.parameters, device=device, shape=shape, inference_quantisation=quantisation
+        )
+        budget = planned.token_budget
+    cache = "dynamic" if generation.cache == "auto" else generation.cache
+    tokenizer = load_tokenizer(directory)
+    return LocalEngine(tokenizer, loaded, budget, vectors, watch_digits, cache=cache, placement=asdict(placement))
+
+
+def digit_spellings(tokenizer: PreTrainedTokenizerFast) -> list[list[int]]:
+    """Token ids of each of the digits 1 to 5, alone or after a space, as the vocabulary spells them."""
+    vocabulary = tokenizer.get_vocab()
+    return [
+        sorted({vocabulary[spelling] for spelling in (digit, "Ġ" + digit, "▁" + digit) if spelling in vocabulary})
+        for digit in "12345"
+    ]

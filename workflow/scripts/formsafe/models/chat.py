@@ -1,0 +1,167 @@
+"""Chats become token ids: the model's own template, one BOS, and special-token text in a message stays plain text."""
+
+import copy
+import re
+from typing import NamedTuple
+
+from jinja2 import TemplateError
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerFast
+
+from formsafe.core.errors import FormsafeError
+
+# Templates of the Llama-3.2 kind write today's date unless one is given; Llama-3.1's own fixed date is kept for all.
+TEMPLATE_DATE = "26 Jul 2024"
+# Stand-ins for special-token text, as long as the text itself so that offsets stay right: a template's own special
+# tokens use characters from _OWN on, special-token text inside a message characters from _QUOTED on.
+_OWN, _QUOTED = 0xF0000, 0x100000
+_ENCODERS = "_formsafe_plain_encoder"
+# Of the added tokens that are not listed as special: role markers (`<|User|>`), but neither white space nor words.
+_MARKUP = re.compile(r"[^\w\s▁].*\w", re.DOTALL)
+
+
+class Exchange(NamedTuple):
+    """One instruction and its response as the model sees them.
+
+    `offsets` are character ranges in `text`; `content_start` is the place of the response's first character there
+    (a template may strip white space: `content_skipped` characters of the response are missing before it).
+    """
+
+    text: str
+    ids: list[int]
+    offsets: list[tuple[int, int]]
+    prompt_length: int
+    content_start: int
+    content_skipped: int
+
+
+def render_prompt(tokenizer: PreTrainedTokenizerFast, user: str, system: str | None = None) -> list[int]:
+    """Token ids of the model's chat template up to where the assistant's answer begins.
+
+    The template writes the only BOS. Text in `user` or `system` that spells a special token is encoded as plain text.
+    """
+    return _encode(tokenizer, _messages(user, system), generation_prompt=True)[1]
+
+
+def render_exchange(
+    tokenizer: PreTrainedTokenizerFast, user: str, assistant: str, system: str | None = None
+) -> Exchange:
+    """Token ids of a whole exchange, with what training needs to find the response in it.
+
+    Raises:
+        FormsafeError: where the template's prompt is not a prefix of the exchange, or where it rewrites the response.
+    """
+    prompt, prompt_ids, _ = _encode(tokenizer, _messages(user, system), generation_prompt=True)
+    messages = [*_messages(user, system), {"role": "assistant", "content": assistant}]
+    text, ids, offsets = _encode(tokenizer, messages, generation_prompt=False)
+    if not text.startswith(prompt) or ids[: len(prompt_ids)] != prompt_ids:
+        raise FormsafeError(
+            f"The chat template of {tokenizer.name_or_path} gives a prompt that is not the beginning of the whole "
+            "exchange, so the response cannot be told from the prompt. Use a model whose template is consistent."
+        )
+    start, skipped = _find_response(text, assistant, len(prompt), tokenizer)
+    return Exchange(text, ids, offsets, len(prompt_ids), start, skipped)
+
+
+def _find_response(text: str, response: str, begin: int, tokenizer: PreTrainedTokenizerFast) -> tuple[int, int]:
+    stripped = response.strip()
+    for wanted, skipped in ((response, 0), (stripped, len(response) - len(response.lstrip()))):
+        place = text.find(wanted, begin)
+        if place >= 0:
+            return place, skipped
+    raise FormsafeError(
+        f"The chat template of {tokenizer.name_or_path} rewrites the response (more than stripping white space), so "
+        "its tokens cannot be told apart. Use a model whose template writes the response as it is."
+    )
+
+
+def _messages(user: str, system: str | None) -> list[dict[str, str]]:
+    opening = [] if system is None else [{"role": "system", "content": system}]
+    return [*opening, {"role": "user", "content": user}]
+
+
+def _render(tokenizer: PreTrainedTokenizerFast, messages: list[dict[str, str]], generation_prompt: bool) -> str:
+    try:
+        text = tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=generation_prompt, date_string=TEMPLATE_DATE
+        )
+    except TemplateError as error:
+        roles = ", ".join(message["role"] for message in messages)
+        raise FormsafeError(
+            f"The chat template of {tokenizer.name_or_path} refuses a chat of {roles}: {error}. Where it knows no "
+            "system role, leave the method's system prompts out (null) for this model."
+        ) from None
+    assert isinstance(text, str)
+    return text
+
+
+def _encode(
+    tokenizer: PreTrainedTokenizerFast, messages: list[dict[str, str]], generation_prompt: bool
+) -> tuple[str, list[int], list[tuple[int, int]]]:
+    """Text, ids and character offsets; ordinary messages are encoded in one call, as the model's makers do."""
+    specials = sorted(_special_tokens(tokenizer), key=len, reverse=True)
+    if any(special in message["content"] for message in messages for special in specials):
+        return _encode_quoted(tokenizer, messages, generation_prompt, specials)
+    text = _render(tokenizer, messages, generation_prompt)
+    encoding = tokenizer.backend_tokenizer.encode(text, add_special_tokens=False)
+    return text, encoding.ids, encoding.offsets
+
+
+def _encode_quoted(
+    tokenizer: PreTrainedTokenizerFast, messages: list[dict[str, str]], generation_prompt: bool, specials: list[str]
+) -> tuple[str, list[int], list[tuple[int, int]]]:
+    """Encode messages that spell special tokens: only those that the template itself writes become special."""
+    if any(ord(character) >= _OWN for message in messages for character in message["content"]):
+        raise FormsafeError("A text both spells a special token of the model and uses private characters; remove it.")
+    quoted = [(special, chr(_QUOTED + index) * len(special)) for index, special in enumerate(specials)]
+    own = [(special, chr(_OWN + index) * len(special)) for index, special in enumerate(specials)]
+    hidden = [{**message, "content": _replace(message["content"], quoted)} for message in messages]
+    text = _render(tokenizer, hidden, generation_prompt)
+    masked = _replace(_replace(text, own), [(stand_in, special) for special, stand_in in quoted])
+    encoder, back = _plain_encoder(tokenizer, own)
+    encoding = encoder.encode(masked, add_special_tokens=False)
+    ids = [back.get(token, token) for token in encoding.ids]
+    return _replace(text, [(stand_in, special) for special, stand_in in quoted]), ids, encoding.offsets
+
+
+def _replace(text: str, pairs: list[tuple[str, str]]) -> str:
+    for old, new in pairs:
+        text = text.replace(old, new)
+    return text
+
+
+def _special_tokens(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
+    """Tokens that text in a message must not become, with their ids: a model's role markers need not be `special`."""
+    return {
+        token.content: index
+        for index, token in tokenizer.added_tokens_decoder.items()
+        if token.special or _MARKUP.match(token.content)
+    }
+
+
+def _plain_encoder(tokenizer: PreTrainedTokenizerFast, own: list[tuple[str, str]]) -> tuple[Tokenizer, dict[int, int]]:
+    """A copy of the tokenizer that reads special tokens as text, and their stand-ins as the special tokens.
+
+    Stand-ins are ordinary added tokens with the same rules for white space, so the text is cut where it would be cut.
+    """
+    kept: tuple[Tokenizer, dict[int, int]] | None = getattr(tokenizer, _ENCODERS, None)
+    if kept is None:
+        stand_ins = dict(own)
+        encoder = copy.deepcopy(tokenizer.backend_tokenizer)
+        back: dict[int, int] = {}
+        added = []
+        for index in _special_tokens(tokenizer).values():
+            token, stand_in = tokenizer.added_tokens_decoder[index], copy.copy(tokenizer.added_tokens_decoder[index])
+            stand_in.content, stand_in.special = stand_ins[token.content], False
+            added.append((stand_in, index))
+            token.special = True
+            encoder.add_special_tokens([token])  # else `encode_special_tokens` would not read it as text
+        encoder.add_tokens([stand_in for stand_in, _ in added])
+        for stand_in, index in added:
+            stand_in_id = encoder.token_to_id(stand_in.content)
+            assert stand_in_id is not None
+            back[stand_in_id] = index
+        encoder.encode_special_tokens = True
+        kept = (encoder, back)
+        setattr(tokenizer, _ENCODERS, kept)
+    return kept

@@ -1,0 +1,203 @@
+"""Loading tokenizers, models, adapters and soft prompts, in one place for training and inference."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from safetensors.torch import load_file
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+
+from formsafe.config.settings.models import ModelSettings
+from formsafe.core.errors import FormsafeError
+from formsafe.core.files import read_json
+from formsafe.models import memory, varlen_attention
+from formsafe.models.shapes import ModelShape
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+ADAPTER_CONFIG = "adapter_config.json"
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where and how a model is held. `dtype` is a torch name; `attention` an implementation of transformers or ours."""
+
+    device: Literal["cpu", "cuda"]
+    dtype: str
+    quantisation: Literal["nf4", "none"]
+    attention: str
+
+
+def resolve(
+    settings: ModelSettings,
+    purpose: Literal["training", "inference"],
+    gpu_memory_gb: int | Literal["auto"],
+    shape: ModelShape | None = None,
+) -> Placement:
+    """Settle every `auto` of a model's settings for this machine.
+
+    Args:
+        settings: the model's.
+        purpose: what it is loaded for.
+        gpu_memory_gb: the memory plan.
+        shape: the model's, by which inference is planned; without it, one is taken from the number of parameters.
+
+    Raises:
+        FormsafeError: when `device: cuda` meets a machine without a GPU.
+    """
+    available = torch.cuda.is_available()
+    if settings.device == "cuda" and not available:
+        raise FormsafeError(
+            f"Model '{settings.label}' asks for device cuda, but PyTorch finds no GPU here. Run the job on a GPU node "
+            "(see profiles/slurm), install a CUDA build of PyTorch, or set the model's device to auto or cpu."
+        )
+    device: Literal["cpu", "cuda"] = "cuda" if available and settings.device != "cpu" else "cpu"
+    dtype: str = settings.dtype
+    if dtype == "auto":
+        dtype = "bfloat16" if device == "cuda" else "float32"
+    quantisation = settings.quantisation if purpose == "training" else settings.inference_quantisation
+    if quantisation == "auto":
+        planned = memory.plan(gpu_memory_gb, settings.parameters, device=device, shape=shape)
+        quantisation = planned.inference_quantisation
+    attention: str = settings.attention
+    if attention == "auto":
+        attention = varlen_attention.NAME if purpose == "training" else "sdpa"
+    return Placement(device, dtype, quantisation, attention)
+
+
+def load_tokenizer(directory: str | Path) -> PreTrainedTokenizerFast:
+    """Load a model's tokenizer.
+
+    Raises:
+        FormsafeError: without a chat template, or without a fast tokenizer (character offsets need one).
+    """
+    tokenizer = AutoTokenizer.from_pretrained(directory)
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise FormsafeError(f"The tokenizer in {directory} has no tokenizer.json; convert it to a fast tokenizer.")
+    if not tokenizer.chat_template:
+        raise FormsafeError(
+            f"The model in {directory} has no chat template, so it cannot be instructed. Use the instruction-tuned "
+            "version of the model, or put a chat_template.jinja beside its tokenizer."
+        )
+    return tokenizer
+
+
+def load_model(directory: str | Path, placement: Placement) -> PreTrainedModel:
+    """Load a causal language model as `placement` says, in evaluation mode, from safetensors only."""
+    varlen_attention.register()
+    arguments: dict[str, Any] = {"dtype": getattr(torch, placement.dtype), "use_safetensors": True}
+    if placement.quantisation == "nf4":
+        from transformers import BitsAndBytesConfig
+
+        arguments["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=getattr(torch, placement.dtype),
+        )
+    if placement.device == "cuda" or placement.quantisation == "nf4":
+        arguments["device_map"] = {"": 0 if placement.device == "cuda" else "cpu"}
+    attention = placement.attention
+    if attention == varlen_attention.NAME and not varlen_attention.supports(AutoConfig.from_pretrained(directory)):
+        attention = "sdpa"  # and padded batches
+    try:
+        model = AutoModelForCausalLM.from_pretrained(directory, attn_implementation=attention, **arguments)
+    except ImportError as error:
+        if attention != "flash_attention_2":
+            raise
+        raise FormsafeError(
+            "attention: flash_attention_2 needs the package flash-attn for this GPU and PyTorch, and it is not to be "
+            "had here. Install it, or set the model's attention to auto or sdpa."
+        ) from error
+    except RuntimeError as error:
+        # While it quantises, transformers goes on after a lack of memory and fails at the end without its name.
+        if not memory.is_lacking(error) and not _nearly_full(placement):
+            raise
+        raise _too_small(directory) from error
+    keep_weights_as_loaded(model)
+    return model.eval()
+
+
+def _too_small(directory: str | Path) -> FormsafeError:
+    return FormsafeError(
+        f"There is too little memory for the weights in {directory}: use a GPU with more memory, or quantisation nf4 "
+        "(inference_quantisation for answers and judging); or other processes hold it (nvidia-smi shows them)."
+    )
+
+
+def _nearly_full(placement: Placement) -> bool:
+    """Whether hardly any of the GPU's memory is free."""
+    if placement.device != "cuda":
+        return False
+    free, total = torch.cuda.mem_get_info()
+    return free < (1 - memory.USABLE) * total
+
+
+def keep_weights_as_loaded(model: torch.nn.Module) -> None:
+    """Stop bitsandbytes from repacking 4-bit weights at the first evaluation: gradients would be wrong after it."""
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            setattr(module, "support_avx512bf16_for_cpu", False)  # noqa: B010 (no declared attribute of a module)
+
+
+def load_adapter(model: PreTrainedModel, directory: str | Path) -> "PeftModel":
+    """Put a trained adapter on its plain base model, for inference.
+
+    Raises:
+        FormsafeError: when the adapter does not fit the model, or not into memory.
+    """
+    from peft import PeftModel
+
+    try:
+        # in the model's own dtype, in which autocast computed it in training
+        adapted = PeftModel.from_pretrained(model, str(directory), is_trainable=False, autocast_adapter_dtype=False)
+    except (RuntimeError, ValueError) as error:
+        if memory.is_lacking(error):
+            raise _too_small(directory) from error
+        raise FormsafeError(
+            f"The adapter in {directory} does not fit the model {model.name_or_path} ({error}). It was trained on "
+            "another model: delete it and run again."
+        ) from error
+    return adapted.eval()
+
+
+def load_soft_prompt(directory: str | Path, model: PreTrainedModel) -> torch.Tensor:
+    """Load a soft prompt, `[virtual tokens, hidden size]`, in fp32 on the model's device.
+
+    Raises:
+        FormsafeError: when it was tuned on another model (base name or hidden size differs).
+    """
+    directory = Path(directory)
+    config = read_json(directory / ADAPTER_CONFIG)
+    prompt = load_file(directory / ADAPTER_WEIGHTS)["prompt_embeddings"]
+    base, wanted = str(config["base_model_name_or_path"]), str(model.name_or_path)
+    if Path(base).resolve() != Path(wanted).resolve():
+        raise FormsafeError(
+            f"The soft prompt in {directory} was tuned on {base}, not on {wanted}. Point the run at the soft prompt "
+            "of its own model, or delete it and run again."
+        )
+    hidden = embedding_weight(model).shape[1]
+    if prompt.ndim != 2 or prompt.shape[1] != hidden:
+        raise FormsafeError(
+            f"The soft prompt in {directory} has shape {tuple(prompt.shape)}, the embeddings of {wanted} have "
+            f"dimension {hidden}: it belongs to another model. Delete it and run again."
+        )
+    return prompt.to(model.device, torch.float32)
+
+
+def embedding_weight(model: PreTrainedModel) -> torch.Tensor:
+    """The word embeddings, `[vocabulary, hidden size]`."""
+    weight = model.get_input_embeddings().weight
+    assert isinstance(weight, torch.Tensor)
+    return weight
+
+
+def end_of_turn_ids(tokenizer: PreTrainedTokenizerFast, model: PreTrainedModel) -> list[int]:
+    """Ids that end an answer: those of the generation config and the tokenizer's own EOS, sorted."""
+    generation = getattr(model, "generation_config", None)
+    stops = getattr(generation, "eos_token_id", None)
+    listed = stops if isinstance(stops, list) else [stops]
+    return sorted({index for index in [*listed, tokenizer.eos_token_id] if index is not None})

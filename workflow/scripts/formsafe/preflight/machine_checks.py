@@ -1,0 +1,189 @@
+"""What this machine can do: its GPU, 4-bit arithmetic, disk."""
+
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from formsafe.models.devices import VARIABLE, installed_cards
+from formsafe.preflight.checks import Check
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SECTION = "This machine"
+# The 4-bit product is computed in bf16 on a GPU: 8 bits of mantissa over sums of some hundred terms.
+TOLERANCE = {"cuda": 2e-2, "cpu": 1e-4}
+# NF4 loses 9 to 10 % of normally distributed weights (root mean square).
+NF4_LOSS = (0.05, 0.15)
+_IN_A_JOB = "Run `snakemake preflight` once inside a job on a GPU node, for instance with srun."
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """The first visible GPU: bytes of memory, whether it computes in bfloat16, how many cards are visible."""
+
+    name: str
+    total: int
+    free: int
+    bfloat16: bool
+    count: int
+    cuda: str
+
+
+def find_gpu() -> Gpu | None:
+    """Look for a GPU that PyTorch can use."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return None
+    free, total = torch.cuda.mem_get_info(0)
+    name, bfloat16 = torch.cuda.get_device_name(0), torch.cuda.is_bf16_supported(including_emulation=False)
+    return Gpu(name, total, free, bfloat16, torch.cuda.device_count(), str(torch.version.cuda))
+
+
+def gpu_fault(devices: Iterable[str]) -> Check | None:
+    """Look for what keeps PyTorch from computing on a GPU that models ask for (their `device` settings); a machine
+    without a GPU is no fault."""
+    import torch
+
+    wanted = set(devices) - {"cpu"}
+    if not wanted:
+        return None
+    if torch.cuda.is_available():
+        try:
+            torch.ones(64, 64, device="cuda").matmul(torch.ones(64, 64, device="cuda")).sum().item()
+        except Exception as failure:  # whatever a driver that does not fit or a busy card raises
+            reason = (str(failure).splitlines() or [""])[0]
+            return _unusable(
+                f"nothing can be computed on it ({type(failure).__name__}: {reason})",
+                "Look at the card with `nvidia-smi`: it may be taken by another job, or its driver too old.",
+            )
+    elif torch.version.cuda is None and torch.version.hip is None and "cuda" in wanted:
+        return _unusable(
+            f"PyTorch {torch.__version__} is a build for CPUs: every job on a GPU would fail",
+            "Install torch as pinned in requirements.txt in a build for CUDA (PyPI's for Linux is one), or, for a "
+            "study on the CPU, set the models' `device` to cpu.",
+        )
+    elif installed_cards() and VARIABLE not in os.environ:
+        return _unusable(
+            f"there is a card here that PyTorch {torch.__version__} cannot use",
+            "Install a driver that is new enough (`nvidia-smi` tells its version) and torch as pinned in "
+            "requirements.txt; inside a Slurm job, ask for a GPU.",
+        )
+    return None
+
+
+def _unusable(detail: str, remedy: str) -> Check:
+    return Check(SECTION, "GPU", "no", detail, remedy)
+
+
+def check_gpu(gpu: Gpu | None, devices: Mapping[str, str], dtypes: Mapping[str, str]) -> Check:
+    """Hold the GPU against what the models ask for (`device` and `dtype` by model)."""
+    wanting = sorted(model for model, device in devices.items() if device != "cpu")
+    if not wanting:
+        return Check(SECTION, "GPU", "ok", "not needed: all models compute on the CPU")
+    if gpu is None:
+        return Check(
+            SECTION,
+            "GPU",
+            "unchecked",
+            f"none in sight (for {', '.join(wanting)}), as on a login node",
+            _IN_A_JOB,
+        )
+    cards = "" if gpu.count == 1 else f", {gpu.count} of them in sight"
+    detail = f"{gpu.name}, {gpu.total / 1e9:.0f} GB ({gpu.free / 1e9:.0f} GB free), CUDA {gpu.cuda}{cards}"
+    if not gpu.bfloat16 and any(dtypes[model] in ("auto", "bfloat16") for model in wanting):
+        return Check(SECTION, "GPU", "no", f"{detail}; no bfloat16", "Set `dtype: float16` for the models.")
+    return Check(SECTION, "GPU", "ok", detail)
+
+
+def four_bit_device(devices: Iterable[str], gpu: Gpu | None) -> Literal["cuda", "cpu"] | None:
+    """Where 4-bit arithmetic is to be tried for models with these `device` settings; None: on a GPU not in sight."""
+    asked = set(devices)
+    if gpu is not None and asked != {"cpu"}:
+        return "cuda"
+    return None if "cuda" in asked else "cpu"
+
+
+def check_four_bit(device: Literal["cuda", "cpu"] | None, needed: bool) -> Check:
+    """Multiply by a 4-bit matrix and by the same matrix dequantised, forward and backward, on `device`."""
+    name = "bitsandbytes"
+    if not needed:
+        return Check(SECTION, name, "ok", "not needed: no model is quantised")
+    if device is None:
+        return Check(SECTION, name, "unchecked", "4-bit arithmetic on a GPU cannot be tried here", _IN_A_JOB)
+    try:
+        loss, error = four_bit_errors(device)
+    except Exception as failure:  # whatever a broken installation raises
+        return Check(
+            SECTION,
+            name,
+            "no",
+            f"4-bit arithmetic fails on {device} ({type(failure).__name__})",
+            "Install bitsandbytes as pinned in requirements.txt, with a PyTorch built for this machine's CUDA driver "
+            "(`python -m bitsandbytes` tells more); or set `quantisation: none`, which takes four times the memory.",
+        )
+    detail = f"4-bit product on {device}: {error:.1e} from the dequantised one; NF4 loses {100 * loss:.1f} %"
+    if error <= TOLERANCE[device] and NF4_LOSS[0] <= loss <= NF4_LOSS[1]:
+        return Check(SECTION, name, "ok", detail)
+    return Check(
+        SECTION,
+        name,
+        "no",
+        detail + f" (allowed: {TOLERANCE[device]:.0e}; {NF4_LOSS[0]:.0%} to {NF4_LOSS[1]:.0%})",
+        "This build computes wrongly here. Install bitsandbytes as pinned in requirements.txt.",
+    )
+
+
+def four_bit_errors(device: str) -> tuple[float, float]:
+    """Relative root mean square errors: of the quantised matrix, and of its products, the forward and the backward
+    one, against those of the dequantised matrix (the larger error)."""
+    import logging
+
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of faster kernels that are not installed
+    import torch
+    from bitsandbytes import functional, matmul_4bit
+
+    dtype = torch.bfloat16 if device == "cuda" else torch.float32
+    generator = torch.Generator().manual_seed(0)
+    weight, features = (torch.randn(*size, generator=generator).to(device, dtype) for size in ((256, 512), (64, 512)))
+    packed, state = functional.quantize_4bit(weight, quant_type="nf4", compress_statistics=True)
+    restored = functional.dequantize_4bit(packed, state).float()
+    features.requires_grad_()
+    product = matmul_4bit(features, packed.t(), quant_state=state)
+    passed_back = torch.randn(*product.shape, generator=generator).to(device, dtype)
+    product.backward(passed_back)
+    assert features.grad is not None
+    forward = _relative(product.detach().float(), features.detach().float() @ restored.t())
+    backward = _relative(features.grad.float(), passed_back.float() @ restored)
+    return _relative(restored, weight.float()), max(forward, backward)
+
+
+def _relative(found: "Tensor", expected: "Tensor") -> float:
+    return float((found - expected).norm() / expected.norm())
+
+
+def check_disk(needs: Mapping[Path, float]) -> list[Check]:
+    """Hold the bytes that will be written below each folder against what is free there; needs of one disk add up."""
+    disks: dict[int, tuple[list[Path], float, float]] = {}
+    for folder, need in needs.items():
+        there = _existing(folder)
+        folders, free, total = disks.get(os.stat(there).st_dev, ([], float(shutil.disk_usage(there).free), 0.0))
+        disks[os.stat(there).st_dev] = ([*folders, folder], free, total + need)
+    return [_disk(folders, free, need) for folders, free, need in disks.values()]
+
+
+def _disk(folders: list[Path], free: float, need: float) -> Check:
+    detail = f"{need / 1e9:.1f} GB needed, {free / 1e9:.0f} GB free below {' and '.join(map(str, folders))}"
+    remedy = "Make room, or move the cache of the hub to a larger disk with HF_HOME."
+    return Check(SECTION, "disk", "ok" if need <= free else "no", detail, remedy)
+
+
+def _existing(folder: Path) -> Path:
+    folder = folder.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    return folder

@@ -1,0 +1,221 @@
+"""Is everything there, and what will it cost? One page before anything is queued, and a verdict."""
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from formsafe.config.settings.models import ModelSettings
+from formsafe.config.settings.study import StudySettings
+from formsafe.models import memory
+from formsafe.models.shapes import ModelShape, of_folder
+from formsafe.preflight.checks import Check, page, verdict
+from formsafe.preflight.costs import rates_of
+from formsafe.preflight.machine_checks import (
+    Gpu,
+    check_disk,
+    check_four_bit,
+    check_gpu,
+    find_gpu,
+    four_bit_device,
+    gpu_fault,
+)
+from formsafe.preflight.source_checks import Sources, check_chat, check_judge_prompt, check_server
+from formsafe.preflight.stage_costs import (
+    STAGES,
+    Card,
+    Cost,
+    Lengths,
+    Work,
+    card_of_class,
+    finished_jobs,
+    floor,
+    from_finished,
+    optimiser_steps,
+    planned_bytes,
+    table,
+)
+from formsafe.sources.hub_probe import hub_answers
+
+COSTS = "Costs"
+# An answer or a judgement on disk; a checkpoint holds weights and two moments, and for a moment there are two.
+RECORD_BYTES, CHECKPOINT_COPIES, ADAPTER_BYTES, SLACK_BYTES = 4e3, 6, 4.0, 1e9
+JOBS_AT_ONCE = 4
+
+
+def preflight(
+    plan: StudySettings,
+    jobs: Mapping[str, Sequence[str]],
+    results: str | Path,
+    lock: str | Path,
+    *,
+    made: Sequence[str] = (),
+    systems: Sequence[str | None] = (None,),
+) -> tuple[bool, str]:
+    """Check everything and estimate the costs.
+
+    Args:
+        plan: the configuration.
+        jobs: metrics files by stage (`soft prompts`, `adapters`, `answers`, `judge`), with `model=` in their paths.
+        results: the study's results folder.
+        lock: the lock of sources.
+        made: folders that the workflow fills by itself.
+        systems: system prompts that the methods use.
+
+    Returns:
+        Go or no-go, and the page.
+    """
+    results, works = Path(results), works_of(plan, jobs)
+    models = {name: plan.models[name] for name in sorted({work.model for work in works})}
+    gpu, machine = _look_at_machine(models)
+    sources = Sources(_needs_hub(plan, models) and hub_answers(), lock, made)
+    found, folders, download = _look_at_sources(plan, models, sources, results)
+    found += [check_chat(name, folders[name], systems) for name in models]
+    shapes = {name: of_folder(folders[name], model.parameters) for name, model in models.items()}
+    machine += check_disk(disk_needs(plan, works, shapes, results, download))
+    card = Card(gpu.name, gpu.total / 1e9, rates_of(gpu.name)) if gpu else card_of_class(plan.gpu_memory_gb)
+    figures = [cost_of(work, plan, shapes[work.model], card, gpu, results) for work in works]
+    checks = [*machine, *found, *check_memory(figures, card, plan.gpu_memory_gb, gpu)]
+    title = f"Preflight of the study {plan.study}: {len(jobs['answers'])} runs, {len(models)} models"
+    unseen = "" if gpu else " (none is in sight; gpu_memory_gb chooses the class)"
+    on_gpu = any(figure.memory_bytes is not None for figure in figures)
+    heading = f"Costs on {card.name}, {card.memory_gb:.0f} GB{unseen}" if on_gpu else "Costs on this machine's CPU"
+    return verdict(checks)[0], page(title, checks, table(figures, heading))
+
+
+def works_of(plan: StudySettings, jobs: Mapping[str, Sequence[str]]) -> list[Work]:
+    """The study's jobs by stage and model, less what a server does; the judge's all belong to its own model."""
+    harmful, examples = sum(source.count for source in plan.harmful.values()), plan.corpus.splits.train
+    units = {
+        "soft prompts": optimiser_steps(plan.soft_prompt, examples),
+        "adapters": optimiser_steps(plan.adapter, examples),
+        "answers": harmful + plan.corpus.splits.test,
+        "judge": harmful,
+    }
+    stages = {"soft prompts": plan.soft_prompt, "adapters": plan.adapter}
+    works = []
+    servers = {"answers": plan.generation.server, "judge": plan.judge.generation.server}
+    for stage in (stage for stage in STAGES if servers.get(stage) is None):
+        by_model: dict[str, list[str]] = {}
+        for job in jobs[stage]:
+            by_model.setdefault(plan.judge.model if stage == "judge" else model_of(job), []).append(job)
+        settings = stages.get(stage)
+        batch = settings.batch_size * settings.gradient_accumulation if settings else 0
+        decoding = plan.judge.generation if stage == "judge" else plan.generation
+        works += [
+            Work(stage, name, found, units[stage], batch, decoding.max_new_tokens) for name, found in by_model.items()
+        ]
+    return works
+
+
+def model_of(path: str) -> str:
+    """The model in a path of the form `.../model=NAME/...`."""
+    return next(part for part in Path(path).parts if part.startswith("model=")).removeprefix("model=")
+
+
+def cost_of(work: Work, plan: StudySettings, shape: ModelShape, card: Card, gpu: Gpu | None, results: Path) -> Cost:
+    """Cost of a job of `work`: as finished jobs on this device took (without one in sight, on any GPU), else the floor
+    on `card`."""
+    model = plan.models[work.model]
+    on_gpu = model.device == "cuda" or (model.device == "auto" and gpu is not None)
+    device = f"cpu ({platform.machine()})" if not on_gpu else None if gpu is None else gpu.name
+    took = from_finished(work, finished_jobs(work, results), device)
+    basis = f"measured: {took[1]} finished" if took else "not measured"
+    if took and device is None:
+        basis += f" on {took[2]}"
+    if not on_gpu:
+        return Cost(work, took[0] if took else None, basis)
+    lengths, rank = Lengths(), plan.adapter.lora.r
+    planned = memory.plan(
+        int(card.memory_gb) if plan.gpu_memory_gb == "auto" else plan.gpu_memory_gb,
+        model.parameters,
+        batch_size=(plan.soft_prompt if work.stage == "soft prompts" else plan.adapter).batch_size,
+        tokens_per_example=lengths.longest_example,
+        shape=shape,
+        quantisation=model.quantisation,
+        inference_quantisation=model.inference_quantisation,
+        lora_rank=rank,
+    )
+    size = planned_bytes(work, shape, planned, lengths, model.quantisation, rank)
+    if took or card.rates is None:
+        return Cost(work, took[0] if took else None, basis, size)
+    return Cost(work, floor(work, shape, card.rates, planned, lengths, rank), "floor, not measured", size)
+
+
+def check_memory(figures: Sequence[Cost], card: Card, wanted: int | str, gpu: Gpu | None) -> list[Check]:
+    """Whether the plans fit the card, and whether the plan is for a larger card than the one in sight."""
+    allowed = min(card.memory_gb, wanted) if isinstance(wanted, int) else card.memory_gb
+    remedy = "Use more GPU memory (gpu_memory_gb), quantisation nf4, a smaller training.max_length, or a smaller model."
+    checks = [
+        Check(COSTS, f"{figure.work.stage} memory", "no", _too_large(figure, card, allowed), remedy)
+        for figure in figures
+        if figure.memory_bytes is not None and figure.memory_bytes > allowed * 1e9
+    ]
+    if gpu is not None and isinstance(wanted, int) and wanted * 1e9 > gpu.total * 1.1:
+        detail = f"gpu_memory_gb is {wanted}, the GPU here has {gpu.total / 1e9:.0f} GB"
+        checks.append(Check(COSTS, "memory plan", "no", detail, "Set gpu_memory_gb to auto, or to what the GPUs have."))
+    return checks
+
+
+def _too_large(figure: Cost, card: Card, allowed: float) -> str:
+    need, limit = (figure.memory_bytes or 0) / 1e9, f"{card.name} has {card.memory_gb:.0f} GB"
+    if allowed < card.memory_gb:
+        limit = f"gpu_memory_gb is {allowed:.0f}"
+    return f"{figure.work.model} needs {need:.0f} GB, {limit}"
+
+
+def disk_needs(
+    plan: StudySettings, works: Sequence[Work], shapes: Mapping[str, ModelShape], results: Path, download: float
+) -> dict[Path, float]:
+    """Bytes that the study will write below the hub's cache and below its results."""
+    from huggingface_hub import constants
+
+    records = sum(work.left * work.units for work in works if not work.trains)
+    adapters = [(work.left, shapes[work.model].lora_parameters(plan.adapter.lora.r)) for work in works if work.trains]
+    kept = sum(ADAPTER_BYTES * left * size for left, size in adapters)
+    copies = [CHECKPOINT_COPIES * ADAPTER_BYTES * size * min(left, JOBS_AT_ONCE) for left, size in adapters]
+    written = kept + max(copies, default=0.0) + RECORD_BYTES * records + SLACK_BYTES
+    return {Path(constants.HF_HUB_CACHE): download, results: written}
+
+
+def _look_at_machine(models: Mapping[str, ModelSettings]) -> tuple[Gpu | None, list[Check]]:
+    """The GPU that models are computed on, if one can be used, and its checks."""
+    devices, dtypes = ({name: getattr(model, key) for name, model in models.items()} for key in ("device", "dtype"))
+    fault = gpu_fault(devices.values())
+    gpu = None if fault or set(devices.values()) <= {"cpu"} else find_gpu()
+    quantised = [model.device for model in models.values() if "nf4" in _quantisations(model)]
+    four_bit = check_four_bit(four_bit_device(quantised, gpu), bool(quantised))
+    return gpu, [fault or check_gpu(gpu, devices, dtypes), four_bit]
+
+
+def _look_at_sources(
+    plan: StudySettings, models: Mapping[str, ModelSettings], sources: Sources, results: Path
+) -> tuple[list[Check], dict[str, Path | None], float]:
+    """Checks of models, data and prompts; folders of models that are here; bytes to fetch."""
+    checks, download = [], 0.0
+    folders: dict[str, Path | None] = {}
+    for name, model in models.items():
+        check, folders[name], size = sources.model(name, model.hub, model.path)
+        checks.append(check)
+        download += 2 * model.parameters if size is None and folders[name] is None else size or 0
+    check, _, size = sources.model("encoder", plan.tasks.encoder.hub, plan.tasks.encoder.path)
+    for name, server in (("answers' server", plan.generation.server), ("judge's server", plan.judge.generation.server)):
+        if server is not None:
+            checks.append(check_server(name, server, os.environ))
+    data = [sources.data("corpus", plan.corpus.source, results / "data" / "wikisum.jsonl")]
+    data += [
+        sources.data(name, source.source, results / "data" / "harmful" / f"{name}.jsonl")
+        for name, source in plan.harmful.items()
+    ]
+    checks += [check, *sources.network(), sources.token(), *data, check_judge_prompt(plan.judge.prompt)]
+    return checks, folders, download + (size or 0)
+
+
+def _needs_hub(plan: StudySettings, models: Mapping[str, ModelSettings]) -> bool:
+    loaded = [plan.tasks.encoder.hub, *(model.hub for model in models.values())]
+    data = [plan.corpus.source.hub, *(entry.source.hub for entry in plan.harmful.values())]
+    return any(place is not None for place in (*loaded, *data))
+
+
+def _quantisations(model: ModelSettings) -> set[str]:
+    return {model.quantisation, model.inference_quantisation}

@@ -1,0 +1,1 @@
+"""Pages: the verdict, the page of the study, the sample of answers."""

@@ -1,0 +1,1 @@
+"""Tables: one function a table, written as CSV, Markdown, LaTeX and HTML."""

@@ -1,1 +1,0 @@
-"""The tables: what stands in them, and how they are written."""

@@ -1,0 +1,169 @@
+"""One subclass of transformers' Trainer for both methods and both stages."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from peft import PeftModel
+from torch.nn.functional import cross_entropy
+from transformers import Trainer, TrainingArguments
+
+from formsafe.training import checkpoints, loss_log
+from formsafe.training.collation import Collator
+from formsafe.training.examples import Example
+
+
+def token_losses(
+    model: torch.nn.Module, embeddings: torch.nn.Module, batch: dict[str, Any], soft_prompt: torch.Tensor | None
+) -> torch.Tensor:
+    """Cross-entropy of every learned token, `[targets]`, in fp32.
+
+    Args:
+        model: a causal language model, with or without LoRA; never PEFT's prompt model, which would add a prompt.
+        embeddings: its word embeddings.
+        batch: from a Collator.
+        soft_prompt: `[virtual tokens, hidden size]`, put before every example; None for none.
+    """
+    ids, keep = batch["input_ids"], batch["keep"]
+    inputs: dict[str, Any] = {"input_ids": ids}
+    if soft_prompt is not None:
+        embedded = embeddings(ids)
+        flat = embedded.view(-1, embedded.shape[-1])
+        repeated = soft_prompt.to(flat.dtype).repeat(len(batch["virtual"]) // len(soft_prompt), 1)
+        inputs = {"inputs_embeds": flat.index_copy(0, batch["virtual"], repeated).view_as(embedded)}
+    if len(ids) == 1:
+        logits = model(**inputs, **batch["model"], use_cache=False, logits_to_keep=keep).logits[0]
+    else:
+        width = ids.shape[1]
+        columns, column = torch.unique(keep % width, return_inverse=True)
+        logits = model(**inputs, **batch["model"], use_cache=False, logits_to_keep=columns).logits[
+            keep // width, column
+        ]
+    return cross_entropy(logits.float(), batch["labels"], reduction="none")
+
+
+class SplitLossTrainer(Trainer):
+    """Trainer that puts a soft prompt before the input, and logs the loss by kind of token.
+
+    Args:
+        model: a PEFT model: LoRA (SFT, stage 2), or prompt tuning (stage 1).
+        args: arguments of transformers.
+        collator: makes the batches.
+        training: training examples.
+        validation: validation examples.
+        soft_prompt: stage 2's frozen p*, `[virtual tokens, hidden size]`; None: none, or stage 1's own.
+    """
+
+    def __init__(
+        self,
+        model: PeftModel,
+        args: TrainingArguments,
+        collator: Collator,
+        training: Sequence[Example],
+        validation: Sequence[Example],
+        soft_prompt: torch.Tensor | None = None,
+    ) -> None:
+        super().__init__(model=model, args=args, data_collator=collator, train_dataset=training)
+        self._peft, self._collate, self._validation = model, collator, validation
+        self._folder = str(args.output_dir)
+        self.model_accepts_loss_kwargs = True  # compute_loss divides by the targets of the whole optimiser step
+        self._split = loss_log.SplitLoss()
+        self._tuned = model.active_peft_config.is_prompt_learning
+        self._soft_prompt = soft_prompt
+        self._embeddings = model.get_base_model().get_input_embeddings()
+        self._tokens, self._clock = 0, time.perf_counter()
+
+    def soft_prompt(self) -> torch.Tensor | None:
+        """The soft prompt before the input: p itself in stage 1, p* in stage 2, None for SFT."""
+        if self._tuned:
+            return self._peft.prompt_encoder[self._peft.active_adapter].embedding.weight
+        return self._soft_prompt
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> torch.Tensor:
+        """Sum of the batch's token losses over the targets of the whole optimiser step."""
+        losses = self._losses(model, inputs)
+        self._split.add(losses, inputs["kinds"])
+        self._tokens += inputs["tokens"]
+        return losses.sum() / (len(losses) if num_items_in_batch is None else num_items_in_batch)
+
+    def _losses(self, model: torch.nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
+        # PEFT's prompt model would build padded batches; its base model with p before the input is the same function.
+        bare = self._peft.get_base_model() if self._tuned else model
+        return token_losses(bare, self._embeddings, inputs, self.soft_prompt())
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Replace the running loss by the exact one, by kind of token; add the step's tokens and seconds."""
+        if "loss" in logs:
+            logs = {**logs, **self._split.drain(), "tokens": self._tokens, "seconds": self._lap()}  # type: ignore[dict-item]
+            self._tokens = 0
+            loss_log.check_finite("loss", logs["loss"], self.state.global_step)
+        super().log(logs, start_time)
+
+    @torch.no_grad()
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Validation loss by kind of token; draws no random numbers, so that training goes on as if it had not been."""
+        self._lap()
+        split, size = loss_log.SplitLoss(), self.args.per_device_eval_batch_size
+        self._peft.eval()
+        for start in range(0, len(self._validation), size):
+            batch = self._prepare_inputs(self._collate(self._validation[start : start + size]))
+            split.add(self._losses(self._peft, batch), batch["kinds"])
+        figures = {**split.drain(), "seconds": self._lap()}
+        logs = {f"{loss_log.VALIDATION}{name}": value for name, value in figures.items()}
+        self.log(logs)  # type: ignore[arg-type]
+        self.control.should_evaluate = False  # or the end of an epoch would ask again
+        return logs
+
+    def trained(self) -> list[torch.nn.Parameter]:
+        """The parameters that are trained."""
+        return [parameter for parameter in self._peft.parameters() if parameter.requires_grad]
+
+    def _lap(self) -> float:
+        """Seconds since the last call."""
+        before, self._clock = self._clock, time.perf_counter()
+        return self._clock - before
+
+    def figures(self) -> dict[str, Any]:
+        """Figures for metrics.json, of all the steps behind the result, also those before a resume.
+
+        Tokens are those of prompts and responses, without soft prompt and padding.
+        """
+
+        def total(name: str) -> float:
+            return sum(record.get(name, 0) for record in self.state.log_history)
+
+        return {
+            "steps": self.state.global_step,
+            "training_seconds": round(total("seconds"), 3),
+            "validation_seconds": round(total(f"{loss_log.VALIDATION}seconds"), 3),
+            "tokens_per_second": round(total("tokens") / total("seconds"), 1),
+            "trainable_parameters": sum(p.numel() for p in self.trained()),
+        }
+
+    def seconds_until(self, step: int) -> float:
+        """Seconds of training and validation up to and with an optimiser step, whenever they were."""
+        names = ("seconds", f"{loss_log.VALIDATION}seconds")
+        records = [record for record in self.state.log_history if record["step"] <= step]
+        return float(sum(record.get(name, 0.0) for record in records for name in names))
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """Not counted: transformers walks all parameters for it at every batch."""
+        return 0
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        checkpoints.save_adapter(self._peft, output_dir or self._folder)
+
+    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
+        with checkpoints.writing(self._folder, self.state.global_step) as partial:
+            self.args.output_dir = str(partial)
+            try:
+                super()._save_checkpoint(model, trial)
+            finally:
+                self.args.output_dir = self._folder
