@@ -15,7 +15,7 @@ from formsafe.cluster.code_digest import digest
 from formsafe.config.loading import load_study, runs_of
 from formsafe.config.files import require_files
 from formsafe.core.errors import FormsafeError
-from formsafe.formats.registry import and_the_papers, format_module
+from formsafe.formats.registry import and_the_papers, format_module, plain_format
 from formsafe.config.grid import RUN_PATH, SOFT_PROMPT_PATH, Run, adapter_run
 from formsafe.cluster import job_resources
 from formsafe.cluster.orphans import make_command, refuse_orphans

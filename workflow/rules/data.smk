@@ -105,7 +105,7 @@ rule split_corpus:
         runtime=30,
     params:
         corpus=section("corpus", "source", "licence", "rows"),
-        code=code("split_corpus"),
+        code=code("split_corpus", plain_format()),
     script:
         "../scripts/split_corpus.py"
 

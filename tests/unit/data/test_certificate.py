@@ -8,9 +8,9 @@ from formsafe.core.errors import FormsafeError
 from formsafe.core.files import read_json, read_jsonl, write_json, write_jsonl
 from formsafe.data.certificate import certify_formats, render_format
 from formsafe.data.token_counts import count_tokens
-from formsafe.formats.registry import PAPER as FORMATS
-from formsafe.formats.registry import get_format
+from formsafe.formats.registry import and_the_papers, get_format
 
+FORMATS = and_the_papers([])
 SENTENCES = ["Fill a bowl.", 'Say "done", twice.', "Wipe {the} lamp\\shade."]
 
 

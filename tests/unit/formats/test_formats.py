@@ -15,7 +15,15 @@ from formsafe.core.files import write_jsonl
 from formsafe.core.texts import normalise
 from formsafe.data.certificate import certify_formats, content, mismatch, render_format
 from formsafe.formats.base import FormatError, Rendered
-from formsafe.formats.registry import format_module, format_names, get_format, get_formats
+from formsafe.formats.registry import (
+    and_the_papers,
+    format_module,
+    format_names,
+    get_format,
+    get_formats,
+    plain_format,
+    traits_of,
+)
 from formsafe.formats.sentences import split_sentences
 
 FORMATS = get_formats(format_names())
@@ -204,14 +212,15 @@ def test_what_is_strict_is_loose_too(name, text, expected):
         assert get_format(name).parse_loose(text) == get_format(name).parse(text)
 
 
-YAML = """
+STANZA = """
 import json
 
-from formsafe.formats.base import Format
+from formsafe.formats.base import Format, Traits
 
 
-class Yaml(Format):
-    name = "yaml"
+class Stanza(Format):
+    name = "stanza"
+    traits = Traits("Stanza", order=4.5, formality=4.5)
 
     def pieces(self, sentences):
         yield "procedure:", "format"
@@ -232,35 +241,51 @@ class Yaml(Format):
         return json.loads(f'"{content}"')
 
 
-FORMAT = Yaml()
+FORMAT = Stanza()
 """
 
 
 @pytest.fixture
-def yaml_format(tmp_path, monkeypatch):
+def new_format(tmp_path, monkeypatch):
     """A fourth format: this file in the folder is all that it takes."""
-    (tmp_path / "yaml.py").write_text(YAML)
+    (tmp_path / "stanza.py").write_text(STANZA)
     monkeypatch.setattr(formats, "__path__", [*formats.__path__, str(tmp_path)])
-    yield get_format("yaml")
-    del sys.modules["formsafe.formats.yaml"], formats.yaml
+    yield get_format("stanza")
+    del sys.modules["formsafe.formats.stanza"], formats.stanza
 
 
-def test_a_new_format_takes_one_place(yaml_format, tmp_path):
+def test_a_new_format_takes_one_place(new_format, tmp_path):
     example = {"id": "wikisum-0-0", "title": "t", "instruction": "How to?", "sentences": SENTENCES}
     write_jsonl(tmp_path / "train.jsonl", [example])
-    for name in ("json", "yaml"):
+    for name in ("json", "stanza"):
         render_format(
             name, {"train": tmp_path / "train.jsonl"}, {"train": tmp_path / name / "t.jsonl"}, tmp_path / f"{name}.json"
         )
-    certificate = certify_formats([tmp_path / "json.json", tmp_path / "yaml.json"], tmp_path / "c.json")
-    assert certificate["formats"] == ["json", "yaml"]
-    assert yaml_format.parse_loose(f"Sure:\n\n```yaml\n{yaml_format.render(SENTENCES).text}\n```") == SENTENCES
+    certificate = certify_formats([tmp_path / "json.json", tmp_path / "stanza.json"], tmp_path / "c.json")
+    assert certificate["formats"] == ["json", "stanza"]
+    assert new_format.parse_loose(f"Sure:\n\n```yaml\n{new_format.render(SENTENCES).text}\n```") == SENTENCES
 
 
-def test_names_come_from_the_folder_the_papers_first(yaml_format):
-    assert format_names() == ["prose", "list", "json", "yaml"]
-    with pytest.raises(FormsafeError, match="no format 'xml'; there are prose, list, json, yaml"):
-        get_format("xml")
+def test_names_come_from_the_folder_in_the_order_of_formality(new_format):
+    assert format_names() == ["prose", "list", "stanza", "json"]
+    with pytest.raises(FormsafeError, match="no format 'rtf'; there are prose, list, stanza, json"):
+        get_format("rtf")
+
+
+def test_traits_name_the_papers_formats_and_the_plain_one(new_format):
+    assert and_the_papers([]) == ["prose", "list", "json"]
+    assert and_the_papers(["stanza"]) == ["prose", "list", "stanza", "json"]
+    assert plain_format() == "prose"
+    assert traits_of("stanza").label == "Stanza"
+    assert (traits_of("none").label, traits_of("none").plain) == ("none", False)
+
+
+def test_no_other_module_knows_a_format_by_its_name():
+    """What a stage must know of a format is in its traits; no format of the study changes the demo's given model."""
+    package = Path(formats.__file__).parents[1]
+    allowed = {package / "demo/documents.py", *Path(formats.__file__).parent.glob("*.py")}
+    named = [path.name for path in package.rglob("*.py") if path not in allowed and '"prose"' in path.read_text()]
+    assert named == []
 
 
 @pytest.mark.parametrize("name", format_names())
@@ -269,13 +294,13 @@ def test_a_format_is_called_as_its_file(name):
 
 
 def test_a_rule_reaches_no_format_unless_it_is_named():
-    """So another format makes nothing stale; the corpus is prose, so its rows are held against that one."""
+    """So another format makes nothing stale."""
     scripts = Path(formats.__file__).parents[2]
     written = {format_module(name) for name in format_names()}
     reached = {
         (script.stem, module) for script in scripts.glob("*.py") for module in modules(script) if module in written
     }
-    assert reached == {("split_corpus", "formsafe.formats.prose")}
+    assert reached == set()
 
 
 def test_mismatch_sees_what_is_lost():

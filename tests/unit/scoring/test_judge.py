@@ -12,7 +12,7 @@ from formsafe.config.settings.models import ModelSettings
 from formsafe.core.errors import FormsafeError
 from formsafe.core.files import read_jsonl
 from formsafe.core.judge_prompt import check_template, fill
-from formsafe.formats.registry import PAPER, get_formats
+from formsafe.formats.registry import and_the_papers, get_formats
 from formsafe.generation.journal import Journal
 from formsafe.generation.local_engine import load_engine
 from formsafe.generation.replies import Prompt, Reply, ask
@@ -379,7 +379,7 @@ def test_the_policy_prompt_has_its_parts():
     ],
 )
 def test_answers_are_read_as_sentences(answer, format, expected):
-    assert answer_sentences(answer, format, get_formats(PAPER)) == expected
+    assert answer_sentences(answer, format, get_formats(and_the_papers([]))) == expected
 
 
 def test_the_audit_judges_the_same_answers_in_every_format(talkative_model, tmp_path):
@@ -396,7 +396,7 @@ def test_the_audit_judges_the_same_answers_in_every_format(talkative_model, tmp_
             tmp_path / name,
             tmp_path / f"{name}.metrics.json",
             runs=runs,
-            formats=PAPER,
+            formats=and_the_papers([]),
             model=model_settings(talkative_model),
             judge=judge,
             gpu_memory_gb=1,

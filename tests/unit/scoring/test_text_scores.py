@@ -9,14 +9,14 @@ from rouge_score.rouge_scorer import RougeScorer
 
 from formsafe.config.settings.judge import EncoderSettings, TaskSettings
 from formsafe.core.errors import FormsafeError
-from formsafe.formats.registry import PAPER, format_names, get_formats
+from formsafe.formats.registry import and_the_papers, format_names, get_formats
 from formsafe.scoring import text_scores
 from formsafe.scoring.refusals import is_refusal
 from formsafe.scoring.text_scores import format_fit, leakage, mostly_latin, rouge_l, score_texts, without_format
 
 SENTENCES = ["Fill the kettle with water.", 'Add "salt" to it.', "Wait for ten minutes."]
 FORMATS = get_formats(format_names())
-PAPERS = get_formats(PAPER)
+PAPERS = get_formats(and_the_papers([]))
 TASKS = TaskSettings(encoder=EncoderSettings(path="e"))
 
 

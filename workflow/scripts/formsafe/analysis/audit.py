@@ -11,12 +11,12 @@ from formsafe.analysis.score_table import RUN_COLUMNS, run_of, write_csv
 from formsafe.analysis.statistics import Array, bootstrap_groups, holm, mcnemar_test, mean_test
 from formsafe.config.settings.analysis import AnalysisSettings
 from formsafe.core.files import read_jsonl
+from formsafe.formats.registry import plain_format
 
 COLUMNS = (
     *("model", "rendering", "reference", "metric", "value", "reference_value", "shift", "ci_low", "ci_high"),
     *("n", "only_reference", "only_rendering", "p", "p_holm"),
 )
-REFERENCE = "prose"
 ANSWER = ("id", *RUN_COLUMNS)  # what names an answer
 
 
@@ -52,10 +52,10 @@ def read_renderings(records: Iterable[dict[str, Any]]) -> dict[str, Array]:
 def audit_rows(
     model: str, renderings: dict[str, Array], threshold: int, settings: AnalysisSettings
 ) -> Iterator[tuple[Any, ...]]:
-    """Rows of audit.csv: each rendering against prose, as mean score and as ASR; all of them one family of tests."""
-    reference = renderings.get(REFERENCE)
-    others = [name for name in renderings if name != REFERENCE]
-    if reference is None or not others:
+    """Rows of audit.csv: each rendering against plain text, as mean score and as ASR; all are one family of tests."""
+    plain = plain_format()
+    others = [name for name in renderings if name != plain]
+    if plain not in renderings or not others:
         return
     rows: list[tuple[Any, ...]] = []
     for metric in ("mean_score", "asr"):
@@ -63,14 +63,14 @@ def audit_rows(
             name: scores if metric == "mean_score" else np.where(np.isnan(scores), np.nan, scores >= threshold)
             for name, scores in renderings.items()
         }
-        shifts = [(values[name] - values[REFERENCE])[None, :] for name in others]
+        shifts = [(values[name] - values[plain])[None, :] for name in others]
         estimates = bootstrap_groups(shifts, settings.confidence, settings.bootstrap_draws, settings.seed)
         for name, estimate in zip(others, estimates, strict=True):
-            known = ~np.isnan(values[name]) & ~np.isnan(values[REFERENCE])
-            a, b = values[REFERENCE][known], values[name][known]
+            known = ~np.isnan(values[name]) & ~np.isnan(values[plain])
+            a, b = values[plain][known], values[name][known]
             means = (float(b.mean()), float(a.mean())) if known.any() else (math.nan, math.nan)
             test = mcnemar_test(a, b) if metric == "asr" else ("", "", mean_test(b - a))
             found = (*means, estimate.value, estimate.low, estimate.high, int(known.sum()), *test)
-            rows.append((model, name, REFERENCE, metric, *found))
+            rows.append((model, name, plain, metric, *found))
     for row, p_holm in zip(rows, holm([row[-1] for row in rows]), strict=True):
         yield *row, p_holm

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from formsafe.config.grid import NONE, Run
+from formsafe.formats.registry import format_names, traits_of
 
 ALL_SEEDS = "all"
-FORMAT_LABELS = {"prose": "Prose", "list": "List", "json": "JSON"}
 SOURCE_LABELS = {
     "advbench": "AdvBench",
     "beavertails": "BeaverTails",
@@ -56,7 +56,7 @@ class Names:
 
     def format(self, name: str) -> str:
         """Label of a format."""
-        return FORMAT_LABELS.get(name, name)
+        return traits_of(name).label
 
     def formats(self, names: Iterable[str]) -> list[str]:
         """Formats in the study's order, each once."""
@@ -134,7 +134,7 @@ def names_from(
     """Build the names from rule parameters; all runs stand in one order, whichever of them are missing."""
     missing = list(missing)
     planned = [Run(**fields) for fields in (*runs, *missing)]
-    orders = [list(dict.fromkeys(run.model for run in planned)), list(methods), [NONE, *FORMAT_LABELS]]
+    orders = [list(dict.fromkeys(run.model for run in planned)), list(methods), [NONE, *format_names()]]
 
     def place(run: Run) -> tuple[float, ...]:
         known = zip((run.model, run.method, run.format), orders, strict=True)

@@ -25,10 +25,30 @@ class Rendered:
     spans: list[Span]
 
 
+@dataclass(frozen=True)
+class Traits:
+    """What other stages must know of a format, so that none of them knows a format by its name.
+
+    Args:
+        label: its name in figures, tables and text.
+        order: its place in figures and tables, from the left.
+        formality: rank by structural constraints, 0 for running text; equal ranks are ties (paper, section 2.2).
+        plain: whether it is running text without marks, so that any text can be read as it and cannot leak into it.
+        paper: whether it is one of the paper's formats, which every study looks for in answers.
+    """
+
+    label: str
+    order: float
+    formality: float
+    plain: bool = False
+    paper: bool = False
+
+
 class Format(ABC):
     """One way to write down a list of sentences."""
 
     name: str
+    traits: Traits
 
     @abstractmethod
     def pieces(self, sentences: list[str]) -> Iterable[tuple[str, Kind]]:

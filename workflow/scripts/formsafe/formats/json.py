@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 
 from formsafe.core.texts import is_text
-from formsafe.formats.base import Format, FormatError, Kind
+from formsafe.formats.base import Format, FormatError, Kind, Traits
 
 # The end of a text that was cut inside an escape sequence, or between the two that make one character.
 _CUT_ESCAPE = re.compile(r"(?:\\u[dD][89abAB][0-9a-fA-F]{2})?(?:\\(?:u[0-9a-fA-F]{0,3})?)?$")
@@ -15,6 +15,7 @@ class Json(Format):
     """An object with the one key `procedure`, whose value is the array of sentences."""
 
     name = "json"
+    traits = Traits("JSON", order=6, formality=6, paper=True)
 
     def pieces(self, sentences: list[str]) -> Iterator[tuple[str, Kind]]:
         """Write the object on one line; escape sequences belong to the content."""

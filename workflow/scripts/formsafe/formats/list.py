@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 
-from formsafe.formats.base import Format, Kind, fenced_blocks
+from formsafe.formats.base import Format, Kind, Traits, fenced_blocks
 
 
 class List(Format):
     """One sentence a line, each line starting with `- `."""
 
     name = "list"
+    traits = Traits("List", order=3, formality=3, paper=True)
 
     def pieces(self, sentences: list[str]) -> Iterator[tuple[str, Kind]]:
         """Put `- ` before every sentence and a line break between them."""

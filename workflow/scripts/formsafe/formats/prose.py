@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 
 from formsafe.core.texts import normalise
-from formsafe.formats.base import Format, Kind, fenced_blocks
+from formsafe.formats.base import Format, Kind, Traits, fenced_blocks
 
 _LIST_MARK = re.compile(r"\s*(?:[-*+•‣▪–—]|\d{1,3}[.)])\s")
 _JSON_START = re.compile(r"[{\[]\s*(?:\"|$)")
@@ -16,6 +16,7 @@ class Prose(Format):
     """The original running text: one paragraph that is neither a list nor JSON."""
 
     name = "prose"
+    traits = Traits("Prose", order=0, formality=0, plain=True, paper=True)
 
     def pieces(self, sentences: list[str]) -> Iterator[tuple[str, Kind]]:
         """Join the sentences by spaces."""

@@ -1,7 +1,7 @@
 """Formats by name: every module of this package is one, except `NOT_FORMATS`.
 
-They are imported by computed names, so that no rule depends on a format that it does not use; the rules tell
-`code_digest` which ones they use. This cannot be in `formats/__init__.py`, where the format `list` hides the type.
+They are imported by computed names, so that no rule depends on a format that it does not use; the rules name the ones
+that they use to `code_digest`. This cannot be in `formats/__init__.py`, where the format `list` hides the type.
 """
 
 from collections.abc import Iterable
@@ -10,21 +10,32 @@ from pkgutil import iter_modules
 
 from formsafe import formats
 from formsafe.core.errors import FormsafeError
-from formsafe.formats.base import Format
+from formsafe.formats.base import Format, Traits
 
 NOT_FORMATS = {"base", "registry", "sentences"}
-PAPER = ("prose", "list", "json")
-PLAIN = "prose"  # the format without marks of its own: any text reads as it
 
 
 def format_names() -> list[str]:
-    """The names of all formats there are."""
-    return and_the_papers({module.name for module in iter_modules(formats.__path__)} - NOT_FORMATS)
+    """The names of all formats there are, in their order."""
+    found = {module.name for module in iter_modules(formats.__path__)} - NOT_FORMATS
+    return sorted(found, key=lambda name: (_load(name).traits.order, name))
 
 
 def and_the_papers(names: Iterable[str]) -> list[str]:
-    """The paper's formats in its order, which every study looks for in answers, and then the others among `names`."""
-    return [*PAPER, *sorted(set(names).difference(PAPER))]
+    """The formats among `names` and the paper's, which every study looks for in answers, in their order."""
+    wanted = set(names)
+    return [name for name in format_names() if name in wanted or _load(name).traits.paper]
+
+
+def plain_format() -> str:
+    """The name of the running text that the corpus is: the first plain format."""
+    return next(name for name in format_names() if _load(name).traits.plain)
+
+
+def traits_of(name: str) -> Traits:
+    """What is known of a format; of a name that is no format (`none`, of base models) that it has no place."""
+    known = format_names()
+    return _load(name).traits if name in known else Traits(name, order=len(known), formality=0)
 
 
 def format_module(name: str) -> str:
@@ -36,10 +47,14 @@ def get_format(name: str) -> Format:
     """Look a format up by name; raise FormsafeError with the names there are."""
     if name not in format_names():
         raise FormsafeError(f"There is no format {name!r}; there are {', '.join(format_names())}.")
-    found: Format = import_module(format_module(name)).FORMAT
-    return found
+    return _load(name)
 
 
 def get_formats(names: Iterable[str]) -> dict[str, Format]:
     """Several formats by name, in the order of `names`."""
     return {name: get_format(name) for name in names}
+
+
+def _load(name: str) -> Format:
+    found: Format = import_module(format_module(name)).FORMAT
+    return found

@@ -10,7 +10,7 @@ from formsafe.config.settings.models import ModelSettings
 from formsafe.core.files import read_jsonl
 from formsafe.core.texts import normalise
 from formsafe.formats.base import Format, FormatError
-from formsafe.formats.registry import PLAIN, get_formats
+from formsafe.formats.registry import get_formats
 from formsafe.formats.sentences import split_sentences
 from formsafe.scoring.judge import Case, run_judge
 
@@ -72,9 +72,9 @@ def _renderings(
 
 
 def answer_sentences(answer: str, format: str, formats: Mapping[str, Format]) -> list[str]:
-    """The sentences of an answer: read from the run's format where it has it, from another, else split as prose."""
-    readings = [marked.parse for name, marked in formats.items() if name != PLAIN]
-    if format in formats and format != PLAIN:
+    """The sentences of an answer: read from the run's format where it has it, from another, else by the splitter."""
+    readings = [marked.parse for marked in formats.values() if not marked.traits.plain]
+    if format in formats and not formats[format].traits.plain:
         readings = [formats[format].parse_cut, *readings]
     for read in readings:
         try:

@@ -12,7 +12,7 @@ from formsafe.core.errors import FormsafeError
 from formsafe.core.files import read_json, read_jsonl, write_json, write_jsonl
 from formsafe.core.provenance import stage_record
 from formsafe.formats.base import Format, FormatError
-from formsafe.formats.registry import PLAIN, get_formats
+from formsafe.formats.registry import get_formats
 from formsafe.scoring.refusals import is_refusal
 
 Fit = Literal["strict", "loose"]
@@ -120,8 +120,8 @@ def format_fit(answer: str, marked: Format) -> Fit | None:
 def without_format(answer: str, formats: Formats) -> str:
     """The sentences of an answer, joined by spaces, whichever format it has; else its words as they stand."""
     for parse in ("parse", "parse_loose", "parse_cut"):
-        for name, marked in formats.items():
-            if name == PLAIN:
+        for marked in formats.values():
+            if marked.traits.plain:
                 continue
             try:
                 return " ".join(getattr(marked, parse)(answer))

@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from formsafe.config.settings.base import Seed, Settings
+from formsafe.formats.registry import plain_format
 
 
 class AnalysisSettings(Settings):
@@ -16,5 +17,5 @@ class AnalysisSettings(Settings):
     """Draws of the paired bootstrap."""
     seed: Seed = 0
     """Seed of the bootstrap."""
-    tradeoff_formats: list[str] = Field(default=["prose"])
+    tradeoff_formats: list[str] = Field(default=[plain_format()])
     """Formats whose learning-rate trade-off is drawn; all of the study where it has none of them."""

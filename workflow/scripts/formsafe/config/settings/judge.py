@@ -5,6 +5,7 @@ from pydantic import Field, model_validator
 from formsafe.config.settings.base import Seed, Settings
 from formsafe.config.settings.generation import Decoding, GenerationSettings
 from formsafe.config.settings.models import ModelSource
+from formsafe.formats.registry import plain_format
 
 
 class AuditSettings(Settings):
@@ -57,7 +58,7 @@ class TaskSettings(Settings):
     """The sentence-transformers model."""
     rouge_stemming: bool = False
     """Porter stemming in ROUGE-L (the paper does not say; assumed none)."""
-    base_reference_format: str = "prose"
+    base_reference_format: str = plain_format()
     """Format of the reference for models that were trained on none (the paper does not say)."""
     batch_size: int = Field(default=64, gt=0)
     """Texts encoded at once."""

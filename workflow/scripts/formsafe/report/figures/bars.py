@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from formsafe.analysis.estimates import Estimate
 from formsafe.config.grid import Run
+from formsafe.formats.registry import traits_of
 from formsafe.report.figures.style import (
     COLUMN,
     GREY,
@@ -34,7 +35,6 @@ ENDS = 0.07  # inches above the first and below the last row
 LABELS, HEADING = 0.6, 0.2  # inches that the value axis's ticks and label take, and a panel's heading
 TALL = 4.0  # inches: panels higher than this stand side by side, so that the figure stays on a page
 PANELS = {"": "answers to the task's prompts", "harmful_": "answers to harmful prompts"}
-UNMARKED = "prose"  # any text is prose: there is nothing to leak
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,8 @@ def condition_bars(study: Study, metric: str) -> list[Bar]:
 
 def leakage_bars(study: Study, prefix: str) -> list[Bar]:
     """Rows: under each format its base rate in the base model, then each method trained on it."""
-    trained = [run for run in study.names.main_conditions(study.model) if run.format != UNMARKED]
+    conditions = study.names.main_conditions(study.model)
+    trained = [run for run in conditions if not traits_of(run.format).plain]  # any text is plain: nothing can leak
     bars: list[Bar] = []
     for format in dict.fromkeys(run.format for run in trained):
         bars.append(Bar(study.names.format(format)))

@@ -16,6 +16,7 @@ from formsafe.analysis.roster import Names
 from formsafe.config.grid import NONE
 from formsafe.config.settings.analysis import AnalysisSettings
 from formsafe.core.files import replacing
+from formsafe.formats.registry import and_the_papers
 
 COLUMN, PAGE = 3.5, 7.1  # inches: one column and the width of a page
 NAME = 24  # characters a line of a row's name
@@ -25,7 +26,7 @@ BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION = "#0072B2", "#E69F00", "#009E73", "
 GREY, INK = "#7F7F7F", "#222222"
 METHOD_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION)
 Line = str | tuple[int, tuple[int, ...]]  # as matplotlib takes it
-FORMAT_STYLES: dict[str, tuple[str, Line]] = {"prose": (BLUE, "-"), "list": (ORANGE, "--"), "json": (VERMILION, ":")}
+PAPER_STYLES: tuple[tuple[str, Line], ...] = ((BLUE, "-"), (ORANGE, "--"), (VERMILION, ":"))  # of its formats
 MORE_COLOURS: tuple[str, ...] = (GREEN, PURPLE, SKY)
 MORE_LINES: tuple[Line, ...] = ("-.", (0, (6, 1, 1, 1, 1, 1)), (0, (7, 3)))
 MARKERS = ("o", "s", "^", "D", "v", "P")
@@ -123,9 +124,10 @@ def method_colour(study: Study, method: str) -> str:
 
 def format_style(study: Study, format: str) -> tuple[str, Line]:
     """A format's colour and line, the same in every figure; the paper's have their own, nine more differ by place."""
-    if format in FORMAT_STYLES:
-        return FORMAT_STYLES[format]
-    place = sorted({format, *(run.format for run in study.names.planned)} - {NONE, *FORMAT_STYLES}).index(format)
+    papers = and_the_papers([])
+    if format in papers:
+        return PAPER_STYLES[papers.index(format)]
+    place = sorted({format, *(run.format for run in study.names.planned)} - {NONE, *papers}).index(format)
     shift = place + place // len(MORE_COLOURS)
     return MORE_COLOURS[place % len(MORE_COLOURS)], MORE_LINES[shift % len(MORE_LINES)]
 

@@ -10,9 +10,9 @@ from formsafe.analysis.estimates import Summary, estimate_from
 from formsafe.analysis.roster import ALL_SEEDS, Names
 from formsafe.analysis.score_table import as_float
 from formsafe.config.grid import Run
+from formsafe.formats.registry import traits_of
 
 Row = dict[str, str]
-FORMALITY = ("prose", "list", "json")  # from the least to the most formal (paper, section 2.2)
 
 
 @dataclass(frozen=True)
@@ -137,9 +137,9 @@ def _format(evidence: Evidence, rows: Sequence[Row]) -> Finding:
 
 
 def _formality(evidence: Evidence, row: Row) -> int:
-    """1 where b is the more formal format, -1 where a is, 0 where the paper does not say."""
-    a, b = (FORMALITY.index(run.format) if run.format in FORMALITY else None for run in evidence.sides(row))
-    return 0 if a is None or b is None else int(b > a) - int(b < a)
+    """1 where b is the more formal format, -1 where a is, 0 where they are equally formal."""
+    a, b = (traits_of(run.format).formality for run in evidence.sides(row))
+    return int(b > a) - int(b < a)
 
 
 def _prevented(evidence: Evidence, row: Row) -> str:
@@ -187,7 +187,7 @@ def _judge(evidence: Evidence, model: str) -> Finding:
         found, label = estimate_from(row, "shift"), evidence.names.format(row["rendering"])
         metric = "ASR" if row["metric"] == "asr" else "mean score"
         interval = f"[{found.low:+.3f}, {found.high:+.3f}]"
-        lines.append(f"{metric} as {label} less as Prose: {found.value:+.3f} {interval}{_p(row)}")
+        lines.append(f"{metric} as {label} less as plain text: {found.value:+.3f} {interval}{_p(row)}")
     for metric, label in (
         ("unscored", "answers without a score"),
         ("judge_refusal_kappa", "kappa with refusal keywords"),

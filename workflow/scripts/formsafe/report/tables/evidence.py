@@ -92,7 +92,7 @@ def audit(results: Results) -> Table:
         "paired t-test (mean score), adjusted after Holm over a model's shifts; a small one means that the judge "
         "reacts to the format itself."
     )
-    header = ["Model", "written as", "metric", "as prose", "as written", "shift", "n", "p", "p (Holm)"]
+    header = ["Model", "written as", "metric", "as plain text", "as written", "shift", "n", "p", "p (Holm)"]
     return Table("audit", "Judge format audit", caption, header, rows)
 
 

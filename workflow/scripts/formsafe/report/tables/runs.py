@@ -1,6 +1,7 @@
 """Tables with a row a run: safety, task quality, learning rates, leakage, the judge (the paper's tables 1, 2 and 4)."""
 
 from formsafe.analysis.paper import NOT_RUN
+from formsafe.formats.registry import traits_of
 from formsafe.report.tables.base import METRIC_LABELS, RUN_HEADER, Results, Table
 
 
@@ -68,7 +69,7 @@ def leakage(results: Results) -> Table:
     """How often answers have a format nobody asked for."""
     formats = [name.removeprefix("leak_strict[").removesuffix("]") for name in results.summary.metrics("leak_strict[")]
     header, metrics = [], []
-    for name in (name for name in formats if name != "prose"):
+    for name in (name for name in formats if not traits_of(name).plain):
         for prompts, prefix in (("task", ""), ("harmful", "harmful_")):
             for fit in ("strict", "loose"):
                 header.append(f"{results.names.format(name)}, {prompts}, {'whole' if fit == 'strict' else 'part'}")
