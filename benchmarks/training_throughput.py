@@ -193,7 +193,7 @@ def ours(
     if sparse:
         replace_dropout(model)
     told = TrainingArguments(**arguments(folder, steps), remove_unused_columns=False)
-    return timed(kind(model, told, Collator(flat), data, data[:4]))
+    return timed(kind(model, told, Collator(flat), (data, data[:4])))
 
 
 def plain_trainer(folder: Path, data: Examples, steps: int) -> Timed:

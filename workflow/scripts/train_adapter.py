@@ -1,33 +1,16 @@
-"""SFT, or stage 2 of ProMoT where there is a soft prompt: train a LoRA adapter."""
+"""SFT, or stage 2 of ProMoT if there is a soft prompt: train a LoRA adapter."""
 
 from formsafe.core.logs import logging_to
 
 with logging_to(snakemake.log[0]):
     from pathlib import Path
 
-    from formsafe.config.settings.models import ModelSettings
-    from formsafe.config.settings.training import AdapterSettings, TrainingSettings
-    from formsafe.core.startup import lean_imports, unused_imports
-    from formsafe.models.devices import claim_device
+    from formsafe.config.settings.training import AdapterSettings
+    from formsafe.training.job import start_training
 
-    model = ModelSettings(**snakemake.params.model)
-    if snakemake.resources.get("gpu"):
-        claim_device(model.device)
     settings = AdapterSettings(**snakemake.params.adapter)
-    with lean_imports(*unused_imports(model.quantisation, settings.optimiser)):
-        from formsafe.training.stages import Inputs, train_adapter
+    inputs = start_training(snakemake, settings.optimiser)
+    from formsafe.training.stages import train_adapter
 
-    inputs = Inputs(
-        manifest=snakemake.input.model,
-        model=model,
-        train=snakemake.input.train,
-        validation=snakemake.input.validation,
-        folder=Path(snakemake.output.metrics).parent,
-        training=TrainingSettings(**{**snakemake.config["training"], **snakemake.params.training}),
-        seed=snakemake.params.seed,
-        system_prompt=snakemake.params.system_prompt,
-        gpu_memory_gb=snakemake.config.get("gpu_memory_gb", "auto"),
-        code=snakemake.params.code,
-    )
     soft_prompt = Path(snakemake.input.soft_prompt[0]).parent if snakemake.input.soft_prompt else None
     train_adapter(inputs, settings, snakemake.params.learning_rate, soft_prompt)

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there, and adapters saved the same way every time."""
+"""Checkpoints that are complete or absent, and adapters saved in the same way every time."""
 
 import hashlib
 import json
@@ -11,8 +11,8 @@ from typing import Any
 
 from peft import PeftModel
 
-from formsafe.core.files import read_json, sync, write_json
-from formsafe.models.load import ADAPTER_CONFIG
+from formsafe.core.files import read_json, replacing, sync, write_json
+from formsafe.models.load import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 
 SCRATCH = ".checkpoints"
 _JOB = "job.json"
@@ -20,16 +20,16 @@ _PARTIAL = ".partial"
 
 
 def open_scratch(beside: str | Path, job: dict[str, Any]) -> Path:
-    """Open the scratch folder beside an output; checkpoints of another job (data, settings, code) are thrown away.
+    """Open the scratch folder beside an output; checkpoints of another job (data, settings, code) are removed.
 
     Args:
         beside: the folder of the outputs.
-        job: all that the result depends on, JSON-ready.
+        job: all that the result depends on, as JSON values.
     """
     scratch = Path(beside) / SCRATCH
     identity = {"job": hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest()}
     if scratch.is_dir() and (not (scratch / _JOB).is_file() or read_json(scratch / _JOB) != identity):
-        print(f"Checkpoints of an earlier job with other inputs are in the way: removing {scratch}")
+        print(f"Removing the checkpoints of an earlier job with other inputs: {scratch}")
         remove_scratch(scratch)
     scratch.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(scratch / _PARTIAL, ignore_errors=True)
@@ -38,13 +38,13 @@ def open_scratch(beside: str | Path, job: dict[str, Any]) -> Path:
 
 
 def remove_scratch(scratch: Path) -> None:
-    """Remove the scratch folder, its identity first: where the removal is cut short, no job continues from the rest."""
+    """Remove the scratch folder, its identity first: if the removal is interrupted, no job continues from the rest."""
     (scratch / _JOB).unlink(missing_ok=True)
     shutil.rmtree(scratch)
 
 
 def latest(scratch: str | Path) -> Path | None:
-    """The newest checkpoint, or None. Only whole ones carry the name: a half-written one is a partial folder."""
+    """The newest checkpoint, or None. Only complete ones have this name: one in the making is a partial folder."""
     return max(Path(scratch).glob("checkpoint-*"), key=step_of, default=None)
 
 
@@ -55,12 +55,13 @@ def step_of(checkpoint: Path) -> int:
 
 @contextmanager
 def writing(scratch: str | Path, step: int) -> Iterator[Path]:
-    """Yield a folder in which `checkpoint-<step>` is made; then sync it, put it in place and drop the ones before."""
+    """Yield a folder in which `checkpoint-<step>` is made; then sync it, rename it into place and remove older ones."""
     scratch = Path(scratch)
     partial, name = scratch / _PARTIAL, f"checkpoint-{step}"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     yield partial
+    # Synced before it gets its name: after a power failure the name could otherwise belong to empty files.
     for path in [*(partial / name).iterdir(), partial / name]:
         sync(path)
     shutil.rmtree(scratch / name, ignore_errors=True)
@@ -76,6 +77,14 @@ def save_adapter(model: PeftModel, folder: str | Path) -> None:
     # Embeddings are never trained; PEFT would otherwise look for the base model's config on the hub.
     model.save_pretrained(str(folder), save_embedding_layers=False)
     config = read_json(Path(folder) / ADAPTER_CONFIG)
-    if isinstance(config.get("target_modules"), list):  # PEFT writes a set, in another order each run
+    if isinstance(config.get("target_modules"), list):  # PEFT writes a set, whose order changes with every process
         config["target_modules"] = sorted(config["target_modules"])
     write_json(Path(folder) / ADAPTER_CONFIG, config)
+
+
+def publish_adapter(model: PeftModel, scratch: Path, folder: Path) -> None:
+    """Write a PEFT model's own weights to `folder` so that each file is complete or absent."""
+    save_adapter(model, scratch / "adapter")
+    for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
+        with replacing(folder / name) as temporary:
+            shutil.move(scratch / "adapter" / name, temporary)

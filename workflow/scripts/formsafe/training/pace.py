@@ -1,4 +1,4 @@
-"""When to validate, when to keep a checkpoint, when to stop, and what to show meanwhile."""
+"""When to validate, to keep a checkpoint and to stop; progress bars."""
 
 import signal
 import time
@@ -9,7 +9,7 @@ from types import FrameType
 from typing import Any
 
 from tqdm import tqdm
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from formsafe.core.logs import claim_terminal
 
@@ -17,7 +17,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 
 class Pace(TrainerCallback):
-    """Validate at fractions of the training, keep a checkpoint by the clock and on a signal, stop on a signal.
+    """Validate at fractions of the training, keep a checkpoint every few minutes and on a signal, stop on a signal.
 
     Args:
         validation_interval: fraction of the training between validations; the last step is always validated.
@@ -35,7 +35,7 @@ class Pace(TrainerCallback):
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Note SIGTERM and SIGUSR1 instead of dying of them; the step under way is finished first."""
+        """Note SIGTERM and SIGUSR1 instead of ending at once; the current step is finished first."""
         kept = {number: signal.signal(number, self._note) for number in SIGNALS}
         try:
             yield
@@ -47,44 +47,36 @@ class Pace(TrainerCallback):
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.caught = signal.Signals(number)
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Place the validations; open a progress bar in the log and, where one is free, on the terminal."""
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Choose the steps to validate at; open a progress bar in the log and, if one is free, on the terminal."""
         total = state.max_steps
         count = max(1, round(1 / self._interval))
         self._validated = {max(1, round(total * part / count)) for part in range(1, count + 1)}
         name = " ".join(part.partition("=")[2] for part in Path(str(args.output_dir)).parts if "=" in part)
-        # each bar stands in the first line: it has its file to itself
-        same = {"total": total, "initial": state.global_step, "unit": "step", "desc": name or None, "position": 0}
-        self._bars = [tqdm(**same, mininterval=5.0)]
+        # position 0: tqdm would otherwise put the second bar on a second line, though each has a file of its own
+        shared = {"total": total, "initial": state.global_step, "unit": "step", "desc": name or None, "position": 0}
+        self._bars = [tqdm(**shared, mininterval=5.0)]
         terminal = claim_terminal()
         if terminal is not None:
             self._shown.callback(terminal.close)
-            self._bars.append(tqdm(**same, mininterval=0.5, file=terminal, leave=False, dynamic_ncols=True))
+            self._bars.append(tqdm(**shared, mininterval=0.5, file=terminal, leave=False, dynamic_ncols=True))
         for bar in self._bars:
             self._shown.callback(bar.close)
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Ask for what is due after this step."""
         control.should_evaluate = state.global_step in self._validated
         overdue = time.monotonic() - self._last_checkpoint >= self._seconds
+        # No checkpoint of the last step: the result itself is written next.
         unfinished = state.global_step < state.max_steps
         control.should_save = unfinished and (overdue or self.caught is not None)
         control.should_training_stop |= self.caught is not None
 
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Start the clock again."""
+    def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Count the minutes to the next checkpoint from now."""
         self._last_checkpoint = time.monotonic()
 
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
+    def on_log(self, args: Any, state: TrainerState, control: TrainerControl, logs: Any = None, **kwargs: Any) -> None:
         """Move the progress bars."""
         if logs and "format_loss" in logs:
             for bar in self._bars:

@@ -32,9 +32,10 @@ def token_losses(
         flat = embedded.view(-1, embedded.shape[-1])
         repeated = soft_prompt.to(flat.dtype).repeat(len(batch["virtual"]) // len(soft_prompt), 1)
         inputs = {"inputs_embeds": flat.index_copy(0, batch["virtual"], repeated).view_as(embedded)}
+    # The vocabulary is large: logits are computed only at places whose next token is learned.
     if len(ids) == 1:
         logits = model(**inputs, **batch["model"], use_cache=False, logits_to_keep=keep).logits[0]
-    else:
+    else:  # of a padded batch only whole columns can be asked for
         width = ids.shape[1]
         columns, column = torch.unique(keep % width, return_inverse=True)
         logits = model(**inputs, **batch["model"], use_cache=False, logits_to_keep=columns).logits[
@@ -50,9 +51,8 @@ class SplitLossTrainer(Trainer):
         model: a PEFT model: LoRA (SFT, stage 2), or prompt tuning (stage 1).
         args: arguments of transformers.
         collator: makes the batches.
-        training: training examples.
-        validation: validation examples.
-        soft_prompt: stage 2's frozen p*, `[virtual tokens, hidden size]`; None: none, or stage 1's own.
+        data: training and validation examples.
+        soft_prompt: stage 2's frozen p*, `[virtual tokens, hidden size]`; None in SFT and in stage 1.
     """
 
     def __init__(
@@ -60,12 +60,11 @@ class SplitLossTrainer(Trainer):
         model: PeftModel,
         args: TrainingArguments,
         collator: Collator,
-        training: Sequence[Example],
-        validation: Sequence[Example],
+        data: tuple[Sequence[Example], Sequence[Example]],
         soft_prompt: torch.Tensor | None = None,
     ) -> None:
-        super().__init__(model=model, args=args, data_collator=collator, train_dataset=training)
-        self._peft, self._collate, self._validation = model, collator, validation
+        super().__init__(model=model, args=args, data_collator=collator, train_dataset=data[0])
+        self._peft, self._collate, self._validation = model, collator, data[1]
         self._folder = str(args.output_dir)
         self.model_accepts_loss_kwargs = True  # compute_loss divides by the targets of the whole optimiser step
         self._split = loss_log.SplitLoss()
@@ -81,20 +80,16 @@ class SplitLossTrainer(Trainer):
         return self._soft_prompt
 
     def compute_loss(
-        self,
-        model: torch.nn.Module,
-        inputs: dict[str, Any],
-        return_outputs: bool = False,
-        num_items_in_batch: torch.Tensor | int | None = None,
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> torch.Tensor:
-        """Sum of the batch's token losses over the targets of the whole optimiser step."""
+        """Sum of the batch's token losses, divided by the number of targets of the whole optimiser step."""
         losses = self._losses(model, inputs)
         self._split.add(losses, inputs["kinds"])
         self._tokens += inputs["tokens"]
         return losses.sum() / (len(losses) if num_items_in_batch is None else num_items_in_batch)
 
     def _losses(self, model: torch.nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
-        # PEFT's prompt model would build padded batches; its base model with p before the input is the same function.
+        # PEFT's prompt model accepts padded batches only; its base model with p before the input is the same function.
         bare = self._peft.get_base_model() if self._tuned else model
         return token_losses(bare, self._embeddings, inputs, self.soft_prompt())
 
@@ -108,7 +103,7 @@ class SplitLossTrainer(Trainer):
 
     @torch.no_grad()
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Validation loss by kind of token; draws no random numbers, so that training goes on as if it had not been."""
+        """Validation loss by kind of token; draws no random numbers, so that it does not change the training."""
         self._lap()
         split, size = loss_log.SplitLoss(), self.args.per_device_eval_batch_size
         self._peft.eval()
@@ -118,7 +113,7 @@ class SplitLossTrainer(Trainer):
         figures = {**split.drain(), "seconds": self._lap()}
         logs = {f"{loss_log.VALIDATION}{name}": value for name, value in figures.items()}
         self.log(logs)  # type: ignore[arg-type]
-        self.control.should_evaluate = False  # or the end of an epoch would ask again
+        self.control.should_evaluate = False  # otherwise the Trainer validates again at the end of the epoch
         return logs
 
     def trained(self) -> list[torch.nn.Parameter]:
@@ -131,7 +126,7 @@ class SplitLossTrainer(Trainer):
         return self._clock - before
 
     def figures(self) -> dict[str, Any]:
-        """Figures for metrics.json, of all the steps behind the result, also those before a resume.
+        """Figures for metrics.json, of all steps of the result, those before a resume included.
 
         Tokens are those of prompts and responses, without soft prompt and padding.
         """
@@ -148,19 +143,20 @@ class SplitLossTrainer(Trainer):
         }
 
     def seconds_until(self, step: int) -> float:
-        """Seconds of training and validation up to and with an optimiser step, whenever they were."""
+        """Seconds of training and validation up to an optimiser step (included), in whichever process."""
         names = ("seconds", f"{loss_log.VALIDATION}seconds")
         records = [record for record in self.state.log_history if record["step"] <= step]
         return float(sum(record.get(name, 0.0) for record in records for name in names))
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
-        """Not counted: transformers walks all parameters for it at every batch."""
+        """Not counted: transformers visits all parameters for it at every batch."""
         return 0
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         checkpoints.save_adapter(self._peft, output_dir or self._folder)
 
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
+        # The Trainer writes below `args.output_dir`, so that is pointed at the partial folder for the moment.
         with checkpoints.writing(self._folder, self.state.global_step) as partial:
             self.args.output_dir = str(partial)
             try:

@@ -1,0 +1,40 @@
+"""What both training scripts do first: read their Snakemake job and start the process."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from formsafe.config.settings.models import ModelSettings
+from formsafe.config.settings.training import TrainingSettings
+from formsafe.core.startup import lean_imports, unused_imports
+from formsafe.models.devices import claim_device
+
+if TYPE_CHECKING:
+    from formsafe.training.plan import Inputs
+
+
+def start_training(job: Any, optimiser: str) -> "Inputs":
+    """Claim a GPU, import the training stages without what they do not need, and return their inputs.
+
+    Args:
+        job: the `snakemake` object of the script.
+        optimiser: name of the optimiser; some need bitsandbytes.
+    """
+    model = ModelSettings(**job.params.model)
+    if job.resources.get("gpu"):
+        claim_device(model.device)  # before torch is imported: it fixes the visible cards at its import
+    with lean_imports(*unused_imports(model.quantisation, optimiser)):
+        from formsafe.training.stages import Inputs
+
+    return Inputs(
+        manifest=job.input.model,
+        model=model,
+        train=job.input.train,
+        validation=job.input.validation,
+        folder=Path(job.output.metrics).parent,
+        # How to fit into memory and time is not tracked (`params`), so it is read from the configuration.
+        training=TrainingSettings(**{**job.config["training"], **job.params.training}),
+        seed=job.params.seed,
+        system_prompt=job.params.system_prompt,
+        gpu_memory_gb=job.config.get("gpu_memory_gb", "auto"),
+        code=job.params.code,
+    )
