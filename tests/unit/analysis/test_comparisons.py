@@ -1,11 +1,13 @@
 """Paired comparisons of values given prompt by prompt."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import ttest_rel
 
 from formsafe.analysis.comparisons import COLUMNS, compare
 from formsafe.analysis.roster import names_from
+from formsafe.analysis.score_table import COLUMNS as SCORE_COLUMNS
 from formsafe.analysis.score_table import HARMFUL, Scores
 from formsafe.analysis.statistics import detectable_difference
 from formsafe.analysis.summary import summary_rows
@@ -29,12 +31,13 @@ def promot(seed: int, format: str = "json") -> Run:
 
 def scores_of(given: dict[Run, list]) -> Scores:
     """Judge scores by run, a prompt each; None: unscored, "": never answered."""
-    scores = Scores()
-    for run, values in given.items():
-        for number, value in enumerate(values):
-            if value != "":
-                scores.add(HARMFUL, "score", run, f"p{number:04}", value)
-    return scores
+    rows = [
+        (run, HARMFUL, "", f"p{number:04}", "score", value)
+        for run, values in given.items()
+        for number, value in enumerate(values)
+        if value != ""
+    ]
+    return Scores(pd.DataFrame(rows, columns=list(SCORE_COLUMNS)).astype({"value": float}))
 
 
 def rows_of(given: dict[Run, list], methods=None, metric: str = "asr") -> list[dict]:

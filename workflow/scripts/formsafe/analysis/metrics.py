@@ -1,9 +1,10 @@
 """The figures of a run: what each is the mean of, and its outcomes prompt by prompt."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from formsafe.analysis.score_table import HARMFUL, TASK, Scores
 from formsafe.analysis.statistics import Array
@@ -65,14 +66,14 @@ def metrics_of(scores: Scores, threshold: int) -> list[Metric]:
 
 def applies(scores: Scores, metric: Metric, run: Run) -> bool:
     """Whether the metric says anything of the run: it has values, or answers that the judge could not score."""
-    answered = scores.values.get((metric.prompts, metric.field), {}).get(run, {})
-    defined = scores.has(metric.prompts, metric.field, run) or (metric.field == "score" and bool(answered))
-    return defined or metric.name in HEADLINES
+    answered = scores.answered(metric.prompts, metric.field, run)
+    return metric.name in HEADLINES or bool(answered.notna().any()) or (metric.field == "score" and len(answered) > 0)
 
 
-def outcomes(scores: Scores, metric: Metric, run: Run, ids: Sequence[str]) -> Array:
+def outcomes(scores: Scores, metric: Metric, run: Run, ids: list[str]) -> Array:
     """A run's outcomes [n] over `ids`; NaN where it did not answer, or where the prompt is of another source."""
-    answered = scores.values.get((metric.prompts, metric.field), {}).get(run, {})
-    counted = [name in answered and metric.source in (None, scores.sources.get(name)) for name in ids]
-    found = metric.outcome(scores.row(metric.prompts, metric.field, run, ids))
-    return np.where(np.array(counted, dtype=bool), found, np.nan)
+    answered = scores.answered(metric.prompts, metric.field, run)
+    if metric.source is not None:
+        answered = answered[answered.index.map(scores.sources) == metric.source]
+    found = pd.Series(metric.outcome(answered.to_numpy(dtype=float)), index=answered.index)
+    return np.array(found.reindex(ids), dtype=float)

@@ -1,75 +1,73 @@
-"""From the score files of all runs to one tidy table, and back out of it as matrices of runs by prompts."""
+"""The table of all scores: one row a run, prompt and field of its records; and the CSV files of the results."""
 
-import csv
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from formsafe.config.grid import NONE, Run
 from formsafe.core.errors import FormsafeError
 from formsafe.core.files import read_jsonl, replacing
 
-RUN_COLUMNS = ("model", "method", "format", "lr", "seed")
-COLUMNS = (*RUN_COLUMNS, "prompts", "source", "id", "metric", "value")
+RUN_COLUMNS = tuple(Run.__dataclass_fields__)
+COLUMNS = ("run", "prompts", "source", "id", "metric", "value")
 HARMFUL, TASK = "harmful", "task"
 # Fields of a record that are values; everything else in it (replies, states, ids) stays out of the table.
 JUDGE_FIELDS = ("score", "expected_score")
 TEXT_FIELDS = (
-    "refusal",
-    "rouge_l",
-    "sbert",
-    "rouge_l_neutral",
-    "sbert_neutral",
-    "leak_strict",
-    "leak_loose",
+    *("refusal", "rouge_l", "sbert", "rouge_l_neutral", "sbert_neutral", "leak_strict", "leak_loose"),
     "tokens",
 )
 
 
-@dataclass
 class Scores:
-    """All values of a study: (prompts, metric) -> run -> id -> value, None where a value is unknown."""
+    """All values of a study.
 
-    values: dict[tuple[str, str], dict[Run, dict[str, float | None]]] = field(default_factory=dict)
-    sources: dict[str, str] = field(default_factory=dict)
+    Args:
+        frame: columns `run` (a `Run`), `prompts`, `source`, `id`, `metric`, `value`; NaN is a value that is unknown,
+            a missing row a prompt that the run did not answer. `source` may be given in any one of a prompt's rows.
+    """
 
-    def add(self, prompts: str, metric: str, run: Run, example: str, value: float | None) -> None:
-        """Keep one value."""
-        self.values.setdefault((prompts, metric), {}).setdefault(run, {})[example] = value
+    def __init__(self, frame: pd.DataFrame) -> None:
+        named = frame[frame["source"] != ""].drop_duplicates("id")
+        self.sources: dict[str, str] = dict(zip(named["id"], named["source"], strict=True))
+        self.frame = frame.assign(source=[self.sources.get(name, "") for name in frame["id"]])
+        self._values: dict[Any, pd.Series] = {
+            key: rows.set_index("id")["value"] for key, rows in frame.groupby(["prompts", "metric", "run"], sort=False)
+        }
 
     def ids(self, prompts: str) -> list[str]:
         """Ids of all examples of a prompt set, sorted."""
-        found: set[str] = set()
-        for (name, _), runs in self.values.items():
-            if name == prompts:
-                found.update(*runs.values())
-        return sorted(found)
+        return sorted(self.frame.loc[self.frame["prompts"] == prompts, "id"].unique())
 
     def metrics(self, prompts: str) -> list[str]:
         """Metrics of a prompt set, sorted."""
-        return sorted(metric for name, metric in self.values if name == prompts)
+        return sorted({metric for name, metric, _ in self._values if name == prompts})
 
-    def row(self, prompts: str, metric: str, run: Run, ids: Sequence[str]) -> NDArray[np.float64]:
-        """Values [n] of one run in the order of `ids`, NaN where unknown."""
-        values = self.values.get((prompts, metric), {}).get(run, {})
-        return np.array([math.nan if (value := values.get(name)) is None else value for name in ids], dtype=float)
+    def answered(self, prompts: str, metric: str, run: Run) -> pd.Series:
+        """Values of the prompts that the run answered, by id; NaN where unknown."""
+        return self._values.get((prompts, metric, run), pd.Series(dtype=float))
+
+    def row(self, prompts: str, metric: str, run: Run, ids: list[str]) -> NDArray[np.float64]:
+        """Values [n] of one run in the order of `ids`, NaN where unknown or not answered."""
+        return self.answered(prompts, metric, run).reindex(ids).to_numpy(dtype=float)
 
     def has(self, prompts: str, metric: str, run: Run) -> bool:
         """Whether the run has a known value of the metric."""
-        return any(value is not None for value in self.values.get((prompts, metric), {}).get(run, {}).values())
+        return bool(self.answered(prompts, metric, run).notna().any())
 
-    def rows(self, runs: Sequence[Run]) -> Iterator[tuple[Any, ...]]:
-        """The tidy table's rows: runs in their order, then prompts, metric and id sorted."""
-        for run in runs:
-            columns = tuple(run.fields.values())
-            for prompts, metric in sorted(self.values):
-                for example, value in sorted(self.values[prompts, metric].get(run, {}).items()):
-                    yield (*columns, prompts, self.sources.get(example, ""), example, metric, value)
+    def table(self, runs: Sequence[Run]) -> pd.DataFrame:
+        """What scores.csv holds: runs in the order of `runs`, then prompts, metric and id sorted."""
+        place = {run: number for number, run in enumerate(runs)}
+        kept = self.frame[self.frame["run"].isin(place)].assign(place=lambda rows: rows["run"].map(place))
+        kept = kept.sort_values(["place", "prompts", "metric", "id"], kind="stable")
+        fields = pd.DataFrame([run.fields for run in runs], columns=list(RUN_COLUMNS))
+        named = fields.take(kept["place"].to_numpy(dtype=int)).reset_index(drop=True)
+        return pd.concat([named, kept[list(COLUMNS[1:])].reset_index(drop=True)], axis=1)
 
 
 def run_of(path: str | Path) -> Run:
@@ -88,33 +86,31 @@ def read_scores(judge: Iterable[str], task: Iterable[str], harmful: Iterable[str
         judge: the judge's `scores.jsonl`, one a run.
         task: `text_scores.jsonl` of the task answers, one a run.
         harmful: `text_scores.jsonl` of the harmful answers, one a run.
+
+    Raises:
+        FormsafeError: a record without an id, or an id twice in a file.
     """
-    scores = Scores()
-    for path in judge:
-        _read_file(scores, path, HARMFUL, JUDGE_FIELDS)
-    for path in task:
-        _read_file(scores, path, TASK, TEXT_FIELDS)
-    for path in harmful:
-        _read_file(scores, path, HARMFUL, TEXT_FIELDS)
-    return scores
+    tables = [_read_file(path, HARMFUL, JUDGE_FIELDS) for path in judge]
+    tables += [_read_file(path, TASK, TEXT_FIELDS) for path in task]
+    tables += [_read_file(path, HARMFUL, TEXT_FIELDS) for path in harmful]
+    return Scores(pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(COLUMNS)))
 
 
-def _read_file(scores: Scores, path: str, prompts: str, fields: Iterable[str]) -> None:
-    run, seen = run_of(path), set()
+def _read_file(path: str, prompts: str, fields: Sequence[str]) -> pd.DataFrame:
+    """The rows of one score file; a text that fits a format adds `leak_strict[format]` and `leak_loose[format]`."""
+    run, values = run_of(path), []
     for record in read_jsonl(path):
-        example = record.get("id")
-        if not isinstance(example, str) or example in seen:
-            raise FormsafeError(f"{path}: the id {example!r} is missing or doubled. Delete the file and run again.")
-        seen.add(example)
-        if record.get("source"):
-            scores.sources[example] = str(record["source"])
-        for name in fields:
-            if name in record:
-                value = record[name]
-                scores.add(prompts, name, run, example, None if value is None else float(value))
-        for name, found in (record.get("formats") or {}).items():
-            scores.add(prompts, f"leak_strict[{name}]", run, example, float(found == "strict"))
-            scores.add(prompts, f"leak_loose[{name}]", run, example, float(found in ("strict", "loose")))
+        example, source = record.get("id"), str(record.get("source") or "")
+        found = {name: record[name] for name in fields if name in record}
+        for name, fit in (record.get("formats") or {}).items():
+            found |= {f"leak_strict[{name}]": fit == "strict", f"leak_loose[{name}]": fit is not None}
+        values += [(run, prompts, source, example, name, value) for name, value in found.items()]
+    frame = pd.DataFrame(values, columns=list(COLUMNS))
+    wrong = frame[~frame["id"].map(lambda name: isinstance(name, str)) | frame.duplicated(["id", "metric"])]
+    if len(wrong):
+        example = wrong["id"].iloc[0]
+        raise FormsafeError(f"{path}: the id {example!r} is missing or doubled. Delete the file and run again.")
+    return frame.astype({"value": float})
 
 
 def number(value: Any, digits: int = 6) -> str:
@@ -126,18 +122,23 @@ def number(value: Any, digits: int = 6) -> str:
     return str(value)
 
 
+def write_table(path: str | Path, table: pd.DataFrame) -> None:
+    """Write a CSV file, whole or not at all, floats rounded to 6 digits: equal values give equal bytes."""
+    floats = table.select_dtypes("float").columns
+    table = table.assign(**{name: table[name] + 0.0 for name in floats})  # + 0.0: no -0
+    with replacing(path) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
+
+
 def write_csv(path: str | Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write a CSV file, whole or not at all, floats rounded: equal values give equal bytes."""
-    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as handle:
-        writer = csv.writer(handle, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows([number(cell) for cell in row] for row in rows)
+    """Write rows of mixed cells as a CSV file (`write_table` where a column has one type)."""
+    write_table(path, pd.DataFrame([[number(cell) for cell in row] for row in rows], columns=list(header)))
 
 
 def read_csv(path: str | Path) -> list[dict[str, str]]:
-    """Read a CSV file as one dict a row."""
-    with open(path, encoding="utf-8", newline="") as handle:
-        return list(csv.DictReader(handle))
+    """Read a CSV file as one dict a row; every cell is text, as written."""
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    return [dict(zip(table.columns, row, strict=True)) for row in table.itertuples(index=False)]
 
 
 def as_float(cell: str | None) -> float:

@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 from scipy.stats import norm, ttest_1samp
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.inter_rater import cohens_kappa
-from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import NormalIndPower
 from statsmodels.stats.proportion import proportion_confint
 
@@ -145,8 +144,9 @@ def holm(p_values: list[float]) -> list[float]:
     """Holm's adjustment; NaN stays NaN and does not count."""
     adjusted = np.array(p_values, dtype=float)
     known = ~np.isnan(adjusted)
-    if known.any():
-        adjusted[known] = multipletests(adjusted[known], method="holm")[1]
+    order = np.argsort(adjusted[known], kind="stable")
+    steps = adjusted[known][order] * np.arange(len(order), 0, -1)
+    adjusted[np.flatnonzero(known)[order]] = np.minimum(np.maximum.accumulate(steps), 1)
     return [float(p) for p in adjusted]
 
 

@@ -12,7 +12,7 @@ from formsafe.analysis.comparisons import compare
 from formsafe.analysis.estimates import SUMMARY_COLUMNS, Estimate
 from formsafe.analysis.metrics import Metric, applies, at_least, metrics_of, outcomes
 from formsafe.analysis.roster import Names, conditions_of
-from formsafe.analysis.score_table import COLUMNS, HARMFUL, TASK, Scores, read_scores, write_csv
+from formsafe.analysis.score_table import HARMFUL, TASK, Scores, read_scores, write_csv, write_table
 from formsafe.analysis.statistics import Array, bootstrap_groups, kappa, wilson
 from formsafe.config.grid import Run
 from formsafe.config.settings.analysis import AnalysisSettings
@@ -38,7 +38,7 @@ def summarise(
     """
     there = [run for run in names.planned if run not in names.missing]
     scores = read_scores(files["scores"], files["task"], files["harmful"])
-    write_csv(outputs["scores"], COLUMNS, scores.rows(there))
+    write_table(outputs["scores"], scores.table(there))
     write_csv(outputs["summary"], SUMMARY_COLUMNS, summary_rows(scores, there, threshold, settings))
     rows = compare(scores, there, names, threshold, settings)
     write_csv(outputs["comparisons"], COMPARISON_COLUMNS, rows)
