@@ -16,7 +16,6 @@ PACKAGE = {
     "formsafe/near.py": (
         '"""Near."""\nfrom formsafe.far import reach\n\n\ndef go(x: int) -> int:\n    """Go."""\n    return reach(x)\n'
     ),
-    "formsafe/far.py": "def reach(x):\n    return x + 1\n",
     "formsafe/lonely.py": "ALONE = 1\n",
     "formsafe/late.py": "LATE = 1\n",
     "formsafe/types_only.py": "class Hint: ...\n",
@@ -34,6 +33,13 @@ PACKAGE = {
         "with open(snakemake.log[0]):\n    import formsafe.demo.grammar as g\n"
         "    def f():\n        from formsafe import late\n"
     ),
+    "formsafe/far.py": (
+        "import logging\nfrom formsafe.core.errors import FormsafeError\nlogger = logging.getLogger()\n"
+        "def reach(x):\n    print(f'at {x}')\n    logger.info('here')\n    if x > 9:\n"
+        "        raise FormsafeError(f'{x} is ' 'too far', x)\n    return x + 1\n"
+    ),
+    "formsafe/core/errors.py": "from formsafe.core.only_for_errors import A\nclass FormsafeError(Exception): ...\n",
+    "formsafe/core/only_for_errors.py": "A = 1\n",
     "other.py": "import formsafe.lonely\n",
 }
 
@@ -65,6 +71,13 @@ def digest(package: Path) -> str:
         ("formsafe/lonely.py", "1", "2"),
         ("formsafe/types_only.py", "...", "x = 1"),
         ("formsafe/__init__.py", "Package", "The package"),
+        ("formsafe/far.py", "too far", "further than it should be"),
+        ("formsafe/far.py", "f'{x} is ' 'too far'", "'Too far' + f': {x + 1}'"),
+        ("formsafe/far.py", "print(f'at {x}')", "print('another word', x)"),
+        ("formsafe/far.py", "    print(f'at {x}')\n", ""),
+        ("formsafe/far.py", "    if x > 9", "    logger.warning('a new line of the log')\n    if x > 9"),
+        ("formsafe/core/errors.py", "...", "code = 1"),
+        ("formsafe/core/only_for_errors.py", "1", "2"),
     ],
 )
 def test_an_edit_without_effect_keeps_the_digest(package, name, old, new):
@@ -81,9 +94,14 @@ def test_an_edit_without_effect_keeps_the_digest(package, name, old, new):
         ("script.py", "def f():", "def f(x=1):"),
         ("formsafe/near.py", "reach(x)", "reach(-x)"),
         ("formsafe/near.py", "x: int", "x: float"),
-        ("formsafe/far.py", "1", "2"),
-        ("formsafe/far.py", "1", "True"),
-        ("formsafe/far.py", "1", "1.0"),
+        ("formsafe/far.py", "x + 1", "x + 2"),
+        ("formsafe/far.py", "x + 1", "x + True"),
+        ("formsafe/far.py", "x + 1", "x + 1.0"),
+        ("formsafe/far.py", "FormsafeError(f", "ValueError(f"),
+        ("formsafe/far.py", ", x)", ", -x)"),
+        ("formsafe/far.py", "print(f'at {x}')", "x = print(f'at {x}')"),
+        ("formsafe/far.py", "print(f'at {x}')", "print(x := x + 1)"),
+        ("formsafe/far.py", "logger.info('here')", "x.info('here')"),
         ("formsafe/far.py", "x + 1", "x - 1"),
         ("formsafe/late.py", "1", "None"),
         ("formsafe/demo/words.py", "'a'", "'b'"),
@@ -102,6 +120,27 @@ def test_an_edit_with_effect_changes_the_digest(package, name, old, new):
     assert old in text
     (package / name).write_text(text.replace(old, new, 1) if old else new)
     assert digest(package) != before
+
+
+def test_modules_that_only_report_and_start_are_neutral_in_every_rule_and_no_others():
+    """Each exists, some script imports it, and none is reached that a result might depend on."""
+    scripts = sorted(Path(code_digest.__file__).parents[2].glob("*.py"))
+    library = Path(code_digest.__file__).parents[1]
+    assert set(code_digest.NEUTRAL) == {
+        "core.errors",
+        "core.logs",
+        "core.provenance",
+        "core.startup",
+        "models.devices",
+    }
+    for name in code_digest.NEUTRAL:
+        assert (library / f"{name.replace('.', '/')}.py").is_file()
+        imported = f"formsafe.{name} import"
+        assert any(imported in path.read_text() for path in [*scripts, *library.rglob("*.py")])
+    for script in scripts:
+        assert not {f"formsafe.{name}" for name in code_digest.NEUTRAL} & set(code_digest.modules(script))
+    trained = code_digest.modules(library.parent / "train_adapter.py")
+    assert {"formsafe.core.files", "formsafe.training.trainer", "formsafe.models.load"} <= set(trained)
 
 
 def test_a_touched_or_copied_tree_has_the_same_digest(package, tmp_path_factory):

@@ -1,9 +1,12 @@
-"""What a script computes, as a digest: comments, docstrings and layout change nothing, an imported module's code does.
+"""What a script computes, as a digest: comments, docstrings, messages and layout change nothing, code does.
 
 Snakemake sees neither a change in a module that a `script:` imports nor that an edit of the script was a comment only.
 The digest of a script covers its syntax tree and those of all `formsafe` modules that it imports, directly or not; a
 rule takes it as a parameter. It is the same in all Python versions that give the source the same tree. Modules whose
-names are computed (`importlib.import_module(name)`) are not seen: who knows the names gives them.
+names are computed (`importlib.import_module(name)`) are not seen: the caller names them.
+
+What only a reader sees is left out: docstrings, the texts in errors (`raise X("...")`), and statements that print or
+log. `NEUTRAL` modules are left out as a whole.
 """
 
 import ast
@@ -17,10 +20,14 @@ from typing import Any
 from formsafe.core.files import write_text
 
 PACKAGE = "formsafe"
+# These say how a job reports, starts and finds its GPU, never what it computes. Neither they nor what only they import
+# counts.
+NEUTRAL = ("core.errors", "core.logs", "core.provenance", "core.startup", "models.devices")
+_LOGGERS = ("logger", "logging", "log", "warnings")
 _KEPT = 2000
-# What was learnt of a source text, by the text's hash: the digest of its tree, and what it imports. A Snakefile is
-# parsed anew in every job, and to parse forty modules costs more than to read and hash them: so it is also kept on
-# disk, beside the byte code.
+# What is known of a source text, by the text's hash: the digest of its tree, and what it imports. Every job parses the
+# Snakefile again, and parsing a hundred modules takes longer than hashing them: so it is also kept on disk, beside the
+# byte code.
 _known: dict[str, tuple[str, list[str]]] = {}
 _read_from: set[Path] = set()
 
@@ -58,7 +65,7 @@ def modules(script: Path | str) -> list[str]:
 def _closure(script: Path, root: Path, *more: str) -> Iterator[tuple[str, str]]:
     """Yield (module name, digest of its tree) for the script, whose name is empty, and all that it imports."""
     waiting: list[tuple[str, Path]] = [("", script)]
-    seen = {""}
+    seen = {"", *(f"{PACKAGE}.{name}" for name in NEUTRAL)}
     while waiting:
         name, path = waiting.pop()
         tree_digest, imports = _describe(path)
@@ -135,21 +142,46 @@ def _imports(node: ast.AST) -> Iterator[str]:
 
 
 def _normal(value: Any) -> str:
-    """Write a syntax tree without places, docstrings and empty fields (which differ between Python versions)."""
+    """Write a syntax tree without places, messages and empty fields (which differ between Python versions)."""
     if isinstance(value, ast.Constant):
         return f"Constant({value.value!r})"
+    if isinstance(value, ast.Call) and _name(value.func).endswith("Error"):
+        kept = [_normal(argument) for argument in value.args if not _is_text(argument)]
+        return f"Call({_normal(value.func)},{','.join(kept)},{_normal(value.keywords)})"
     if isinstance(value, ast.AST):
         fields = ((name, getattr(value, name, None)) for name in value._fields)
         written = (f"{name}={_normal(field)}" for name, field in fields if field is not None and field != [])
         return f"{type(value).__name__}({','.join(written)})"
     if isinstance(value, list):
-        return f"[{','.join(_normal(item) for item in value if not _is_docstring(item))}]"
+        return f"[{','.join(_normal(item) for item in value if not _is_message(item))}]"
     return repr(value)
 
 
-def _is_docstring(node: Any) -> bool:
-    """A string that stands as a statement: of a module, class, function or attribute."""
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+def _is_message(node: Any) -> bool:
+    """A statement that only a reader sees: a docstring (of a module, class, function or attribute), a print, a log."""
+    if not isinstance(node, ast.Expr):
+        return False
+    if isinstance(node.value, ast.Call):
+        function = node.value.func
+        owner = _name(function.value) if isinstance(function, ast.Attribute) else ""
+        # an argument that assigns or consumes is no mere message
+        inert = not any(isinstance(part, ast.NamedExpr | ast.Yield | ast.Await) for part in ast.walk(node))
+        return inert and (_name(function) == "print" or owner in _LOGGERS)
+    return _is_text(node.value)
+
+
+def _is_text(node: ast.AST) -> bool:
+    """A text, an f-string, or texts put together by `+`."""
+    if isinstance(node, ast.BinOp):
+        return isinstance(node.op, ast.Add) and _is_text(node.left) and _is_text(node.right)
+    if isinstance(node, ast.JoinedStr):
+        return not any(isinstance(part, ast.NamedExpr) for part in ast.walk(node))
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
+def _name(node: ast.AST) -> str:
+    """The last part of a dotted name; empty for what is no name."""
+    return str(getattr(node, "id", getattr(node, "attr", "")))
 
 
 @cache

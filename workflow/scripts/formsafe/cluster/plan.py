@@ -1,42 +1,56 @@
-"""What Snakemake would run: its dry run, read into jobs."""
+"""What Snakemake would run: the jobs of its dry run, as its own data structures hold them."""
 
+import json
 import os
-import re
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
 
 from formsafe.core.errors import FormsafeError
 
-_RULE = re.compile(r"(?:local)?(?:rule|checkpoint) (\S+):$")
-_FIELD = re.compile(r"    ([a-z]+): (.*)$")
+_CHILD = Path(__file__).with_name("plan_child.py")
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a job runs: files by what is the matter with them; `before` and `now` are representations of parameters."""
+
+    forced: bool = False
+    missing: Sequence[str] = ()
+    incomplete: Sequence[str] = ()
+    changed: Sequence[str] = ()
+    remade: Sequence[str] = ()
+    other_inputs: bool = False
+    software: bool = False
+    before: Sequence[str] = ()
+    now: Sequence[str] = ()
 
 
 @dataclass
 class PlannedJob:
-    """One job of a plan, by the words of Snakemake."""
+    """One job of the study.
+
+    `planned` says whether it would run, `gone` which of its outputs are not on disk (nothing may need them now), and
+    `unrecorded` that Snakemake has no record of how its outputs were made.
+    """
 
     rule: str
     outputs: list[str] = field(default_factory=list)
-    inputs: list[str] = field(default_factory=list)
     benchmark: str | None = None
-    reason: str = ""
     gpus: int = 0
+    planned: bool = True
+    gone: list[str] = field(default_factory=list)
+    unrecorded: bool = False
+    reason: Reason = field(default_factory=Reason)
 
 
 def run_snakemake(arguments: Sequence[str], directory: Path) -> str:
     """Run Snakemake in `directory` and return what it printed; raises FormsafeError with its last words."""
-    command = [sys.executable, "-m", "snakemake", "--nocolor", *arguments]
-    done = subprocess.run(
-        command, cwd=directory, capture_output=True, text=True, env={**os.environ, "PYTHONUNBUFFERED": ""}
-    )
-    if done.returncode:
-        words = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
-        raise FormsafeError(f"Snakemake could not do {' '.join(arguments)}:\n{words}")
-    return done.stdout + done.stderr
+    return _run(["-m", "snakemake", "--nocolor", *arguments], arguments, directory)
 
 
 def split_arguments(argv: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -55,39 +69,22 @@ def config_files(arguments: Sequence[str]) -> list[str]:
 
 def planned_jobs(arguments: Sequence[str], directory: Path) -> list[PlannedJob]:
     """The jobs that Snakemake, called with `arguments` in `directory`, would run; targets without output left out."""
-    jobs = read_plan(run_snakemake(["--dry-run", *arguments], directory))
-    return [job for job in jobs if job.outputs]
+    return [job for job in all_jobs(arguments, directory) if job.planned]
 
 
-def read_plan(text: str) -> Iterator[PlannedJob]:
-    """Read the jobs out of what a dry run printed."""
-    job = None
-    for line in text.splitlines():
-        if found := _RULE.match(line):
-            if job is not None:
-                yield job
-            job = PlannedJob(found[1])
-        elif job is not None and (found := _FIELD.match(line)):
-            _set(job, found[1], found[2])
-        elif job is not None and not line.startswith("    "):
-            yield job
-            job = None
-    if job is not None:
-        yield job
+def all_jobs(arguments: Sequence[str], directory: Path) -> list[PlannedJob]:
+    """All jobs of the study, planned or not; targets without output left out."""
+    with tempfile.TemporaryDirectory() as folder:
+        plan = Path(folder) / "plan.json"
+        _run([str(_CHILD), str(plan), *arguments], ["--dry-run", *arguments], directory)
+        jobs = json.loads(plan.read_text(encoding="utf-8"))
+    return [PlannedJob(**{**job, "reason": Reason(**job["reason"])}) for job in jobs if job["outputs"]]
 
 
-def _set(job: PlannedJob, name: str, value: str) -> None:
-    if name == "output":
-        job.outputs = _paths(value)
-    elif name == "input":
-        job.inputs = _paths(value)
-    elif name == "benchmark":
-        job.benchmark = value.strip()
-    elif name == "reason":
-        job.reason = value.strip()
-    elif name == "resources" and (found := re.search(r"\bgpu=(\d+)", value)):
-        job.gpus = int(found[1])
-
-
-def _paths(value: str) -> list[str]:
-    return [re.sub(r" \([^)]*\)$", "", path.strip()) for path in value.split(", ")]
+def _run(words: Sequence[str], shown: Sequence[str], directory: Path) -> str:
+    environment = {**os.environ, "PYTHONUNBUFFERED": ""}
+    done = subprocess.run([sys.executable, *words], cwd=directory, capture_output=True, text=True, env=environment)
+    if done.returncode:
+        last = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
+        raise FormsafeError(f"Snakemake could not do {' '.join(shown)}:\n{last}")
+    return done.stdout + done.stderr

@@ -10,98 +10,113 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from formsafe.cluster.plan import PlannedJob, planned_jobs, split_arguments
+from formsafe.cluster.plan import PlannedJob, Reason, all_jobs, split_arguments
 from formsafe.core.errors import FormsafeError
 from formsafe.core.files import read_json
 
-_CHANGED = re.compile(r"Params have changed since last execution:.*? before: (.*?) now: (.*?)\s*$")
-# A setting may hold "; " itself.
-_NEXT_REASON = re.compile(
-    r"; (?=Missing output|Input files|Updated input|Params have|Set of input|Code has|Software env|Incomplete|Forced)"
-)
+# A rule's code is one of its parameters: the SHA-256 that `code_digest` makes.
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _SHOWN = 3
 
 
 def report(jobs: Sequence[PlannedJob], directory: Path) -> str:
-    """Write the page for `jobs`; earlier durations come from the benchmark files under `directory`."""
-    if not jobs:
-        return "Nothing is stale: every result is newer than what it was made from.\n"
-    makers = {file: job.rule for job in jobs for file in job.outputs}
+    """Write the page for all `jobs` of a study; earlier durations come from the benchmark files under `directory`."""
+    planned = [job for job in jobs if job.planned]
+    notes = [*_gone(jobs), *_unrecorded(jobs)]
+    if not planned:
+        return "\n".join(["Nothing is stale: every result is newer than what it was made from.", *notes]) + "\n"
+    makers = {file: job.rule for job in planned for file in job.outputs}
     rows, unknown, total = [], [], 0.0
-    for rule, count in Counter(job.rule for job in jobs).items():
-        of_rule = [job for job in jobs if job.rule == rule]
-        reasons = Counter(words for job in of_rule for words in set(explain(job, makers)))
+    for rule, count in Counter(job.rule for job in planned).items():
+        of_rule = [job for job in planned if job.rule == rule]
+        reasons: Counter[str] = Counter()
+        for job in of_rule:
+            reasons.update(set(explain(job.reason, makers)))
         cost = gpu_hours(of_rule, directory)
         rows.append((rule, count, _summed_up(reasons, count), cost))
         total += cost or 0.0
         if cost is None:
             unknown.append(rule)
     width = max(len(rule) for rule, *_ in rows)
-    lines = [f"{len(jobs)} jobs would run.", "", f"{'rule':<{width}}  jobs  GPU hours  why"]
+    lines = [f"{len(planned)} jobs would run.", "", f"{'rule':<{width}}  jobs  GPU hours  why"]
     for rule, count, why, cost in rows:
         hours = "unknown" if cost is None else f"{cost:.2f}" if cost else "-"
         lines += [f"{rule:<{width}}  {count:>4}  {hours:>9}  {why[0]}"]
         lines += [f"{'':<{width + 19}}{more}" for more in why[1:]]
     lines += ["", f"About {total:.1f} GPU hours, by the durations of earlier jobs."]
     if unknown:
-        lines += [f"Not counted, for want of an earlier job: {', '.join(unknown)}."]
-    return "\n".join(lines) + "\n"
+        lines += [f"Not counted, since no job of it has finished yet: {', '.join(unknown)}."]
+    return "\n".join([*lines, *notes]) + "\n"
 
 
-def explain(job: PlannedJob, makers: Mapping[str, str]) -> Iterator[str]:
-    """Say in words why `job` runs.
+def _gone(jobs: Sequence[PlannedJob]) -> Iterator[str]:
+    """Outputs that were deleted although no planned job makes them: what was made from them is still there."""
+    gone = [path for job in jobs if not job.planned for path in job.gone]
+    if gone:
+        yield f"{len(gone)} files are gone, but nothing that is left to do needs them: {_list(gone)}."
+        yield "To make one again, name it as the target: snakemake FILE."
+
+
+def _unrecorded(jobs: Sequence[PlannedJob]) -> Iterator[str]:
+    """Results without a record: nobody can tell with which settings and code they were made."""
+    unrecorded = [job.outputs[0] for job in jobs if job.unrecorded and not job.planned and not job.gone]
+    if unrecorded:
+        yield f"{len(unrecorded)} results have no record of settings and code: {_list(unrecorded)}."
+        yield "They are taken as they are. To make one again: snakemake --force FILE."
+
+
+def explain(reason: Reason, makers: Mapping[str, str]) -> Iterator[str]:
+    """Say in words why a job runs.
 
     Args:
-        job: a job of a plan.
+        reason: the job's.
         makers: the rule that makes each file of the plan.
     """
-    for reason in _NEXT_REASON.split(job.reason):
-        head, _, rest = reason.partition(": ")
-        files = rest.split(", ") if rest else []
-        if head.startswith("Missing output"):
-            yield "not made yet"
-        elif head.startswith("Input files updated by another job"):
-            rules = dict.fromkeys(makers.get(file, "another job") for file in files)
-            yield f"after {', '.join(rules)}"
-        elif head.startswith("Updated input files"):
-            yield f"changed input: {', '.join(files[:_SHOWN])}{', ...' if len(files) > _SHOWN else ''}"
-        elif head.startswith("Params have changed"):
-            yield from _changed_parameters(reason)
-        elif head.startswith("Set of input files has changed"):
-            yield "other inputs than before"
-        elif head.startswith("Software environment"):
-            yield "its software environment changed"
-        elif head.startswith("Incomplete"):
-            yield "was killed half-way"
-        else:
-            yield head[:1].lower() + head[1:]
+    if reason.forced:
+        yield "forced"
+    if reason.missing:
+        yield "not made yet"
+    if reason.incomplete:
+        yield "was killed half-way"
+    if reason.changed:
+        yield f"changed input: {_list(reason.changed)}"
+    if reason.remade:
+        yield f"after {', '.join(dict.fromkeys(makers.get(file, 'another job') for file in reason.remade))}"
+    if reason.other_inputs:
+        yield "other inputs than before"
+    if reason.software:
+        yield "its software environment changed"
+    yield from _changed_parameters(reason)
 
 
-def _changed_parameters(reason: str) -> Iterator[str]:
-    found = _CHANGED.match(reason)
-    try:
-        before, now = (ast.literal_eval(f"[{side}]") for side in found.groups()) if found else ([], [])
-    except (ValueError, SyntaxError):
-        before, now = [], []
-    if not before and not now:
-        yield "other settings than before"
-        return
-    if any(_is_digest(value) for value in [*before, *now]):
+def _list(files: Sequence[str]) -> str:
+    return ", ".join(files[:_SHOWN]) + (", ..." if len(files) > _SHOWN else "")
+
+
+def _changed_parameters(reason: Reason) -> Iterator[str]:
+    old, new = ([value for value in side if not _is_digest(value)] for side in (reason.before, reason.now))
+    if len(old) + len(new) < len(reason.before) + len(reason.now):
         yield "its code changed"
-    old, new = ([value for value in side if not _is_digest(value)] for side in (before, now))
-    for value in new:
-        partner = max(old, key=lambda other: _likeness(other, value), default=None)
+    before = [_parsed(value) for value in old]
+    for value in map(_parsed, new):
+        partner = max(before, key=lambda other: _likeness(other, value), default=None)
         if partner is not None:
-            old.remove(partner)
+            before.remove(partner)
             yield from _differences(partner, value)
         else:
             yield f"new setting: {_short(value)}"
-    yield from (f"setting gone: {_short(value)}" for value in old)
+    yield from (f"setting gone: {_short(value)}" for value in before)
 
 
-def _is_digest(value: Any) -> bool:
-    return isinstance(value, str) and _DIGEST.fullmatch(value) is not None
+def _parsed(representation: str) -> Any:
+    try:
+        return ast.literal_eval(representation)
+    except (ValueError, SyntaxError):  # of something that is no literal: the text itself has to do
+        return representation
+
+
+def _is_digest(representation: str) -> bool:
+    return _DIGEST.fullmatch(representation.strip("'")) is not None
 
 
 def _likeness(left: Any, right: Any) -> float:
@@ -130,7 +145,7 @@ def _short(value: Any) -> str:
 
 
 def _summed_up(reasons: Counter[str], jobs: int) -> list[str]:
-    """The commonest reasons first, each with its number where it does not hold for all jobs."""
+    """The most frequent reasons first, each with its number where it does not hold for all jobs."""
     lines = [words if count == jobs else f"{words} ({count})" for words, count in reasons.most_common()]
     return lines if len(lines) <= _SHOWN + 1 else [*lines[:_SHOWN], f"and {len(lines) - _SHOWN} more reasons"]
 
@@ -146,7 +161,8 @@ def gpu_hours(jobs: Iterable[PlannedJob], directory: Path) -> float | None:
         return 0.0
     own = [_took(job, directory) for job in on_gpu]
     roots = {root for job in on_gpu if (root := _benchmark_root(job)) is not None}
-    known = [seconds for root in roots for file in (directory / root).rglob("*.tsv") if (seconds := _seconds(file))]
+    benchmarks = [file for root in roots for file in (directory / root).rglob("*.tsv")]
+    known = [seconds for file in benchmarks if (seconds := _seconds(file)) is not None]
     if not known:
         return None
     usual = median(known)
@@ -181,15 +197,21 @@ def _seconds(benchmark: Path) -> float | None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line: `python -m formsafe.cluster.stale -- SNAKEMAKE ARGUMENTS`."""
+    """Command line: `python -m formsafe.cluster.stale [--warn] -- SNAKEMAKE ARGUMENTS`."""
+    parser = argparse.ArgumentParser(prog="stale", description=__doc__)
+    parser.add_argument("--warn", action="store_true", help="one line where anything is stale, else nothing")
     words, arguments = split_arguments(sys.argv[1:] if argv is None else argv)
-    argparse.ArgumentParser(prog="stale", description=__doc__).parse_args(words)
+    chosen = parser.parse_args(words)
     try:
         directory = Path.cwd()
-        print(report(planned_jobs(arguments, directory), directory), end="")
+        jobs = all_jobs(arguments, directory)
     except FormsafeError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    if not chosen.warn:
+        print(report(jobs, directory), end="")
+    elif stale := [job for job in jobs if job.planned]:
+        print(f"warning: {len(stale)} results are stale; the report shows the old ones (make stale says why).")
     return 0
 
 
