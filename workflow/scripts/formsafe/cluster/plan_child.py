@@ -1,6 +1,6 @@
 """Print the jobs of a study, as Snakemake's own data structures hold them, as one JSON document.
 
-It runs in a process of its own (see `plan`): Snakemake keeps global state. Called as `plan_child.py OUTPUT ARGUMENTS...`.
+It runs in a process of its own (see `plan`), since Snakemake keeps global state: `plan_child.py OUTPUT ARGUMENTS...`.
 """
 
 import json

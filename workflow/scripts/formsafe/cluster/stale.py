@@ -31,7 +31,7 @@ def report(jobs: Sequence[PlannedJob], directory: Path) -> str:
         of_rule = [job for job in planned if job.rule == rule]
         reasons: Counter[str] = Counter()
         for job in of_rule:
-            reasons.update(set(explain(job.reason, makers)))
+            reasons.update(set(explain(job.reason, makers)) or {"Snakemake says so"})
         cost = gpu_hours(of_rule, directory)
         rows.append((rule, count, _summed_up(reasons, count), cost))
         total += cost or 0.0
