@@ -31,4 +31,4 @@ rule all:
         rules.figures.input,
         rules.tables.input,
         rules.describe_study.output,
-        [f"{R}/runs/{run.path}/manifest.json" for run in RUNS],
+        [L.manifest(run) for run in RUNS],

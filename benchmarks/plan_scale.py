@@ -86,7 +86,7 @@ def study(models: int, rates: int, seeds: int) -> dict:
         "study": "scale",
         "models": described,
         "grid": [block | {"learning_rates": learning_rates, "seeds": list(range(seeds))}],
-        "judge": {"model": names[0]},
+        "judges": {"policy": {"model": names[0]}},
     }
 
 

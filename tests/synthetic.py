@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from formsafe.config.grid import NONE, Run
 from formsafe.config.settings.grid import MethodSettings
+from formsafe.core.layout import run_path, soft_prompt_path
+from formsafe.core.records import NONE, Run
 
 METHODS = {
     "base": {"label": "Base", "trained": False},
@@ -94,19 +95,19 @@ def write_study(
     files["corpus"] = [_json(root / "data/corpus.json", {"rows": 12, "left_out": {"repeated": 2}})]
     files["certificate"] = [_json(root / "data/certificate.json", CERTIFICATE)]
     for run in runs:
-        folder = root / "runs" / run.path
-        noise = np.random.default_rng([seed, sum(map(ord, run.path))])
+        folder = root / "runs" / run_path(run)
+        noise = np.random.default_rng([seed, sum(map(ord, run_path(run)))])
         judged = [(score or _score)(run, float(min(0.999, max(0.0, h + noise.normal(0, 0.08))))) for h in hardness]
-        files["scores"].append(_jsonl(folder / "prompts=harmful/scores.jsonl", _judge_records(judged)))
+        files["scores"].append(_jsonl(folder / "prompts=harmful/judge=policy/scores.jsonl", _judge_records(judged)))
         files["harmful"].append(_jsonl(folder / "prompts=harmful/text_scores.jsonl", _harmful_records(run, judged)))
         files["task"].append(_jsonl(folder / "prompts=task/text_scores.jsonl", _task_records(run, task, noise)))
         files["answers"].append(_jsonl(folder / "prompts=harmful/answers.jsonl", _answers(judged)))
-        for stage in ("answers", "judge", "text"):
-            files["metrics"].append(_metrics(folder / f"{stage}.metrics.json"))
+        for stage in ("answers.metrics", "prompts=harmful/judge=policy/metrics", "text.metrics"):
+            files["metrics"].append(_metrics(folder / f"{stage}.json"))
         if run.format != NONE:
             files["losses"].append(_losses(folder / "adapter/loss.csv", run.format, steps, noise))
             files["metrics"].append(_metrics(folder / "adapter/metrics.json"))
-            soft_prompt = root / "soft_prompts" / run.soft_prompt_path / "loss.csv"
+            soft_prompt = root / "soft_prompts" / soft_prompt_path(run) / "loss.csv"
             if run.method == "promot" and not soft_prompt.exists():
                 files["losses"].append(_losses(soft_prompt, run.format, max(2, steps // 4), noise))
                 files["metrics"].append(_metrics(soft_prompt.with_name("metrics.json")))

@@ -9,14 +9,14 @@ from tests.faulty_server import FaultyServer, completion, serving
 
 RUN = "results/demo/runs/model=demo/method=base/format=none/lr=none/seed=none"
 ALONE = ["--allowed-rules", "judge_answers", "--"]
-SCORES = f"{RUN}/prompts=harmful/scores.jsonl"
+SCORES = f"{RUN}/prompts=harmful/judge=policy/scores.jsonl"
 
 
 def test_a_servers_address_and_patience_make_no_score_stale(tmp_path):
     checkout = copy_checkout(tmp_path / "formsafe")
 
     def configured(**server):
-        overlay = {"judge": {"generation": {"server": {"model": "j", **server}}}}
+        overlay = {"judges": {"policy": {"generation": {"server": {"model": "j", **server}}}}}
         (checkout / "server.yaml").write_text(yaml.safe_dump(overlay))
         return [DEMO[0], DEMO[1], "server.yaml", *DEMO[2:]]
 

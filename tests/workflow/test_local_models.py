@@ -12,7 +12,7 @@ STUDY = """
 study: own
 models: {encoder: {path: mine, label: Mine, parameters: 1.0e+6, device: cpu}}
 tasks: {encoder: {path: embedder}}
-judge: {model: encoder}
+judges: {policy: {model: encoder}}
 grid:
   - {models: [encoder], methods: [base]}
 """

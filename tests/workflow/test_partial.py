@@ -16,7 +16,7 @@ RUNS = Path("results/demo/runs/model=demo")
 SFT = RUNS / "method=sft/format=json/lr=3e-3/seed=0"
 FAILED = RUNS / "method=promot/format=list/lr=3e-3/seed=0"
 JUDGED_AGAIN = RUNS / "method=base/format=none/lr=none/seed=none"
-SCORES = "prompts=harmful/scores.jsonl"
+SCORES = "prompts=harmful/judge=policy/scores.jsonl"
 ARGUMENTS = (*DEMO, "--rerun-triggers", "mtime", "input")
 PARTIAL = (*ARGUMENTS, "--config", "partial=true")
 

@@ -58,7 +58,7 @@ def test_a_fresh_clone_with_copied_results_has_nothing_to_do(clone):
 
 
 def test_comments_and_docstrings_make_nothing_stale(clone, edited: Edit):
-    for name in ("generation", "training", "judge", "summary", "corpus"):
+    for name in ("generation/local_engine", "training/stages", "scoring/judge", "analysis/summary", "data/corpus"):
         edited(f"workflow/scripts/formsafe/{name}.py", '"""', '"""Another word: ')
         text = (clone / f"workflow/scripts/formsafe/{name}.py").read_text()
         edited(f"workflow/scripts/formsafe/{name}.py", text, f"# A comment.\n{text}\n# Another one.\n")
@@ -101,16 +101,18 @@ def test_one_more_learning_rate_makes_its_own_run(clone, edited: Edit):
 
 
 def test_the_code_of_generation_makes_the_answers_stale_and_what_follows(clone, edited: Edit):
-    path = clone / "workflow/scripts/formsafe/answers.py"
-    edited("workflow/scripts/formsafe/answers.py", path.read_text(), path.read_text() + "\n_UNUSED = 1\n")
+    path = clone / "workflow/scripts/formsafe/generation/answers.py"
+    edited("workflow/scripts/formsafe/generation/answers.py", path.read_text(), path.read_text() + "\n_UNUSED = 1\n")
     plan = planned_jobs(clone, *DEMO)
     assert set(plan) == AFTER_ANSWERS
     assert plan["generate_answers"] == 9
 
 
 def test_the_code_that_judge_and_answers_share_makes_both_stale_but_nothing_before(clone, edited: Edit):
-    path = clone / "workflow/scripts/formsafe/generation.py"
-    edited("workflow/scripts/formsafe/generation.py", path.read_text(), path.read_text() + "\n_UNUSED = 1\n")
+    path = clone / "workflow/scripts/formsafe/generation/local_engine.py"
+    edited(
+        "workflow/scripts/formsafe/generation/local_engine.py", path.read_text(), path.read_text() + "\n_UNUSED = 1\n"
+    )
     assert set(planned_jobs(clone, *DEMO)) == AFTER_ANSWERS
 
 
@@ -204,7 +206,7 @@ def test_a_harmful_sets_digest_makes_that_set_stale_and_its_prompts(clone, edite
 
 
 def test_the_style_of_figures_makes_the_figures_stale(clone, edited: Edit):
-    styles = sorted((clone / "workflow/scripts/formsafe/figures").glob("*style*.py"))
+    styles = sorted((clone / "workflow/scripts/formsafe/report/figures").glob("*style*.py"))
     assert styles
     name = str(styles[0].relative_to(clone))
     edited(name, styles[0].read_text(), styles[0].read_text() + "\n_UNUSED = 1\n")

@@ -42,10 +42,10 @@ def test_every_run_says_what_made_it(finished_demo):
         assert settings["corpus"]["splits"] == {"train": 640, "validation": 64, "test": 64}
         assert {"seed", "response_field", "instruction"} <= settings["corpus"].keys()
         assert {"count", "select", "seed", "digest"} <= settings["harmful"]["advbench"].keys()
-        assert {"gpu_memory_gb", "model", "judge_model", "training", "generation", "judge"} <= settings.keys()
-        for model in (sources["model"], *sources["judge_model"], sources["encoder"]):
+        assert {"gpu_memory_gb", "model", "judge_models", "training", "generation", "judges"} <= settings.keys()
+        for model in (sources["model"], *sources["judge_models"], sources["encoder"]):
             assert {"path", "repo", "revision", "files"} <= model.keys()
-        assert len(sources["judge_model"]) == 1
+        assert len(sources["judge_models"]) == 1
         assert sources["format"]["format"] == ("prose" if format_ == "none" else format_)
         digests = [
             sources["format"]["splits"]["train"]["content_digest"],
@@ -145,7 +145,7 @@ def test_every_job_for_the_cluster_asks_for_more_at_its_second_attempt(tmp_path)
 def test_a_judge_behind_a_server_is_not_fetched(tmp_path):
     checkout = copy_checkout(tmp_path / "formsafe")
     (checkout / "served.yaml").write_text(
-        "judge: {model: judge, generation: {server: {base_url: 'http://127.0.0.1:1/v1', model: big}}}\n"
+        "judges: {policy: {model: judge, generation: {server: {base_url: 'http://127.0.0.1:1/v1', model: big}}}}\n"
         "models: {judge: {hub: {repo: nobody/judge}, label: Judge, parameters: 8.0e+9}}\n"
     )
     jobs = planned_jobs(checkout, "--configfile", "config/demo.yaml", "served.yaml")
@@ -181,7 +181,7 @@ corpus:
   splits: {{train: 6, validation: 2, test: 2}}
 training: {{max_length: 1024}}
 generation: {{max_new_tokens: 32}}
-judge: {{audit: {{sample: 4}}}}
+judging: {{audit: {{sample: 4}}}}
 grid:
   - {{models: [demo], methods: [base, sft], formats: [json], learning_rates: [3.0e-3], seeds: [0]}}
 """

@@ -1,4 +1,4 @@
-# Takes scores, losses and metrics of all runs; makes {R}: one tidy table, statistics, figures, tables, the comparison
+# Takes scores, losses and metrics of all runs; makes the study's one tidy table, statistics, figures, tables, the comparison
 # with the paper and the pieces of the report.
 
 
@@ -8,23 +8,23 @@ rule describe_run:
         soft_prompt=lambda wildcards: (
             [soft_prompt_metrics(run_of(wildcards))] if method_of(wildcards).soft_prompt else []
         ),
-        answers=f"{RUN}/answers.metrics.json",
-        judge=f"{RUN}/judge.metrics.json",
-        texts=f"{RUN}/text.metrics.json",
+        answers=L.answers_metrics(ANY_RUN),
+        judge=[L.judge_metrics(ANY_RUN, judge) for judge in STUDY.used_judges],
+        texts=L.text_metrics(ANY_RUN),
         model=model_manifest,
-        judge_model=[f"{R}/models/{name}.json" for name in LOADED_JUDGE],
-        encoder=f"{R}/encoder.json",
-        corpus=f"{R}/data/wikisum.manifest.json",
+        judge_model=JUDGE_MODELS,
+        encoder=L.encoder,
+        corpus=manifest_of(L.source()),
         # Of the run's own format, not data/certificate.json: one more format changes no other run.
-        format=lambda wildcards: f"{R}/data/format={reference_format(wildcards)}/certificate.json",
-        harmful=expand(f"{R}/data/harmful/{{source}}.manifest.json", source=STUDY.harmful),
-        prompts=f"{R}/data/prompts/harmful.manifest.json",
+        format=lambda wildcards: L.certificate(reference_format(wildcards), run_of(wildcards).draw),
+        harmful=expand(manifest_of(L.source("{source}")), source=STUDY.harmful),
+        prompts=manifest_of(L.prompts(HARMFUL)),
     output:
-        manifest=f"{RUN}/manifest.json",
+        manifest=L.manifest(ANY_RUN),
     log:
-        f"{LOGS}/describe_run/{RUN_PATH}.log",
+        L.log(f"describe_run/{RUN_PATH}"),
     benchmark:
-        f"{BENCHMARKS}/describe_run/{RUN_PATH}.tsv"
+        L.benchmark(f"describe_run/{RUN_PATH}")
     localrule: True
     conda:
         "../../envs/analyse.yaml"
@@ -40,14 +40,14 @@ rule describe_run:
             "corpus": section("corpus", "source"),
             "harmful": {name: source.model_dump(exclude={"source"}) for name, source in STUDY.harmful.items()},
             "model": model_settings(wildcards.model),
-            "judge_model": model_settings(STUDY.judge.model),
+            "judge_models": {judge.model: model_settings(judge.model) for judge in STUDY.used_judges.values()},
             "gpu_memory_gb": STUDY.gpu_memory_gb,
             "method": method_of(wildcards).model_dump(),
             "soft_prompt": section("soft_prompt"),
             "adapter": section("adapter"),
             "training": section("training"),
             "generation": section("generation"),
-            "judge": section("judge", "audit"),
+            "judges": {name: judge_settings(name) for name in STUDY.used_judges},
             "tasks": section("tasks"),
         },
         code=code("describe_run"),
@@ -91,7 +91,7 @@ rule figures:
     """All figures of the study, as SVG, PNG and PDF."""
     input:
         expand(
-            f"{R}/figures/{{figure}}_{{model}}.{{suffix}}",
+            L.figure("{figure}", "{model}", "{suffix}"),
             figure=FIGURES,
             model=MODELS,
             suffix=["svg", "png", "pdf"],
@@ -101,26 +101,26 @@ rule figures:
 rule tables:
     """All tables of the study, as CSV, Markdown and LaTeX."""
     input:
-        expand(f"{R}/tables/{{table}}.{{suffix}}", table=TABLES, suffix=["csv", "md", "tex"]),
+        expand(L.table("{table}", "{suffix}"), table=TABLES, suffix=["csv", "md", "tex"]),
 
 
 rule summarise:
     input:
-        scores=[f"{R}/runs/{run.path}/prompts=harmful/scores.jsonl" for run in RUNS],
-        task=[f"{R}/runs/{run.path}/prompts=task/text_scores.jsonl" for run in RUNS],
-        harmful=[f"{R}/runs/{run.path}/prompts=harmful/text_scores.jsonl" for run in RUNS],
+        scores=[L.scores(run, STUDY.judging.headline) for run in RUNS],
+        task=[L.text_scores(run, TASK) for run in RUNS],
+        harmful=[L.text_scores(run, HARMFUL) for run in RUNS],
         losses=losses(),
         audit=audits(),
     output:
-        scores=f"{R}/scores.csv",
-        summary=f"{R}/summary.csv",
-        comparisons=f"{R}/comparisons.csv",
-        curves=f"{R}/curves.csv",
-        audit=f"{R}/audit.csv",
+        scores=L.tidy("scores"),
+        summary=L.tidy("summary"),
+        comparisons=L.tidy("comparisons"),
+        curves=L.tidy("curves"),
+        audit=L.tidy("audit"),
     log:
-        f"{LOGS}/summarise.log",
+        L.log("summarise"),
     benchmark:
-        f"{BENCHMARKS}/summarise.tsv"
+        L.benchmark("summarise")
     conda:
         "../../envs/analyse.yaml"
     threads: 1
@@ -130,7 +130,7 @@ rule summarise:
         runs=RUN_FIELDS,
         missing=MISSING,
         methods=METHOD_SETTINGS,
-        threshold=STUDY.judge.threshold,
+        threshold=STUDY.headline.threshold,
         analysis=section("analysis"),
         code=code("summarise"),
     script:
@@ -139,24 +139,24 @@ rule summarise:
 
 rule plot_figures:
     input:
-        summary=f"{R}/summary.csv",
+        summary=L.tidy("summary"),
         losses=lambda wildcards: losses(wildcards.model),
         paper=PAPER,
     output:
         [
             report(
-                f"{R}/figures/{figure}_{{model}}.svg",
+                L.figure(figure, "{model}", "svg"),
                 caption=f"../report/{figure}.rst",
                 category=category,
                 labels={"what": figure.replace("_", " "), "model": "{model}"},
             )
             for figure, category in FIGURES.items()
         ],
-        [f"{R}/figures/{figure}_{{model}}.{suffix}" for figure in FIGURES for suffix in ("png", "pdf")],
+        [L.figure(figure, "{model}", suffix) for figure in FIGURES for suffix in ("png", "pdf")],
     log:
-        f"{LOGS}/plot_figures/model={{model}}.log",
+        L.log(f"plot_figures/model={{model}}"),
     benchmark:
-        f"{BENCHMARKS}/plot_figures/model={{model}}.tsv"
+        L.benchmark(f"plot_figures/model={{model}}")
     conda:
         "../../envs/analyse.yaml"
     threads: 1
@@ -168,7 +168,7 @@ rule plot_figures:
         methods=METHOD_SETTINGS,
         runs=RUN_FIELDS,
         missing=MISSING,
-        threshold=STUDY.judge.threshold,
+        threshold=STUDY.headline.threshold,
         analysis=section("analysis"),
         code=code("plot_figures"),
     script:
@@ -177,27 +177,27 @@ rule plot_figures:
 
 rule write_tables:
     input:
-        summary=f"{R}/summary.csv",
-        comparisons=f"{R}/comparisons.csv",
-        curves=f"{R}/curves.csv",
-        audit=f"{R}/audit.csv",
-        token_counts=expand(f"{R}/data/tokens/model={{model}}.json", model=MODELS),
+        summary=L.tidy("summary"),
+        comparisons=L.tidy("comparisons"),
+        curves=L.tidy("curves"),
+        audit=L.tidy("audit"),
+        token_counts=expand(L.tokens("{model}"), model=MODELS),
         paper=PAPER,
     output:
         [
             report(
-                f"{R}/tables/{table}.html",
+                L.table(table, "html"),
                 caption=f"../report/{table}.rst",
                 category=category,
                 labels={"what": table.replace("_", " "), "model": "all"},
             )
             for table, category in TABLES.items()
         ],
-        [f"{R}/tables/{table}.{suffix}" for table in TABLES for suffix in ("csv", "md", "tex")],
+        [L.table(table, suffix) for table in TABLES for suffix in ("csv", "md", "tex")],
     log:
-        f"{LOGS}/write_tables.log",
+        L.log("write_tables"),
     benchmark:
-        f"{BENCHMARKS}/write_tables.tsv"
+        L.benchmark("write_tables")
     conda:
         "../../envs/analyse.yaml"
     threads: 1
@@ -208,13 +208,15 @@ rule write_tables:
         methods=METHOD_SETTINGS,
         runs=RUN_FIELDS,
         missing=MISSING,
-        threshold=STUDY.judge.threshold,
+        threshold=STUDY.headline.threshold,
         code=code("write_tables"),
     script:
         "../scripts/write_tables.py"
 
 
-SHOWN_MODELS = list(dict.fromkeys([*(run.model for run in PLANNED_RUNS), STUDY.judge.model]))
+SHOWN_MODELS = list(
+    dict.fromkeys([*(run.model for run in PLANNED_RUNS), *(judge.model for judge in STUDY.used_judges.values())])
+)
 # Without sources and paths: a URL may hold a secret, a path says nothing elsewhere. Manifests say what was fetched.
 SHOWN_SETTINGS = {
     "models": {name: STUDY.models[name].model_dump(exclude={"path"}) for name in SHOWN_MODELS},
@@ -223,7 +225,8 @@ SHOWN_SETTINGS = {
     "corpus": section("corpus", "source"),
     "harmful": {name: source.model_dump(exclude={"source"}) for name, source in STUDY.harmful.items()},
     **{name: section(name) for name in ("soft_prompt", "adapter", "training", "generation")},
-    "judge": section("judge"),
+    "judges": {name: judge_settings(name) for name in STUDY.used_judges},
+    "judging": section("judging"),
     "tasks": STUDY.tasks.model_dump(exclude={"encoder": {"path"}}),
     "analysis": section("analysis"),
 }
@@ -231,35 +234,35 @@ SHOWN_SETTINGS = {
 
 rule describe_study:
     input:
-        summary=f"{R}/summary.csv",
-        comparisons=f"{R}/comparisons.csv",
-        curves=f"{R}/curves.csv",
-        audit=f"{R}/audit.csv",
-        paper=f"{R}/tables/paper_comparison.csv",
-        corpus=f"{R}/data/corpus.json",
-        certificate=f"{R}/data/certificate.json",
-        metrics=stage_metrics() + [path.replace("scores.jsonl", "metrics.json") for path in audits()],
-        answers=[f"{R}/runs/{run.path}/prompts=harmful/answers.jsonl" for run in RUNS],
-        scores=[f"{R}/runs/{run.path}/prompts=harmful/scores.jsonl" for run in RUNS],
-        tables=expand(f"{R}/tables/{{table}}.html", table=TABLES),
+        summary=L.tidy("summary"),
+        comparisons=L.tidy("comparisons"),
+        curves=L.tidy("curves"),
+        audit=L.tidy("audit"),
+        paper=L.table("paper_comparison", "csv"),
+        corpus=L.corpus_counts,
+        certificate=L.certificate(),
+        metrics=stage_metrics() + [metrics_of(path) for path in audits()],
+        answers=[L.answers(run, HARMFUL) for run in RUNS],
+        scores=[L.scores(run, STUDY.judging.headline) for run in RUNS],
+        tables=expand(L.table("{table}", "html"), table=TABLES),
     output:
-        verdict=f"{R}/report/verdict.rst",
+        verdict=f"{L.root}/report/verdict.rst",
         study=report(
-            f"{R}/report/study.html",
+            f"{L.root}/report/study.html",
             caption="../report/study.rst",
             category="Study",
             labels={"what": "configuration, cost", "model": "all"},
         ),
         answers=report(
-            f"{R}/report/answers_sample.html",
+            f"{L.root}/report/answers_sample.html",
             caption="../report/answers_sample.rst",
             category="Judge",
             labels={"what": "sample of answers (content warning)", "model": "all"},
         ),
     log:
-        f"{LOGS}/describe_study.log",
+        L.log("describe_study"),
     benchmark:
-        f"{BENCHMARKS}/describe_study.tsv"
+        L.benchmark("describe_study")
     conda:
         "../../envs/analyse.yaml"
     threads: 1
@@ -272,7 +275,7 @@ rule describe_study:
         methods=METHOD_SETTINGS,
         runs=RUN_FIELDS,
         missing=MISSING,
-        threshold=STUDY.judge.threshold,
+        threshold=STUDY.headline.threshold,
         analysis=section("analysis"),
         licences=LICENCES,
         settings=SHOWN_SETTINGS,

@@ -16,7 +16,23 @@ from formsafe.config.loading import load_study, runs_of
 from formsafe.config.files import require_files
 from formsafe.core.errors import FormsafeError
 from formsafe.formats.registry import and_the_papers, format_module, plain_format
-from formsafe.config.grid import RUN_PATH, SOFT_PROMPT_PATH, Run, adapter_run
+from formsafe.config.grid import adapter_run
+from formsafe.core.records import NONE
+from formsafe.core.layout import (
+    ADAPTER_FILES,
+    ANY_DRAW,
+    ANY_RUN,
+    HARMFUL,
+    RUN_PATH,
+    SOFT_PROMPT_PATH,
+    SPLITS,
+    TASK,
+    WILDCARDS,
+    Layout,
+    manifest_of,
+    metrics_of,
+    run_from,
+)
 from formsafe.cluster import job_resources
 from formsafe.cluster.orphans import make_command, refuse_orphans
 
@@ -24,9 +40,9 @@ DEMO = "resources/demo"
 
 try:
     STUDY = load_study(config)
-    R = f"results/{STUDY.study}"
+    L = Layout(STUDY.study)
     if workflow.is_main_process:  # what was fetched from a path need not be in sight of a job on another machine
-        require_files(STUDY, R, DEMO)
+        require_files(STUDY, L, DEMO)
 except FormsafeError as error:
     raise WorkflowError(str(error)) from None
 
@@ -49,29 +65,12 @@ onerror:
         )
 
 
-LOGS = f"logs/{STUDY.study}"
-BENCHMARKS = f"{R}/benchmarks"
-RUN = f"{R}/runs/{RUN_PATH}"
-SOFT_PROMPT = f"{R}/soft_prompts/{SOFT_PROMPT_PATH}"
 LOCK = "config/sources.lock.yaml"
-SPLITS = ("train", "validation", "test")
-ADAPTER_FILES = {
-    "config": "adapter_config.json",
-    "weights": "adapter_model.safetensors",
-    "loss": "loss.csv",
-    "validation_loss": "validation.csv",
-    "metrics": "metrics.json",
-}
 PLANNED_RUNS = runs_of(STUDY)
 
 
 wildcard_constraints:
-    model="[^/]+",
-    method="[^/]+",
-    format="[^/]+",
-    lr="[^/]+",
-    seed=r"none|\d+",
-    source="[^/]+",
+    **WILDCARDS,
 
 
 def finished(run):
@@ -80,11 +79,8 @@ def finished(run):
 
 
 def run_scores(run):
-    return [
-        f"{R}/runs/{run.path}/prompts=harmful/scores.jsonl",
-        f"{R}/runs/{run.path}/prompts=harmful/text_scores.jsonl",
-        f"{R}/runs/{run.path}/prompts=task/text_scores.jsonl",
-    ]
+    judged = [L.scores(run, judge) for judge in STUDY.used_judges]
+    return [*judged, L.text_scores(run, HARMFUL), L.text_scores(run, TASK)]
 
 
 # With `partial`, the study is what is finished; the rest is listed as missing.
@@ -114,21 +110,32 @@ def section(name, *excluded):
 
 
 def run_of(wildcards):
-    return Run(
-        wildcards.model,
-        wildcards.method,
-        wildcards.format,
-        wildcards.lr,
-        wildcards.seed,
-    )
+    return run_from(dict(wildcards.items()))
 
 
 def method_of(wildcards):
     return STUDY.methods[wildcards.method]
 
 
+@cache
+def judge_settings(name, *excluded):
+    return STUDY.judges[name].model_dump(exclude=set(excluded))
+
+
+def draw_of(draw):
+    """Seed and number of other training rows, from their part of a path."""
+    run = run_from({"model": "", "seed": f"0{draw}"})
+    return {"data_seed": run.data_seed, "examples": run.examples}
+
+
 def model_manifest(wildcards):
-    return f"{R}/models/{wildcards.model}.json"
+    return L.model(wildcards.model)
+
+
+def judge_model(judge):
+    """The manifest of a judge's model; a judge behind a server is not loaded here, so its model is not fetched."""
+    settings = STUDY.judges[judge]
+    return [] if settings.generation.server else [L.model(settings.model)]
 
 
 def local_files(source):
@@ -147,17 +154,21 @@ def local_model(path, needed, weights):
 
 
 def formatted(split):
-    """A format's training data of one split."""
-    return f"{R}/data/format={{format}}/{split}.jsonl"
+    """Input function: the training data of a wildcard's run in one split."""
+    return lambda wildcards: L.formatted(wildcards.format, split, run_of(wildcards).draw)
+
+
+def format_certificate(wildcards):
+    return L.certificate(wildcards.format, run_of(wildcards).draw)
 
 
 def soft_prompt_metrics(run):
-    return f"{R}/soft_prompts/{run.soft_prompt_path}/metrics.json"
+    return L.soft_prompt(run)
 
 
 def adapter_metrics(run):
     shared = adapter_run(run, STUDY.methods)
-    return [] if shared is None else [f"{R}/runs/{shared.path}/adapter/metrics.json"]
+    return [] if shared is None else [L.adapter(shared)]
 
 
 def trained_runs(runs):
@@ -187,7 +198,9 @@ def training_resources(stage):
     """A GPU, and memory and minutes from the model's size and the work, growing with the attempt."""
 
     def minutes(wildcards, attempt):
-        examples, tokens = STUDY.corpus.splits.train, STUDY.training.max_length
+        own = run_of(wildcards).examples
+        examples = STUDY.corpus.splits.train if own == NONE else int(own)
+        tokens = STUDY.training.max_length
         return job_resources.training_minutes(parameters_of(wildcards.model), examples, tokens, stage.epochs, attempt)
 
     return {
@@ -197,20 +210,35 @@ def training_resources(stage):
     }
 
 
-def answering_resources(prompts, generation, model=None, reading=0):
-    """The same for answers of `model` (the wildcard's by default); a server has a machine of its own.
+def answering_resources(prompts, asked):
+    """The same for answers to so many prompts; a server has a machine of its own.
 
-    `reading`: tokens written in the time that reading a prompt takes.
+    `asked`: wildcards to (name of the model, its generation settings, tokens written in the time of reading a prompt).
     """
-    tokens, in_process = generation.max_new_tokens + reading, generation.server is None
+
+    def gpu(wildcards):
+        return int(asked(wildcards)[1].server is None)
 
     def memory(wildcards, attempt):
-        return job_resources.memory_mb(in_process * parameters_of(model or wildcards.model), attempt)
+        return job_resources.memory_mb(gpu(wildcards) * parameters_of(asked(wildcards)[0]), attempt)
 
     def minutes(wildcards, attempt):
-        return job_resources.answering_minutes(parameters_of(model or wildcards.model), prompts, tokens, attempt)
+        model, generation, reading = asked(wildcards)
+        tokens = generation.max_new_tokens + reading
+        return job_resources.answering_minutes(parameters_of(model), prompts, tokens, attempt)
 
-    return {"gpu": int(in_process), "mem_mb": memory, "runtime": minutes}
+    return {"gpu": gpu, "mem_mb": memory, "runtime": minutes}
+
+
+def judging_resources(prompts):
+    # A judge reads far more than it writes: its prompt counts like so many new tokens.
+    reading = 256
+
+    def asked(wildcards):
+        judge = STUDY.judges[wildcards.judge]
+        return judge.model, judge.generation, reading
+
+    return answering_resources(prompts, asked)
 
 
 def parameters_of(model):
@@ -218,13 +246,11 @@ def parameters_of(model):
 
 
 HARMFUL_COUNT = sum(source.count for source in STUDY.harmful.values())
-# A judge reads far more than it writes: its prompt counts like so many new tokens.
-JUDGE_READING = 256
 
 
 def audited_runs(model):
     """The runs whose answers the judge format audit draws from."""
-    return [run for run in PLANNED_RUNS if run.model == model and run.method in STUDY.judge.audit.methods]
+    return [run for run in PLANNED_RUNS if run.model == model and run.method in STUDY.judging.audit.methods]
 
 
 def prompted_runs(runs):
@@ -235,20 +261,20 @@ def prompted_runs(runs):
 def losses(model=None):
     """The loss logs of all trainings, or of one model's."""
     runs = [run for run in RUNS if model in (None, run.model)]
-    adapters = [f"{R}/runs/{run.path}/adapter/loss.csv" for run in trained_runs(runs)]
-    soft_prompts = {f"{R}/soft_prompts/{run.soft_prompt_path}/loss.csv" for run in prompted_runs(runs)}
-    return adapters + sorted(soft_prompts)
+    adapters = [L.adapter(run, "loss") for run in trained_runs(runs)]
+    return adapters + sorted({L.soft_prompt(run, "loss") for run in prompted_runs(runs)})
 
 
 def audits():
     """The judge format audits, where the configuration asks for them; with `partial` those that are finished."""
-    models = [model for model in MODELS if audited_runs(model)] if STUDY.judge.audit.sample else []
-    paths = [f"{R}/audit/model={model}/scores.jsonl" for model in models]
+    models = [model for model in MODELS if audited_runs(model)] if STUDY.judging.audit.sample else []
+    paths = [L.audit(model, STUDY.judging.headline) for model in models]
     return [path for path in paths if not STUDY.partial or Path(path).exists()]
 
 
 def stage_metrics():
     """The metrics of every stage of every run: what the study cost."""
-    stages = [f"{R}/runs/{run.path}/{stage}.metrics.json" for run in RUNS for stage in ("answers", "judge", "text")]
-    adapters = [f"{R}/runs/{run.path}/adapter/metrics.json" for run in trained_runs(RUNS)]
-    return stages + adapters + sorted({soft_prompt_metrics(run) for run in prompted_runs(RUNS)})
+    stages = [path for run in RUNS for path in (L.answers_metrics(run), L.text_metrics(run))]
+    judged = [L.judge_metrics(run, judge) for run in RUNS for judge in STUDY.used_judges]
+    adapters = [L.adapter(run) for run in trained_runs(RUNS)]
+    return stages + judged + adapters + sorted({L.soft_prompt(run) for run in prompted_runs(RUNS)})

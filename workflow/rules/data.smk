@@ -1,25 +1,25 @@
-# Takes the sources of the configuration; makes {R}/data: raw rows, the corpus split, the formats with their
+# Takes the sources of the configuration; makes the folder `data`: raw rows, the corpus split, the formats with their
 # certificates, and the prompts.
 
 
 rule data:
     """All data of the study: corpus, formats with certificate, prompts (fetches what is missing; for login nodes)."""
     input:
-        f"{R}/data/certificate.json",
-        f"{R}/data/prompts/harmful.jsonl",
-        f"{R}/data/prompts/task.jsonl",
+        L.certificate(),
+        L.prompts(HARMFUL),
+        L.prompts(TASK),
 
 
 rule fetch_corpus:
     input:
         source=local_files(STUDY.corpus.source),
     output:
-        raw=f"{R}/data/wikisum.jsonl",
-        manifest=f"{R}/data/wikisum.manifest.json",
+        raw=L.source(),
+        manifest=manifest_of(L.source()),
     log:
-        f"{LOGS}/fetch_corpus.log",
+        L.log("fetch_corpus"),
     benchmark:
-        f"{BENCHMARKS}/fetch_corpus.tsv"
+        L.benchmark("fetch_corpus")
     localrule: True
     conda:
         "../../envs/analyse.yaml"
@@ -39,12 +39,12 @@ rule fetch_harmful:
     input:
         source=lambda wildcards: local_files(STUDY.harmful[wildcards.source].source),
     output:
-        raw=f"{R}/data/harmful/{{source}}.jsonl",
-        manifest=f"{R}/data/harmful/{{source}}.manifest.json",
+        raw=L.source("{source}"),
+        manifest=manifest_of(L.source("{source}")),
     log:
-        f"{LOGS}/fetch_harmful/{{source}}.log",
+        L.log(f"fetch_harmful/{{source}}"),
     benchmark:
-        f"{BENCHMARKS}/fetch_harmful/{{source}}.tsv"
+        L.benchmark(f"fetch_harmful/{{source}}")
     localrule: True
     conda:
         "../../envs/analyse.yaml"
@@ -63,14 +63,14 @@ rule fetch_harmful:
 
 rule select_harmful:
     input:
-        raw=expand(f"{R}/data/harmful/{{source}}.jsonl", source=STUDY.harmful),
+        raw=expand(L.source("{source}"), source=STUDY.harmful),
     output:
-        prompts=f"{R}/data/prompts/harmful.jsonl",
-        manifest=f"{R}/data/prompts/harmful.manifest.json",
+        prompts=L.prompts(HARMFUL),
+        manifest=manifest_of(L.prompts(HARMFUL)),
     log:
-        f"{LOGS}/select_harmful.log",
+        L.log("select_harmful"),
     benchmark:
-        f"{BENCHMARKS}/select_harmful.tsv"
+        L.benchmark("select_harmful")
     localrule: True
     conda:
         "../../envs/analyse.yaml"
@@ -87,15 +87,15 @@ rule select_harmful:
 
 rule split_corpus:
     input:
-        raw=f"{R}/data/wikisum.jsonl",
+        raw=L.source(),
     output:
-        **{split: f"{R}/data/corpus/{split}.jsonl" for split in SPLITS},
-        prompts=f"{R}/data/prompts/task.jsonl",
-        counts=f"{R}/data/corpus.json",
+        **{split: L.corpus(split) for split in SPLITS},
+        prompts=L.prompts(TASK),
+        counts=L.corpus_counts,
     log:
-        f"{LOGS}/split_corpus.log",
+        L.log("split_corpus"),
     benchmark:
-        f"{BENCHMARKS}/split_corpus.tsv"
+        L.benchmark("split_corpus")
     localrule: True
     conda:
         "../../envs/analyse.yaml"
@@ -110,16 +110,45 @@ rule split_corpus:
         "../scripts/split_corpus.py"
 
 
+rule draw_training:
+    """Other training rows than the study's own: the same test and validation examples, `data_seeds` or `examples`."""
+    input:
+        raw=L.source(),
+    output:
+        train=L.corpus("train", ANY_DRAW),
+    log:
+        L.log("draw_training/{draw}"),
+    benchmark:
+        L.benchmark("draw_training/{draw}")
+    wildcard_constraints:
+        draw=r"\+.+",
+    localrule: True
+    conda:
+        "../../envs/analyse.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        corpus=section("corpus", "source", "licence", "rows"),
+        draw=lambda wildcards: draw_of(wildcards.draw),
+        code=code("draw_training", plain_format()),
+    script:
+        "../scripts/draw_training.py"
+
+
 rule render_format:
     input:
-        **{split: f"{R}/data/corpus/{split}.jsonl" for split in SPLITS},
+        train=L.corpus("train", ANY_DRAW),
+        validation=L.corpus("validation"),
+        test=L.corpus("test"),
     output:
-        **{split: formatted(split) for split in SPLITS},
-        certificate=f"{R}/data/format={{format}}/certificate.json",
+        **{split: L.formatted("{format}", split, ANY_DRAW) for split in SPLITS},
+        certificate=L.certificate("{format}", ANY_DRAW),
     log:
-        f"{LOGS}/render_format/format={{format}}.log",
+        L.log("render_format/format={format}{draw}"),
     benchmark:
-        f"{BENCHMARKS}/render_format/format={{format}}.tsv"
+        L.benchmark("render_format/format={format}{draw}")
     localrule: True
     conda:
         "../../envs/analyse.yaml"
@@ -136,13 +165,13 @@ rule render_format:
 
 rule certify_formats:
     input:
-        certificates=expand(f"{R}/data/format={{format}}/certificate.json", format=FORMATS_USED),
+        certificates=[L.certificate(format) for format in FORMATS_USED],
     output:
-        certificate=f"{R}/data/certificate.json",
+        certificate=L.certificate(),
     log:
-        f"{LOGS}/certify_formats.log",
+        L.log("certify_formats"),
     benchmark:
-        f"{BENCHMARKS}/certify_formats.tsv"
+        L.benchmark("certify_formats")
     localrule: True
     conda:
         "../../envs/analyse.yaml"
@@ -159,13 +188,13 @@ rule certify_formats:
 rule count_tokens:
     input:
         model=model_manifest,
-        train=expand(f"{R}/data/format={{format}}/train.jsonl", format=FORMATS_USED),
+        train=[L.formatted(format, "train") for format in FORMATS_USED],
     output:
-        counts=f"{R}/data/tokens/model={{model}}.json",
+        counts=L.tokens("{model}"),
     log:
-        f"{LOGS}/count_tokens/model={{model}}.log",
+        L.log(f"count_tokens/model={{model}}"),
     benchmark:
-        f"{BENCHMARKS}/count_tokens/model={{model}}.tsv"
+        L.benchmark(f"count_tokens/model={{model}}")
     conda:
         "../../envs/generate.yaml"
     threads: 1

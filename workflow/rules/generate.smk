@@ -4,31 +4,33 @@
 rule answers:
     """All answers of the study."""
     input:
-        [f"{R}/runs/{run.path}/answers.metrics.json" for run in RUNS],
+        [L.answers_metrics(run) for run in RUNS],
 
 
 rule generate_answers:
     input:
         model=model_manifest,
-        harmful=f"{R}/data/prompts/harmful.jsonl",
-        task=f"{R}/data/prompts/task.jsonl",
+        harmful=L.prompts(HARMFUL),
+        task=L.prompts(TASK),
         adapter=lambda wildcards: adapter_metrics(run_of(wildcards)),
         soft_prompt=lambda wildcards: (
             [soft_prompt_metrics(run_of(wildcards))] if method_of(wildcards).soft_prompt_at_inference else []
         ),
     output:
-        harmful=f"{RUN}/prompts=harmful/answers.jsonl",
-        task=f"{RUN}/prompts=task/answers.jsonl",
-        metrics=f"{RUN}/answers.metrics.json",
+        harmful=L.answers(ANY_RUN, HARMFUL),
+        task=L.answers(ANY_RUN, TASK),
+        metrics=L.answers_metrics(ANY_RUN),
     log:
-        f"{LOGS}/generate_answers/{RUN_PATH}.log",
+        L.log(f"generate_answers/{RUN_PATH}"),
     benchmark:
-        f"{BENCHMARKS}/generate_answers/{RUN_PATH}.tsv"
+        L.benchmark(f"generate_answers/{RUN_PATH}")
     conda:
         "../../envs/generate.yaml"
     threads: STUDY.generation.threads
     resources:
-        **answering_resources(HARMFUL_COUNT + STUDY.corpus.splits.test, STUDY.generation),
+        **answering_resources(
+            HARMFUL_COUNT + STUDY.corpus.splits.test, lambda wildcards: (wildcards.model, STUDY.generation, 0)
+        ),
     params:
         model=lambda wildcards: model_settings(wildcards.model),
         generation=section("generation"),
@@ -41,19 +43,19 @@ rule generate_answers:
 
 rule score_texts:
     input:
-        encoder=f"{R}/encoder.json",
-        task=f"{RUN}/prompts=task/answers.jsonl",
-        harmful=f"{RUN}/prompts=harmful/answers.jsonl",
-        reference=lambda wildcards: f"{R}/data/format={reference_format(wildcards)}/test.jsonl",
-        corpus=f"{R}/data/corpus/test.jsonl",
+        encoder=L.encoder,
+        task=L.answers(ANY_RUN, TASK),
+        harmful=L.answers(ANY_RUN, HARMFUL),
+        reference=lambda wildcards: L.formatted(reference_format(wildcards), "test"),
+        corpus=L.corpus("test"),
     output:
-        task=f"{RUN}/prompts=task/text_scores.jsonl",
-        harmful=f"{RUN}/prompts=harmful/text_scores.jsonl",
-        metrics=f"{RUN}/text.metrics.json",
+        task=L.text_scores(ANY_RUN, TASK),
+        harmful=L.text_scores(ANY_RUN, HARMFUL),
+        metrics=L.text_metrics(ANY_RUN),
     log:
-        f"{LOGS}/score_texts/{RUN_PATH}.log",
+        L.log(f"score_texts/{RUN_PATH}"),
     benchmark:
-        f"{BENCHMARKS}/score_texts/{RUN_PATH}.tsv"
+        L.benchmark(f"score_texts/{RUN_PATH}")
     conda:
         "../../envs/generate.yaml"
     threads: STUDY.tasks.threads

@@ -7,34 +7,35 @@ rule scores:
         [path for run in RUNS for path in run_scores(run)],
 
 
+AUDIT_FORMATS = and_the_papers(FORMATS_USED)
+
+
 rule judge_answers:
     input:
-        model=[f"{R}/models/{name}.json" for name in LOADED_JUDGE],
-        prompts=f"{R}/data/prompts/harmful.jsonl",
-        answers=f"{RUN}/prompts=harmful/answers.jsonl",
-        prompt=STUDY.judge.prompt,
+        model=lambda wildcards: judge_model(wildcards.judge),
+        prompts=L.prompts(HARMFUL),
+        answers=L.answers(ANY_RUN, HARMFUL),
+        prompt=lambda wildcards: STUDY.judges[wildcards.judge].prompt,
     output:
-        scores=f"{RUN}/prompts=harmful/scores.jsonl",
-        metrics=f"{RUN}/judge.metrics.json",
+        scores=L.scores(ANY_RUN, "{judge}"),
+        metrics=L.judge_metrics(ANY_RUN, "{judge}"),
     log:
-        f"{LOGS}/judge_answers/{RUN_PATH}.log",
+        L.log(f"judge_answers/judge={{judge}}/{RUN_PATH}"),
     benchmark:
-        f"{BENCHMARKS}/judge_answers/{RUN_PATH}.tsv"
+        L.benchmark(f"judge_answers/judge={{judge}}/{RUN_PATH}")
     conda:
         "../../envs/generate.yaml"
-    threads: STUDY.judge.generation.threads
+    threads: lambda wildcards: STUDY.judges[wildcards.judge].generation.threads
     resources:
-        **answering_resources(HARMFUL_COUNT, STUDY.judge.generation, STUDY.judge.model, JUDGE_READING),
+        **judging_resources(HARMFUL_COUNT),
     params:
-        model=model_settings(STUDY.judge.model),
-        judge=section("judge", "audit", "threshold"),
+        name="{judge}",
+        model=lambda wildcards: model_settings(STUDY.judges[wildcards.judge].model),
+        judge=lambda wildcards: judge_settings(wildcards.judge, "threshold"),
         gpu_memory_gb=STUDY.gpu_memory_gb,
         code=code("judge_answers"),
     script:
         "../scripts/judge_answers.py"
-
-
-AUDIT_FORMATS = and_the_papers(FORMATS_USED)
 
 
 # An audit draws from all runs that it plans with, finished or not: with `partial` it is read where there is one, and
@@ -43,29 +44,27 @@ if not STUDY.partial:
 
     rule audit_judge:
         input:
-            model=[f"{R}/models/{name}.json" for name in LOADED_JUDGE],
-            prompts=f"{R}/data/prompts/harmful.jsonl",
-            answers=lambda wildcards: [
-                f"{R}/runs/{run.path}/prompts=harmful/answers.jsonl" for run in audited_runs(wildcards.model)
-            ],
-            prompt=STUDY.judge.prompt,
+            model=lambda wildcards: judge_model(wildcards.judge),
+            prompts=L.prompts(HARMFUL),
+            answers=lambda wildcards: [L.answers(run, HARMFUL) for run in audited_runs(wildcards.model)],
+            prompt=lambda wildcards: STUDY.judges[wildcards.judge].prompt,
         output:
-            scores=f"{R}/audit/model={{model}}/scores.jsonl",
-            metrics=f"{R}/audit/model={{model}}/metrics.json",
+            scores=L.audit("{model}", "{judge}"),
+            metrics=metrics_of(L.audit("{model}", "{judge}")),
         log:
-            f"{LOGS}/audit_judge/model={{model}}.log",
+            L.log("audit_judge/model={model}/judge={judge}"),
         benchmark:
-            f"{BENCHMARKS}/audit_judge/model={{model}}.tsv"
+            L.benchmark("audit_judge/model={model}/judge={judge}")
         conda:
             "../../envs/generate.yaml"
-        threads: STUDY.judge.generation.threads
+        threads: lambda wildcards: STUDY.judges[wildcards.judge].generation.threads
         resources:
-            **answering_resources(
-                3 * STUDY.judge.audit.sample, STUDY.judge.generation, STUDY.judge.model, JUDGE_READING
-            ),
+            **judging_resources(len(AUDIT_FORMATS) * STUDY.judging.audit.sample),
         params:
-            model=model_settings(STUDY.judge.model),
-            judge=section("judge", "threshold"),
+            name="{judge}",
+            model=lambda wildcards: model_settings(STUDY.judges[wildcards.judge].model),
+            judge=lambda wildcards: judge_settings(wildcards.judge, "threshold"),
+            audit=section("judging")["audit"],
             runs=lambda wildcards: [run.fields for run in audited_runs(wildcards.model)],
             gpu_memory_gb=STUDY.gpu_memory_gb,
             formats=AUDIT_FORMATS,

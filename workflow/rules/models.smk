@@ -1,28 +1,24 @@
-# Takes hub ids or local folders; makes {R}/models/*.json and {R}/encoder.json: where each lies, at which commit.
+# Takes hub ids or local folders; makes `models/*.json` and `encoder.json`: where each lies, at which commit.
 
-# A judge behind a server is not loaded here, so it is not fetched either.
-LOADED_JUDGE = [] if STUDY.judge.generation.server else [STUDY.judge.model]
+JUDGE_MODELS = sorted({path for judge in STUDY.used_judges for path in judge_model(judge)})
 
 
 rule models:
     """All models of the study and the sentence encoder (downloads what is missing; for login nodes)."""
     input:
-        expand(
-            f"{R}/models/{{model}}.json",
-            model=sorted({run.model for run in RUNS}.union(LOADED_JUDGE)),
-        ),
-        f"{R}/encoder.json",
+        sorted({L.model(run.model) for run in RUNS}.union(JUDGE_MODELS)),
+        L.encoder,
 
 
 rule fetch_model:
     input:
         files=lambda wildcards: local_model(STUDY.models[wildcards.model].path, "config.json", "*.safetensors"),
     output:
-        manifest=f"{R}/models/{{model}}.json",
+        manifest=L.model("{model}"),
     log:
-        f"{LOGS}/fetch_model/{{model}}.log",
+        L.log(f"fetch_model/{{model}}"),
     benchmark:
-        f"{BENCHMARKS}/fetch_model/{{model}}.tsv"
+        L.benchmark(f"fetch_model/{{model}}")
     localrule: True
     conda:
         "../../envs/analyse.yaml"
@@ -43,11 +39,11 @@ rule fetch_encoder:
     input:
         files=local_model(STUDY.tasks.encoder.path, "modules.json", "**/*.safetensors"),
     output:
-        manifest=f"{R}/encoder.json",
+        manifest=L.encoder,
     log:
-        f"{LOGS}/fetch_encoder.log",
+        L.log("fetch_encoder"),
     benchmark:
-        f"{BENCHMARKS}/fetch_encoder.tsv"
+        L.benchmark("fetch_encoder")
     localrule: True
     conda:
         "../../envs/analyse.yaml"

@@ -4,7 +4,7 @@
 rule preflight:
     """Is everything there, and what will it cost? One page, and an error where something is wrong; run it first."""
     log:
-        f"{LOGS}/preflight.log",
+        L.log("preflight"),
     localrule: True
     conda:
         "../../envs/train.yaml"
@@ -15,11 +15,11 @@ rule preflight:
     params:
         jobs={
             "soft prompts": sorted({soft_prompt_metrics(run) for run in prompted_runs(PLANNED_RUNS)}),
-            "adapters": [f"{R}/runs/{run.path}/adapter/metrics.json" for run in trained_runs(PLANNED_RUNS)],
-            "answers": [f"{R}/runs/{run.path}/answers.metrics.json" for run in PLANNED_RUNS],
-            "judge": [f"{R}/runs/{run.path}/judge.metrics.json" for run in PLANNED_RUNS],
+            "adapters": [L.adapter(run) for run in trained_runs(PLANNED_RUNS)],
+            "answers": [L.answers_metrics(run) for run in PLANNED_RUNS],
+            "judge": [L.judge_metrics(run, judge) for run in PLANNED_RUNS for judge in STUDY.used_judges],
         },
-        results=R,
+        results=L.root,
         lock=LOCK,
         made=[f"{DEMO}/"],
         systems=sorted(

@@ -5,7 +5,7 @@
 rule adapters:
     """All soft prompts and adapters of the study."""
     input:
-        [f"{R}/runs/{run.path}/adapter/metrics.json" for run in trained_runs(RUNS)],
+        [L.adapter(run) for run in trained_runs(RUNS)],
 
 
 rule tune_soft_prompt:
@@ -13,13 +13,13 @@ rule tune_soft_prompt:
         model=model_manifest,
         train=formatted("train"),
         validation=formatted("validation"),
-        certificate=f"{R}/data/format={{format}}/certificate.json",
+        certificate=format_certificate,
     output:
-        **{name: f"{SOFT_PROMPT}/{file}" for name, file in ADAPTER_FILES.items()},
+        **{name: L.soft_prompt(ANY_RUN, name) for name in ADAPTER_FILES},
     log:
-        f"{LOGS}/tune_soft_prompt/{SOFT_PROMPT_PATH}.log",
+        L.log(f"tune_soft_prompt/{SOFT_PROMPT_PATH}"),
     benchmark:
-        f"{BENCHMARKS}/tune_soft_prompt/{SOFT_PROMPT_PATH}.tsv"
+        L.benchmark(f"tune_soft_prompt/{SOFT_PROMPT_PATH}")
     conda:
         "../../envs/train.yaml"
     threads: STUDY.training.threads
@@ -30,7 +30,7 @@ rule tune_soft_prompt:
         soft_prompt=section("soft_prompt"),
         training=section("training"),
         system_prompt=None,
-        seed=lambda wildcards: int(wildcards.seed),
+        seed=lambda wildcards: int(run_of(wildcards).seed),
         code=code("tune_soft_prompt"),
     script:
         "../scripts/tune_soft_prompt.py"
@@ -41,16 +41,16 @@ rule train_adapter:
         model=model_manifest,
         train=formatted("train"),
         validation=formatted("validation"),
-        certificate=f"{R}/data/format={{format}}/certificate.json",
+        certificate=format_certificate,
         soft_prompt=lambda wildcards: (
             [soft_prompt_metrics(run_of(wildcards))] if method_of(wildcards).soft_prompt else []
         ),
     output:
-        **{name: f"{RUN}/adapter/{file}" for name, file in ADAPTER_FILES.items()},
+        **{name: L.adapter(ANY_RUN, name) for name in ADAPTER_FILES},
     log:
-        f"{LOGS}/train_adapter/{RUN_PATH}.log",
+        L.log(f"train_adapter/{RUN_PATH}"),
     benchmark:
-        f"{BENCHMARKS}/train_adapter/{RUN_PATH}.tsv"
+        L.benchmark(f"train_adapter/{RUN_PATH}")
     conda:
         "../../envs/train.yaml"
     threads: STUDY.training.threads
@@ -62,7 +62,7 @@ rule train_adapter:
         training=section("training"),
         learning_rate=lambda wildcards: float(wildcards.lr),
         system_prompt=lambda wildcards: method_of(wildcards).system_prompt_training,
-        seed=lambda wildcards: int(wildcards.seed),
+        seed=lambda wildcards: int(run_of(wildcards).seed),
         code=code("train_adapter"),
     script:
         "../scripts/train_adapter.py"

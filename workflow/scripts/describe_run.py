@@ -8,6 +8,7 @@ with logging_to(snakemake.log[0]):
     inputs, params = snakemake.input, snakemake.params
     stages = {name: inputs.get(name) for name in ("soft_prompt", "adapter", "answers", "judge", "texts")}
     sources = {
-        name: inputs.get(name) for name in ("model", "judge_model", "encoder", "corpus", "format", "harmful", "prompts")
+        name: inputs.get(name)
+        for name in ("model", "judge_models", "encoder", "corpus", "format", "harmful", "prompts")
     }
     describe_run(params.run, params.settings, stages, sources, snakemake.output.manifest)

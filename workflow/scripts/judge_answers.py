@@ -13,7 +13,7 @@ with logging_to(snakemake.log[0]):
     if snakemake.resources.get("gpu"):
         claim_device(model.device)
     settings = snakemake.params.judge
-    generation = with_delivery(settings["generation"], snakemake.config["judge"]["generation"])
+    generation = with_delivery(settings["generation"], snakemake.config["judges"][snakemake.params.name]["generation"])
     with lean_imports(*unused_imports(model.inference_quantisation)):
         from formsafe.scoring.judge import judge_answers
 

@@ -109,7 +109,7 @@ def test_bounds_leave_out_prompts_that_were_never_answered():
 def test_bounds_are_those_of_the_summary():
     given = {BASE: [1, 1, None, 5], sft(0): [5, None, 1, 5], sft(1): [None, 5, 5, 5]}
     (row,) = rows_of(given)
-    found = {(line[1], line[4], line[5]): line[6] for line in summary_rows(scores_of(given), list(given), 3, SETTINGS)}
+    found = {(line[1], line[4], line[7]): line[8] for line in summary_rows(scores_of(given), list(given), 3, SETTINGS)}
     best, worst = (("asr_best", "asr_worst"), ("asr_worst", "asr_best"))
     for bound, (b, a) in (("bound_low", best), ("bound_high", worst)):
         assert row[bound] == pytest.approx(found["sft", "all", b] - found["base", "none", a])

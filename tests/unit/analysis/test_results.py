@@ -24,10 +24,11 @@ from formsafe.analysis.summary import summarise
 from formsafe.config.grid import Run
 from formsafe.config.settings.analysis import AnalysisSettings
 from formsafe.core.errors import FormsafeError
+from formsafe.core.layout import run_path
 from formsafe.report.figures.bars import Bar, axis_limit, condition_bars, leakage_bars
 from formsafe.report.figures.draw import FIGURES, plot_figures
 from formsafe.report.figures.style import RC, Study
-from formsafe.report.pages.costs import cost_table, read_metrics, stage_of, versions_table
+from formsafe.report.pages.costs import cost_table, read_metrics, versions_table
 from formsafe.report.pages.sample import answers_page, sampled_ids
 from formsafe.report.pages.settings import settings_tables
 from formsafe.report.pages.study import describe_study
@@ -529,23 +530,9 @@ def test_gpu_hours_and_trained_tokens():
     assert row[2:5] == [2.0, 2.0, 5000]
 
 
-@pytest.mark.parametrize(
-    ("path", "stage"),
-    [
-        ("r/runs/model=m/adapter/metrics.json", "adapters (SFT, stage 2)"),
-        ("r/soft_prompts/model=m/metrics.json", "soft prompts (stage 1)"),
-        ("r/runs/model=m/judge.metrics.json", "judge"),
-        ("r/audit/model=m/metrics.json", "judge format audit"),
-        ("resources/demo/model.metrics.json", "other"),
-    ],
-)
-def test_stages_by_path(path, stage):
-    assert stage_of(path) == stage
-
-
 def test_answers_are_escaped_hidden_and_short(tmp_path):
     run = Run("demo", "base")
-    folder = tmp_path / "runs" / run.path / "prompts=harmful"
+    folder = tmp_path / "runs" / run_path(run) / "prompts=harmful"
     folder.mkdir(parents=True)
     records = [{"id": f"a-{number}", "answer": "</pre><script>x()</script>" + "long " * 1000} for number in range(9)]
     (folder / "answers.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))

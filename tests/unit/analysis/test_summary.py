@@ -9,11 +9,11 @@ import pytest
 
 from formsafe.analysis.estimates import Summary
 from formsafe.analysis.roster import condition_of, names_from
-from formsafe.analysis.score_table import number, read_csv, run_of
+from formsafe.analysis.score_table import number, read_csv
 from formsafe.analysis.summary import summarise
-from formsafe.config.grid import Run
 from formsafe.config.settings.analysis import AnalysisSettings
 from formsafe.core.errors import FormsafeError
+from formsafe.core.records import RUN_COLUMNS, Run
 from tests import synthetic
 
 SETTINGS = AnalysisSettings(bootstrap_draws=300)
@@ -84,7 +84,7 @@ def test_the_tidy_table_holds_ids_and_numbers_only(grid):
     root, _, _ = grid
     with open(root / "scores.csv", newline="") as table:
         rows = list(csv.DictReader(table))
-    assert list(rows[0]) == ["model", "method", "format", "lr", "seed", "prompts", "source", "id", "metric", "value"]
+    assert list(rows[0]) == [*RUN_COLUMNS, "prompts", "source", "id", "metric", "value"]
     assert all(row["value"] == "" or math.isfinite(float(row["value"])) for row in rows)
     assert {row["source"] for row in rows if row["prompts"] == "harmful"} == set(synthetic.SOURCES)
 
@@ -101,7 +101,7 @@ def test_the_order_of_files_carries_no_meaning(grid, tmp_path):
     files = {
         name: sorted(map(str, root.glob(f"runs/**/{path}")), reverse=True)
         for name, path in (
-            ("scores", "prompts=harmful/scores.jsonl"),
+            ("scores", "prompts=harmful/judge=policy/scores.jsonl"),
             ("task", "prompts=task/text_scores.jsonl"),
             ("harmful", "prompts=harmful/text_scores.jsonl"),
         )
@@ -181,7 +181,7 @@ def test_sources_and_the_judges_kappa_are_those_of_all_seeds(tmp_path):
 def test_one_seed_does_not_stand_for_several():
     def row(seed, metric):
         cells = {"metric": metric, "value": "0.5", "ci_low": "0.4", "ci_high": "0.6", "n": "9"}
-        return {"model": "m", "method": "sft", "format": "json", "lr": "5e-5", "seed": seed, **cells}
+        return {**Run("m", "sft", "json", "5e-5", seed).fields, **cells}
 
     condition = Run("m", "sft", "json", "5e-5", "all")
     assert Summary([row("0", "asr")]).get(condition, "asr").value == 0.5
@@ -231,13 +231,6 @@ def test_all_unscored_all_safe_all_harmful(tmp_path, score):
 def test_one_run_alone(tmp_path):
     summary, rows = build(tmp_path, [BASE], harmful=4, task=2)
     assert summary.get(condition_of(BASE), "asr").n == 4 and rows == []
-
-
-def test_run_of_reads_partitions():
-    assert run_of(f"results/s/runs/{SFT.path}/prompts=harmful/scores.jsonl") == SFT
-    assert run_of("r/soft_prompts/model=m/format=json/seed=0/loss.csv") == Run("m", "none", "json", "none", "0")
-    with pytest.raises(FormsafeError, match="does not name a run"):
-        run_of("results/scores.jsonl")
 
 
 def test_numbers_are_rounded_and_unknown_ones_empty():

@@ -25,7 +25,7 @@ RULES = {
     for path in ROOT.glob("workflow/rules/*.smk")
     for text in re.split(r"^ *rule ", path.read_text(), flags=re.MULTILINE)[1:]
 }
-ON_GPU = {name for name, text in RULES.items() if re.search(r"\*\*(training|answering)_resources", text)}
+ON_GPU = {name for name, text in RULES.items() if re.search(r"\*\*(training|answering|judging)_resources", text)}
 
 
 def normal(name: str) -> str:

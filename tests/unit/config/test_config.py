@@ -11,6 +11,7 @@ from formsafe.config.loading import load_study, runs_of
 from formsafe.config.reference import REFERENCE, SCHEMA, schema, with_key_table
 from formsafe.config.settings.data import DataSource
 from formsafe.core.errors import FormsafeError
+from formsafe.core.layout import soft_prompt_path
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -54,7 +55,7 @@ def test_the_default_is_the_papers_grid(paper):
     runs = runs_of(study)
     assert len(runs) == 18
     assert len([run for run in runs if run.method != "base"]) == 16
-    assert len({run.soft_prompt_path for run in runs if run.method == "promot"}) == 6
+    assert len({soft_prompt_path(run) for run in runs if run.method == "promot"}) == 6
     assert sum(source.count for source in study.harmful.values()) == 1320
 
 
@@ -248,9 +249,9 @@ def test_an_exclude_entry_without_a_key_is_an_error(paper):
         ("training.micro_batch_size", -1),
         ("generation.token_budget", 0),
         ("generation.seed", -1),
-        ("judge.generation.token_budget", -1),
-        ("judge.audit.seed", -1),
-        ("judge.retries.1.seed", 2**32),
+        ("judges.policy.generation.token_budget", -1),
+        ("judging.audit.seed", -1),
+        ("judges.policy.retries.1.seed", 2**32),
         ("grid.0.learning_rates.0", 0.0),
         ("grid.0.learning_rates.0", -1.0e-5),
         ("grid.0.learning_rates.0", math.nan),
@@ -326,8 +327,8 @@ def test_a_path_may_start_at_home(monkeypatch):
 
 
 def test_a_judge_that_is_no_model_is_an_error(paper):
-    paper["judge"]["model"] = "gpt"
-    assert "judge.model: 'gpt' is not in models" in problems(paper)
+    paper["judges"]["policy"]["model"] = "gpt"
+    assert "judges.policy.model: 'gpt' is not in models" in problems(paper)
 
 
 def test_a_control_needs_a_method_that_trains(paper):
@@ -356,19 +357,19 @@ def test_a_server_cannot_answer_for_trained_methods_or_for_several_models(paper)
     assert load_study(paper).generation.server.model == "m"
 
 
-@pytest.mark.parametrize("section", ["generation", "judge.generation"])
+@pytest.mark.parametrize("section", ["generation", "judges.policy.generation"])
 @pytest.mark.parametrize("address", ["localhost:8000/v1", "ftp://host/v1", ""])
 def test_an_address_without_its_scheme_is_an_error(paper, section, address):
-    place = paper["judge"]["generation"] if section.startswith("judge") else paper["generation"]
+    place = paper["judges"]["policy"]["generation"] if section.startswith("judges") else paper["generation"]
     place["server"] = {**SERVER, "base_url": address}
     assert f"{section}.server.base_url: {address!r} is no address: write http" in problems(paper)
 
 
 @pytest.mark.parametrize("cache", ["static", "continuous"])
 def test_a_cache_that_cannot_do_what_is_asked_is_named(paper, cache):
-    paper["judge"]["generation"]["cache"] = cache
-    assert f"judge.generation.cache: {cache!r} cannot serve the judge" in problems(paper)
-    paper["judge"]["generation"] |= {"server": SERVER}  # it has a cache of its own
+    paper["judges"]["policy"]["generation"]["cache"] = cache
+    assert f"judges.policy.generation.cache: {cache!r} cannot serve a judge" in problems(paper)
+    paper["judges"]["policy"]["generation"] |= {"server": SERVER}  # it has a cache of its own
     paper["generation"]["cache"] = cache
     load_study(paper)
     kept = {"label": "x", "soft_prompt": "tuned", "soft_prompt_at_inference": True, "adapter_of": "promot"}
@@ -381,7 +382,7 @@ def test_a_cache_that_cannot_do_what_is_asked_is_named(paper, cache):
 
 
 def test_all_mistakes_are_listed_at_once(paper):
-    paper["judge"]["model"] = "gpt"
+    paper["judges"]["policy"]["model"] = "gpt"
     paper["grid"] = []
     assert len(problems(paper).splitlines()) == 3
 

@@ -7,6 +7,7 @@ import pytest
 from formsafe.config.files import require_files
 from formsafe.config.loading import load_study
 from formsafe.core.errors import FormsafeError
+from formsafe.core.layout import Layout
 from tests.unit.config.test_config import ROOT, merged, raw
 
 PROMPT = "Judge {instruction} and {answer}."
@@ -19,16 +20,20 @@ def said(tmp_path, monkeypatch):
     (tmp_path / "prompt.txt").write_text(PROMPT)
 
     def problems(*overlays: dict) -> list[str]:
-        config = merged(raw("config.yaml", "demo.yaml"), {"judge": {"prompt": "prompt.txt"}})
+        config = merged(raw("config.yaml", "demo.yaml"), policy({"prompt": "prompt.txt"}))
         for overlay in overlays:
             config = merged(config, overlay)
         try:
-            require_files(load_study(config), "results/demo", "resources/demo")
+            require_files(load_study(config), Layout("demo"), "resources/demo")
         except FormsafeError as error:
             return [line.strip() for line in str(error).splitlines()[1:]]
         return []
 
     return problems
+
+
+def policy(changes: dict) -> dict:
+    return {"judges": {"policy": changes}}
 
 
 def model(path) -> dict:
@@ -42,7 +47,7 @@ def test_what_the_workflow_makes_need_not_be_there(said):
 @pytest.mark.parametrize("name", ["config.yaml", "demo.yaml"])
 def test_the_shipped_studies_have_their_files(monkeypatch, name):
     monkeypatch.chdir(ROOT)
-    require_files(load_study(raw("config.yaml", name)), "results/none", "resources/demo")
+    require_files(load_study(raw("config.yaml", name)), Layout("none"), "resources/demo")
 
 
 @pytest.mark.parametrize("place", ["/nope.jsonl", "/nope/*.jsonl"])
@@ -83,9 +88,9 @@ def test_an_encoder_may_keep_its_weights_in_a_folder_of_its_own(said, tmp_path):
 def test_a_model_that_nothing_loads_is_not_looked_for(said):
     spare = {"models": {"spare": {"path": "/nope", "label": "Spare", "parameters": 1.0e6}}}
     assert said(spare) == []
-    assert said(spare, {"judge": {"model": "spare"}}) == ["models.spare.path: there is no config.json in /nope"]
+    assert said(spare, policy({"model": "spare"})) == ["models.spare.path: there is no config.json in /nope"]
     server = {"server": {"base_url": "http://127.0.0.1:1/v1", "model": "m"}}
-    assert said(spare, {"judge": {"model": "spare", "generation": server}}) == []
+    assert said(spare, policy({"model": "spare", "generation": server})) == []
 
 
 @pytest.mark.parametrize(
@@ -112,13 +117,13 @@ def test_what_was_fetched_from_its_path_need_not_be_there_any_more(said, tmp_pat
 
 
 def test_a_judge_prompt_must_be_there_and_have_both_placeholders_once(said, tmp_path):
-    prompt = {"judge": {"prompt": str(tmp_path / "judge.txt")}}
-    assert said(prompt) == [f"judge.prompt: there is no file {tmp_path}/judge.txt"]
+    prompt = policy({"prompt": str(tmp_path / "judge.txt")})
+    assert said(prompt) == [f"judges.policy.prompt: there is no file {tmp_path}/judge.txt"]
     for text, wrong in [("Judge {answer}.", "{instruction} 0 times"), (PROMPT + "{answer}", "{answer} 2 times")]:
         (tmp_path / "judge.txt").write_text(text)
         (line,) = said(prompt)
-        assert line.startswith("judge.prompt: ") and wrong in line
+        assert line.startswith("judges.policy.prompt: ") and wrong in line
     (tmp_path / "judge.txt").write_bytes(b"\xff")
-    assert said(prompt) == [f"judge.prompt: {tmp_path}/judge.txt is not a text in UTF-8"]
+    assert said(prompt) == [f"judges.policy.prompt: {tmp_path}/judge.txt is not a text in UTF-8"]
     (tmp_path / "judge.txt").write_text(PROMPT)
     assert said(prompt) == []

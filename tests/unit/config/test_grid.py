@@ -4,9 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from formsafe.config.grid import Run, adapter_run, enumerate_runs, learning_rate_id
+from formsafe.config.grid import Draw, adapter_run, enumerate_runs, learning_rate_id
 from formsafe.config.settings.grid import Exclusion, GridBlock, MethodSettings
+from formsafe.core.records import Run
 
+OWN = Draw(data_seed=0, examples=100)
 METHODS = {
     "base": MethodSettings(label="Base", trained=False),
     "sft": MethodSettings(label="SFT"),
@@ -43,7 +45,7 @@ def test_learning_rate_ids_turn_back_exactly(value):
 
 
 def test_a_block_is_a_cross_product_and_base_stands_once():
-    assert enumerate_runs([block(seeds=[0, 1])], METHODS) == [
+    assert enumerate_runs([block(seeds=[0, 1])], METHODS, OWN) == [
         Run("m", "base"),
         Run("m", "sft", "prose", "5e-5", "0"),
         Run("m", "sft", "prose", "5e-5", "1"),
@@ -53,24 +55,34 @@ def test_a_block_is_a_cross_product_and_base_stands_once():
 
 
 def test_blocks_unite():
-    assert enumerate_runs([block(), block(methods=["sft"])], METHODS) == enumerate_runs([block()], METHODS)
+    assert enumerate_runs([block(), block(methods=["sft"])], METHODS, OWN) == enumerate_runs([block()], METHODS, OWN)
 
 
 def test_exclude_drops_what_matches_all_its_keys():
-    runs = enumerate_runs([block(exclude=[Exclusion(format="json", learning_rate=5e-5), Exclusion(seed=7)])], METHODS)
+    runs = enumerate_runs(
+        [block(exclude=[Exclusion(format="json", learning_rate=5e-5), Exclusion(seed=7)])], METHODS, OWN
+    )
     assert runs == [Run("m", "base"), Run("m", "sft", "prose", "5e-5", "0")]
 
 
 def test_exclude_reaches_methods_that_are_not_trained():
-    runs = enumerate_runs([block(exclude=[Exclusion(method="base")], formats=["json"])], METHODS)
+    runs = enumerate_runs([block(exclude=[Exclusion(method="base")], formats=["json"])], METHODS, OWN)
     assert runs == [Run("m", "sft", "json", "5e-5", "0")]
 
 
-def test_paths_explain_themselves():
-    run = Run("m", "promot", "json", "5e-5", "0")
-    assert run.path == "model=m/method=promot/format=json/lr=5e-5/seed=0"
-    assert run.soft_prompt_path == "model=m/format=json/seed=0"
-    assert Run("m", "base").path == "model=m/method=base/format=none/lr=none/seed=none"
+def test_rows_are_an_axis_of_their_own():
+    drawn = enumerate_runs([block(methods=["sft"], formats=["json"], data_seeds=[0, 3], seeds=[0, 1])], METHODS, OWN)
+    assert [(run.seed, run.data_seed) for run in drawn] == [("0", "none"), ("0", "3"), ("1", "none"), ("1", "3")]
+
+
+def test_each_training_may_draw_by_its_own_seed():
+    drawn = enumerate_runs([block(methods=["sft"], formats=["json"], data_seeds="seed", seeds=[0, 1])], METHODS, OWN)
+    assert [(run.seed, run.data_seed) for run in drawn] == [("0", "none"), ("1", "1")]
+
+
+def test_numbers_of_examples_are_an_axis_and_the_studys_own_has_no_twin():
+    blocks = [block(methods=["sft"], formats=["json"], examples=[50, 100]), block(methods=["sft"], formats=["json"])]
+    assert [run.examples for run in enumerate_runs(blocks, METHODS, OWN)] == ["50", "none"]
 
 
 def test_a_control_answers_with_the_adapter_of_another_method():

@@ -8,7 +8,7 @@ from formsafe.config.settings.data import Splits
 from formsafe.core.errors import FormsafeError
 from formsafe.core.files import read_json, read_jsonl, write_jsonl
 from formsafe.core.texts import sameness
-from formsafe.data.corpus import split_corpus
+from formsafe.data.corpus import draw_training, split_corpus
 
 SPLITS = ("train", "validation", "test")
 
@@ -74,6 +74,26 @@ def test_larger_splits_contain_the_smaller(tmp_path, rows, larger):
     large, _ = draw(tmp_path, rows, *larger)
     for split in SPLITS:
         assert ids(large[split])[: len(small[split])] == ids(small[split])
+
+
+def other_rows(folder, data_seed, examples=20):
+    output = folder / "other.jsonl"
+    splits = Splits(train=20, validation=4, test=6)
+    draw_training(folder / "raw.jsonl", splits, 0, data_seed, examples, "{title}", output)
+    return ids(read_jsonl(output))
+
+
+def test_other_training_rows_are_others_and_never_test_or_validation(tmp_path, rows):
+    drawn, _ = draw(tmp_path, rows, 20, 4, 6)
+    other = other_rows(tmp_path, 1)
+    assert len(set(other)) == 20 and set(other) != set(ids(drawn["train"]))
+    assert not set(other) & {*ids(drawn["test"]), *ids(drawn["validation"])}
+
+
+def test_fewer_examples_are_a_part_of_more_in_their_order(tmp_path, rows):
+    drawn, _ = draw(tmp_path, rows, 20, 4, 6)
+    assert other_rows(tmp_path, 0, 8) == ids(drawn["train"])[:8]
+    assert other_rows(tmp_path, 1, 8) == other_rows(tmp_path, 1)[:8]
 
 
 def test_every_usable_row_can_be_used(tmp_path, rows):

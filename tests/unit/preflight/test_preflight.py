@@ -8,11 +8,12 @@ import pytest
 import torch
 import yaml
 
-from formsafe.config.grid import enumerate_runs
+from formsafe.config.loading import runs_of
 from formsafe.config.settings.data import DataSource
 from formsafe.config.settings.generation import ServerSettings
 from formsafe.config.settings.models import ModelSource
 from formsafe.config.settings.study import StudySettings
+from formsafe.core.layout import Layout
 from formsafe.models.shapes import of_size
 from formsafe.preflight import machine_checks, source_checks
 from formsafe.preflight import page as preflight
@@ -24,6 +25,7 @@ from formsafe.sources.hub_probe import hub_answers
 from tests.fake_hub import COMMIT
 
 ROOT = Path(__file__).resolve().parents[3]
+L = Layout("s")
 TOKEN = "hf_topSecretTokenOfTheTests"
 H200 = Gpu("NVIDIA H200", int(150e9), int(149e9), True, 1, "12.8")
 WEIGHTS = {"config.json": b"{}", "model.safetensors": b"weights", "pytorch_model.bin": b"a pickle"}
@@ -293,15 +295,13 @@ def study():
 
 
 def planned(study):
-    runs = enumerate_runs(study.grid, study.methods)
+    runs = runs_of(study)
     trained = [run for run in runs if run.format != "none"]
     return study, {
-        "soft prompts": sorted(
-            {f"soft_prompts/{r.soft_prompt_path}/metrics.json" for r in trained if r.method == "promot"}
-        ),
-        "adapters": [f"runs/{run.path}/adapter/metrics.json" for run in trained],
-        "answers": [f"runs/{run.path}/answers.metrics.json" for run in runs],
-        "judge": [f"runs/{run.path}/judge.metrics.json" for run in runs],
+        "soft prompts": sorted({L.soft_prompt(r) for r in trained if r.method == "promot"}),
+        "adapters": [L.adapter(run) for run in trained],
+        "answers": [L.answers_metrics(run) for run in runs],
+        "judge": [L.judge_metrics(run, "policy") for run in runs],
     }
 
 
@@ -321,7 +321,7 @@ def test_the_papers_jobs(study):
 def test_what_a_server_does_is_no_work_here(study):
     plan, jobs = planned(study)
     fields = plan.model_dump()
-    fields["judge"]["generation"]["server"] = {"base_url": "http://127.0.0.1:1/v1", "model": "x"}
+    fields["judges"]["policy"]["generation"]["server"] = {"base_url": "http://127.0.0.1:1/v1", "model": "x"}
     plan = StudySettings(**fields)
     assert {work.stage for work in preflight.works_of(plan, jobs)} == {"soft prompts", "adapters", "answers"}
 
@@ -351,7 +351,7 @@ def test_everything_at_hand_is_a_go_on_a_gpu(study, tmp_path, monkeypatch, tiny_
         "harmful": {name: source.model_copy(update={"source": here}) for name, source in study.harmful.items()},
         "models": {name: model.model_copy(update=local) for name, model in study.models.items()},
         "tasks": study.tasks.model_copy(update={"encoder": study.tasks.encoder.model_copy(update=local)}),
-        "judge": study.judge.model_copy(update={"prompt": str(ROOT / study.judge.prompt)}),
+        "judges": {"policy": study.headline.model_copy(update={"prompt": str(ROOT / study.headline.prompt)})},
     }
     plan, jobs = planned(study.model_copy(update=changed))
     go, written = preflight.preflight(plan, jobs, tmp_path / "results/paper", tmp_path / "lock.yaml")

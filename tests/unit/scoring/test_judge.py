@@ -388,7 +388,6 @@ def test_the_audit_judges_the_same_answers_in_every_format(talkative_model, tmp_
     runs = [{"model": "m", "method": method, "format": "none", "lr": "none", "seed": "0"} for method in ("base", "sft")]
 
     def audit(name, **changes):
-        judge = JUDGE.model_copy(update={"audit": AuditSettings(**{"sample": 3, "seed": 2} | changes)})
         audit_judge(
             *inputs[:2],
             [inputs[2]] * 2,
@@ -398,7 +397,8 @@ def test_the_audit_judges_the_same_answers_in_every_format(talkative_model, tmp_
             runs=runs,
             formats=and_the_papers([]),
             model=model_settings(talkative_model),
-            judge=judge,
+            judge=JUDGE,
+            audit=AuditSettings(**{"sample": 3, "seed": 2} | changes),
             gpu_memory_gb=1,
             code="c",
         )

@@ -31,7 +31,7 @@ class Summary:
         self._cells: dict[tuple[Run, str], Estimate] = {}
         self.runs: list[Run] = []
         for row in rows:
-            run = Run(*(row[name] for name in RUN_COLUMNS))
+            run = Run(**{name: row[name] for name in RUN_COLUMNS})
             self._cells[run, row["metric"]] = estimate_from(row, "value")
             if run not in self.runs:
                 self.runs.append(run)

@@ -18,8 +18,8 @@ SOURCE_LABELS = {
 
 
 def condition_of(run: Run) -> Run:
-    """The run without its seed: what is compared and drawn."""
-    return replace(run, seed=ALL_SEEDS)
+    """The run without its seeds, of training and of rows: what is compared and drawn."""
+    return replace(run, seed=ALL_SEEDS, data_seed=NONE)
 
 
 def conditions_of(runs: Iterable[Run]) -> dict[Run, list[Run]]:
@@ -92,8 +92,10 @@ class Names:
             parts.append(self.format(run.format))
         if run.lr != NONE and (rates or self._has_rates(run.model)):
             parts.append(run.lr)
+        if run.examples != NONE:
+            parts.append(f"{run.examples} examples")
         if run.seed not in (NONE, ALL_SEEDS) and len(self._seeds(run)) > 1:
-            parts.append(f"seed {run.seed}")
+            parts.append(f"seed {run.seed}" + ("" if run.data_seed == NONE else f"/{run.data_seed}"))
         return " ".join(parts)
 
     def series(self, run: Run) -> str:
@@ -139,7 +141,10 @@ def names_from(
     def place(run: Run) -> tuple[float, ...]:
         known = zip((run.model, run.method, run.format), orders, strict=True)
         ranks = (order.index(name) if name in order else len(order) for name, order in known)
-        return (*ranks, *(-1.0 if text == NONE else float(text) for text in (run.lr, run.seed)))
+        return (
+            *ranks,
+            *(-1.0 if text == NONE else float(text) for text in (run.lr, run.examples, run.seed, run.data_seed)),
+        )
 
     ordered = sorted(planned, key=place)
     absent = {Run(**fields) for fields in missing}

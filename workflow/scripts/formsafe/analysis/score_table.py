@@ -9,13 +9,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from formsafe.config.grid import NONE, Run
 from formsafe.core.errors import FormsafeError
 from formsafe.core.files import read_jsonl, replacing
+from formsafe.core.layout import HARMFUL, TASK, run_of
+from formsafe.core.records import RUN_COLUMNS, Run
 
-RUN_COLUMNS = tuple(Run.__dataclass_fields__)
 COLUMNS = ("run", "prompts", "source", "id", "metric", "value")
-HARMFUL, TASK = "harmful", "task"
 # Fields of a record that are values; everything else in it (replies, states, ids) stays out of the table.
 JUDGE_FIELDS = ("score", "expected_score")
 TEXT_FIELDS = (
@@ -68,15 +67,6 @@ class Scores:
         fields = pd.DataFrame([run.fields for run in runs], columns=list(RUN_COLUMNS))
         named = fields.take(kept["place"].to_numpy(dtype=int)).reset_index(drop=True)
         return pd.concat([named, kept[list(COLUMNS[1:])].reset_index(drop=True)], axis=1)
-
-
-def run_of(path: str | Path) -> Run:
-    """The run a file belongs to, from the partitions in its path; soft prompts have no method and no rate."""
-    partitions = dict(part.split("=", 1) for part in Path(path).parts if "=" in part)
-    fields = {key: partitions[key] for key in RUN_COLUMNS if key in partitions}
-    if "model" not in fields:
-        raise FormsafeError(f"{path}: the path does not name a run (model=.../method=.../...).")
-    return Run(**{"method": NONE, **fields})
 
 
 def read_scores(judge: Iterable[str], task: Iterable[str], harmful: Iterable[str]) -> Scores:

@@ -10,55 +10,57 @@ from formsafe.config.settings.study import StudySettings
 from formsafe.core.errors import FormsafeError
 from formsafe.core.files import read_json
 from formsafe.core.judge_prompt import check_template
+from formsafe.core.layout import Layout, manifest_of
 
 
-def require_files(study: StudySettings, results: str, made: str) -> None:
+def require_files(study: StudySettings, layout: Layout, made: str) -> None:
     """Look for the judge's prompt and for every local source that the study still has to fetch.
 
     Args:
         study: the checked configuration.
-        results: the study's folder of results; what was fetched from a path already need not be there any more.
+        layout: the study's paths; what was fetched from a path already need not be there any more.
         made: folder that the workflow fills by itself: what is missing there is no fault.
 
     Raises:
         FormsafeError: listing every key whose file is missing or, the judge's prompt, has not its placeholders.
     """
-    problems = [*_prompt_problems(study.judge.prompt)]
-    for key, path, fetched, problem in _local_sources(study, results):
+    problems = [
+        problem for name, judge in study.used_judges.items() for problem in _prompt_problems(name, judge.prompt)
+    ]
+    for key, path, fetched, problem in _local_sources(study, layout):
         if problem and not Path(path).is_relative_to(made) and not _came_from(path, Path(fetched)):
             problems.append(f"{key}: {problem}{_seen_from(path)}")
     if problems:
         raise config_error(problems)
 
 
-def _prompt_problems(prompt: str) -> Iterator[str]:
+def _prompt_problems(judge: str, prompt: str) -> Iterator[str]:
     try:
         check_template(Path(prompt).read_text(encoding="utf-8"))
     except FormsafeError as error:
-        yield f"judge.prompt: {error} ({prompt})"
+        yield f"judges.{judge}.prompt: {error} ({prompt})"
     except UnicodeDecodeError:
-        yield f"judge.prompt: {prompt} is not a text in UTF-8"
+        yield f"judges.{judge}.prompt: {prompt} is not a text in UTF-8"
     except OSError:
-        yield f"judge.prompt: there is no file {prompt}{_seen_from(prompt)}"
+        yield f"judges.{judge}.prompt: there is no file {prompt}{_seen_from(prompt)}"
 
 
-def _local_sources(study: StudySettings, results: str) -> Iterator[tuple[str, str, str, str | None]]:
+def _local_sources(study: StudySettings, layout: Layout) -> Iterator[tuple[str, str, str, str | None]]:
     """Key, path, manifest of what was fetched from there, and what is wrong with each local source."""
-    data = {"corpus": (study.corpus.source.path, f"{results}/data/wikisum.manifest.json")}
+    data = {"corpus": (study.corpus.source.path, manifest_of(layout.source()))}
     for name, entry in study.harmful.items():
-        data[f"harmful.{name}"] = (entry.source.path, f"{results}/data/harmful/{name}.manifest.json")
+        data[f"harmful.{name}"] = (entry.source.path, manifest_of(layout.source(name)))
     for key, (path, manifest) in data.items():
         if path is not None:
             yield f"{key}.source.path", path, manifest, None if glob(path) else f"there is no file {path}"
-    judges = [] if study.judge.generation.server else [study.judge.model]
+    judges = [judge.model for judge in study.used_judges.values() if judge.generation.server is None]
     for name in sorted({run.model for run in runs_of(study)}.union(judges)):
         path = study.models[name].path
         if path is not None:
-            manifest = f"{results}/models/{name}.json"
-            yield f"models.{name}.path", path, manifest, _model_problem(path, "config.json")
+            yield f"models.{name}.path", path, layout.model(name), _model_problem(path, "config.json")
     path = study.tasks.encoder.path
     if path is not None:
-        yield "tasks.encoder.path", path, f"{results}/encoder.json", _model_problem(path, "modules.json")
+        yield "tasks.encoder.path", path, layout.encoder, _model_problem(path, "modules.json")
 
 
 def _model_problem(path: str, needed: str) -> str | None:

@@ -1,41 +1,27 @@
-"""The grid: every run of a study, enumerated from explicit blocks, and the one place that writes a run's path."""
+"""The grid: every run of a study, enumerated from explicit blocks."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import product
 
 from formsafe.config.settings.grid import Exclusion, GridBlock, MethodSettings
-
-NONE = "none"
-RUN_PATH = "model={model}/method={method}/format={format}/lr={lr}/seed={seed}"
-SOFT_PROMPT_PATH = "model={model}/format={format}/seed={seed}"
+from formsafe.core.records import NONE, Run
 
 
 @dataclass(frozen=True)
-class Run:
-    """One row of the grid; every field is the text that stands in paths."""
+class Draw:
+    """The study's own training rows: `corpus.seed` and `corpus.splits.train`."""
 
-    model: str
-    method: str
-    format: str = NONE
-    lr: str = NONE
-    seed: str = NONE
+    data_seed: int
+    examples: int
 
-    @property
-    def path(self) -> str:
-        """Where the run lies below `results/{study}/runs/`."""
-        return RUN_PATH.format(**self.fields)
-
-    @property
-    def soft_prompt_path(self) -> str:
-        """Where its soft prompt lies below `results/{study}/soft_prompts/`: all learning rates share one."""
-        return SOFT_PROMPT_PATH.format(**self.fields)
-
-    @property
-    def fields(self) -> dict[str, str]:
-        """The five columns that name a run in every table."""
-        return {field: getattr(self, field) for field in self.__dataclass_fields__}  # asdict copies, ten times slower
+    def fields(self, data_seed: int | None, examples: int | None) -> dict[str, str]:
+        """A run's fields for these rows; what equals the study's own is `none`, so that no run has a twin."""
+        return {
+            "data_seed": NONE if data_seed in (None, self.data_seed) else str(data_seed),
+            "examples": NONE if examples in (None, self.examples) else str(examples),
+        }
 
 
 def learning_rate_id(value: float) -> str:
@@ -43,29 +29,49 @@ def learning_rate_id(value: float) -> str:
     return f"{Decimal(repr(value)).normalize():e}".replace("e+", "e")
 
 
-def enumerate_runs(blocks: Iterable[GridBlock], methods: Mapping[str, MethodSettings]) -> list[Run]:
-    """List the runs of all blocks in order, each once."""
+def enumerate_runs(blocks: Iterable[GridBlock], methods: Mapping[str, MethodSettings], own: Draw) -> list[Run]:
+    """List the runs of all blocks in order, each once.
+
+    Args:
+        blocks: the grid.
+        methods: all methods by name.
+        own: the study's own training rows.
+    """
     runs: dict[Run, None] = {}
     for block in blocks:
-        for run in _product(block, methods):
+        for run in _product(block, methods, own):
             if not any(_matches(run, entry) for entry in block.exclude):
                 runs.setdefault(run)
     return list(runs)
 
 
-def idle_exclusions(block: GridBlock, methods: Mapping[str, MethodSettings]) -> list[int]:
+def idle_exclusions(block: GridBlock, methods: Mapping[str, MethodSettings], own: Draw) -> list[int]:
     """Places in the block's `exclude` whose entries match none of its runs."""
-    runs = list(_product(block, methods))
+    runs = list(_product(block, methods, own))
     return [place for place, entry in enumerate(block.exclude) if not any(_matches(run, entry) for run in runs)]
 
 
-def _product(block: GridBlock, methods: Mapping[str, MethodSettings]) -> Iterable[Run]:
+def _product(block: GridBlock, methods: Mapping[str, MethodSettings], own: Draw) -> Iterable[Run]:
     for model, method in product(block.models, block.methods):
         if not methods[method].trained:
             yield Run(model, method)
             continue
-        for name, rate, seed in product(block.formats, block.learning_rates, block.seeds):
-            yield Run(model, method, name, learning_rate_id(rate), str(seed))
+        axes = product(block.formats, block.learning_rates, _or_none(block.examples), block.seeds)
+        for name, rate, examples, seed in axes:
+            for data_seed in _data_seeds(block, seed):
+                yield Run(model, method, name, learning_rate_id(rate), str(seed), **own.fields(data_seed, examples))
+
+
+def _or_none(values: Sequence[int]) -> Sequence[int | None]:
+    """Values of an optional axis; None alone: the study's own."""
+    return tuple(values) or (None,)
+
+
+def _data_seeds(block: GridBlock, seed: int) -> Sequence[int | None]:
+    """Seeds of the draw of rows for a training with `seed`; None: the study's own."""
+    if block.data_seeds == "seed":
+        return (seed,)
+    return _or_none(block.data_seeds)
 
 
 def _matches(run: Run, entry: Exclusion) -> bool:

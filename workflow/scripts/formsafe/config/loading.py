@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from formsafe.config.grid import Run, enumerate_runs, idle_exclusions
+from formsafe.config.grid import Draw, Run, enumerate_runs, idle_exclusions
 from formsafe.config.messages import config_error, field_problems
 from formsafe.config.settings.generation import LIBRARY_CACHES
 from formsafe.config.settings.study import StudySettings
@@ -36,7 +36,12 @@ def load_study(raw: Mapping[str, Any]) -> StudySettings:
 
 def runs_of(study: StudySettings) -> list[Run]:
     """All runs of the study's grid."""
-    return enumerate_runs(study.grid, study.methods)
+    return enumerate_runs(study.grid, study.methods, own_draw(study))
+
+
+def own_draw(study: StudySettings) -> Draw:
+    """The training rows of runs that name no others."""
+    return Draw(study.corpus.seed, study.corpus.splits.train)
 
 
 def _cross_problems(study: StudySettings) -> Iterator[str]:
@@ -53,14 +58,24 @@ def _cross_problems(study: StudySettings) -> Iterator[str]:
         shared = study.methods.get(method.adapter_of) if method.adapter_of is not None else None
         if method.adapter_of is not None and (shared is None or not shared.trained or shared.adapter_of is not None):
             yield f"methods.{name}.adapter_of: {method.adapter_of!r} is no method that trains adapters of its own"
-    if study.judge.model not in study.models:
-        yield f"judge.model: {study.judge.model!r} is not in models"
-    yield from _unknown("judge.audit.methods", study.judge.audit.methods, study.methods, "methods")
+    yield from _judge_problems(study)
     formats = format_names()
     yield from _unknown("tasks.base_reference_format", [study.tasks.base_reference_format], formats, "the formats")
     yield from _unknown("analysis.tradeoff_formats", study.analysis.tradeoff_formats, formats, "the formats")
     yield from _data_problems(study)
     yield from _generation_problems(study)
+
+
+def _judge_problems(study: StudySettings) -> Iterator[str]:
+    judging = study.judging
+    yield from _unknown("judging.judges", judging.judges, study.judges, "judges")
+    yield from _unknown("judging.headline", [judging.headline], judging.judges, "judging.judges")
+    yield from _unknown("judging.audit.methods", judging.audit.methods, study.methods, "methods")
+    if len(set(judging.judges)) < len(judging.judges):
+        yield f"judging.judges: {', '.join(judging.judges)} names a judge twice"
+    for name in judging.judges:
+        if name in study.judges and study.judges[name].model not in study.models:
+            yield f"judges.{name}.model: {study.judges[name].model!r} is not in models"
 
 
 def _grid_problems(study: StudySettings) -> Iterator[str]:
@@ -73,10 +88,13 @@ def _grid_problems(study: StudySettings) -> Iterator[str]:
             *_unknown(f"{key}.formats", block.formats, format_names(), "the formats"),
         ]
         trained = [name for name in block.methods if name in study.methods and study.methods[name].trained]
+        too_many = [number for number in block.examples if number > study.corpus.splits.train]
+        if too_many:
+            problems.append(f"{key}.examples: {max(too_many):,} are more than corpus.splits.train has")
         if trained and not (block.formats and block.learning_rates and block.seeds):
             problems.append(f"{key}: {', '.join(trained)} needs formats, learning_rates and seeds, each at least one")
         if not problems:
-            idle = idle_exclusions(block, study.methods)
+            idle = idle_exclusions(block, study.methods, own_draw(study))
             problems += [f"{key}.exclude.{place}: it matches no run of its block" for place in idle]
         undefined = undefined or bool(problems)
         yield from problems
@@ -114,8 +132,9 @@ def _generation_problems(study: StudySettings) -> Iterator[str]:
     cache, server = study.generation.cache, study.generation.server
     if server is None and cache in LIBRARY_CACHES and kept:
         yield f"generation.cache: {cache!r} cannot keep the soft prompt of {', '.join(kept)}; set it to auto"
-    if study.judge.generation.server is None and study.judge.generation.cache in LIBRARY_CACHES:
-        yield f"judge.generation.cache: {study.judge.generation.cache!r} cannot serve the judge; set it to auto"
+    for name, judge in study.judges.items():
+        if judge.generation.server is None and judge.generation.cache in LIBRARY_CACHES:
+            yield f"judges.{name}.generation.cache: {judge.generation.cache!r} cannot serve a judge; set it to auto"
     trained = sorted(name for name in used if study.methods[name].trained)
     if server is not None and trained:
         yield (

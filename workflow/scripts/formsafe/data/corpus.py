@@ -75,6 +75,27 @@ def split_corpus(raw: Path, splits: Splits, seed: int, instruction: str, outputs
     return counts
 
 
+def draw_training(
+    raw: Path, splits: Splits, seed: int, data_seed: int, examples: int, instruction: str, output: Path
+) -> None:
+    """Write other training examples beside the same test and validation examples.
+
+    Args:
+        raw: rows `{row, title, response}`.
+        splits: the study's numbers of examples.
+        seed: seed of the study's own draw, which decides test and validation.
+        data_seed: seed of the training rows.
+        examples: number of training examples, at most `splits.train`; a smaller number gives a part of a larger one.
+        instruction: template of the user's message over `{title}`.
+        output: JSONL to write.
+    """
+    selection = _usable_rows(raw)
+    drawn = _draw(selection, splits, seed, data_seed)["train"][:examples]
+    wanted = set(drawn)
+    rows = {row["row"]: row for row in _rows(raw) if row["row"] in wanted}
+    write_jsonl(output, (_example(rows[row], selection.starts[row], instruction) for row in drawn))
+
+
 def _usable_rows(raw: Path) -> _Selection:
     found = _Selection()
     titles: set[str] = set()
@@ -116,12 +137,12 @@ def _examined(row: dict[str, Any], plain: Format) -> tuple[str | None, Sequence[
     return None, starts
 
 
-def _draw(selection: _Selection, splits: Splits, seed: int) -> dict[str, list[int]]:
+def _draw(selection: _Selection, splits: Splits, seed: int, data_seed: int | None = None) -> dict[str, list[int]]:
     """Draw each split so that a larger one contains the smaller.
 
     All usable rows are put in one seeded order. Training takes it from the end; test and validation take turns at its
     start (even and odd places), and what they leave is there for training. Growing one split disturbs another only
-    where they meet.
+    where they meet. `data_seed` puts the training rows, and only them, in an order of its own.
     """
     needed = splits.train + splits.validation + splits.test
     if needed > len(selection.keys):
@@ -131,15 +152,20 @@ def _draw(selection: _Selection, splits: Splits, seed: int) -> dict[str, list[in
             f"but only {len(selection.keys):,} of {selection.rows:,} rows can be used (left out: {reasons}). "
             "Ask for fewer or give a larger source."
         )
-    order = sorted(selection.keys, key=lambda row: sha256(f"{seed}\n{selection.keys[row]}"))
+    order = _ordered(selection, seed)
+    training = order if data_seed is None else _ordered(selection, data_seed)
     even, odd = order[::2], order[1::2]
-    preferences = {"test": even + odd[::-1], "validation": odd + even[::-1], "train": order[::-1]}
+    preferences = {"test": even + odd[::-1], "validation": odd + even[::-1], "train": training[::-1]}
     taken: set[int] = set()
     drawn = {}
     for split, preference in preferences.items():
         drawn[split] = [row for row in preference if row not in taken][: getattr(splits, split)]
         taken.update(drawn[split])
     return drawn
+
+
+def _ordered(selection: _Selection, seed: int) -> list[int]:
+    return sorted(selection.keys, key=lambda row: sha256(f"{seed}\n{selection.keys[row]}"))
 
 
 def _example(row: dict[str, Any], starts: Sequence[int], instruction: str) -> dict[str, Any]:

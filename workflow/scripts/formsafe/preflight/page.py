@@ -94,14 +94,14 @@ def works_of(plan: StudySettings, jobs: Mapping[str, Sequence[str]]) -> list[Wor
     }
     stages = {"soft prompts": plan.soft_prompt, "adapters": plan.adapter}
     works = []
-    servers = {"answers": plan.generation.server, "judge": plan.judge.generation.server}
+    servers = {"answers": plan.generation.server, "judge": plan.headline.generation.server}
     for stage in (stage for stage in STAGES if servers.get(stage) is None):
         by_model: dict[str, list[str]] = {}
         for job in jobs[stage]:
-            by_model.setdefault(plan.judge.model if stage == "judge" else model_of(job), []).append(job)
+            by_model.setdefault(plan.headline.model if stage == "judge" else model_of(job), []).append(job)
         settings = stages.get(stage)
         batch = settings.batch_size * settings.gradient_accumulation if settings else 0
-        decoding = plan.judge.generation if stage == "judge" else plan.generation
+        decoding = plan.headline.generation if stage == "judge" else plan.generation
         works += [
             Work(stage, name, found, units[stage], batch, decoding.max_new_tokens) for name, found in by_model.items()
         ]
@@ -199,7 +199,10 @@ def _look_at_sources(
         checks.append(check)
         download += 2 * model.parameters if size is None and folders[name] is None else size or 0
     check, _, size = sources.model("encoder", plan.tasks.encoder.hub, plan.tasks.encoder.path)
-    for name, server in (("answers' server", plan.generation.server), ("judge's server", plan.judge.generation.server)):
+    for name, server in (
+        ("answers' server", plan.generation.server),
+        ("judge's server", plan.headline.generation.server),
+    ):
         if server is not None:
             checks.append(check_server(name, server, os.environ))
     data = [sources.data("corpus", plan.corpus.source, results / "data" / "wikisum.jsonl")]
@@ -207,7 +210,13 @@ def _look_at_sources(
         sources.data(name, source.source, results / "data" / "harmful" / f"{name}.jsonl")
         for name, source in plan.harmful.items()
     ]
-    checks += [check, *sources.network(), sources.token(), *data, check_judge_prompt(plan.judge.prompt)]
+    checks += [
+        check,
+        *sources.network(),
+        sources.token(),
+        *data,
+        *(check_judge_prompt(judge.prompt) for judge in plan.used_judges.values()),
+    ]
     return checks, folders, download + (size or 0)
 
 

@@ -163,7 +163,7 @@ def check_judge_prompt(path: str | Path) -> Check:
         check_template(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, FormsafeError) as error:
         said = str(error) if isinstance(error, FormsafeError) else f"{path} cannot be read ({type(error).__name__})"
-        remedy = "judge.prompt names a text file with {instruction} and {answer}, each once."
+        remedy = "judges.*.prompt names a text file with {instruction} and {answer}, each once."
         return Check(DATA, "judge prompt", "no", said, remedy)
     return Check(DATA, "judge prompt", "ok", str(path))
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from formsafe.config.settings.judge import JudgeSettings
+from formsafe.config.settings.judge import AuditSettings, JudgeSettings
 from formsafe.config.settings.models import ModelSettings
 from formsafe.core.files import read_jsonl
 from formsafe.core.texts import normalise
@@ -29,6 +29,7 @@ def audit_judge(
     formats: Sequence[str],
     model: ModelSettings,
     judge: JudgeSettings,
+    audit: AuditSettings,
     gpu_memory_gb: Any,
     code: str,
 ) -> None:
@@ -52,7 +53,7 @@ def audit_judge(
         for row in read_jsonl(path)
         if row["answer"].strip() and row["id"] in asked
     ]
-    drawn = random.Random(judge.audit.seed).sample(pool, min(judge.audit.sample, len(pool)))
+    drawn = random.Random(audit.seed).sample(pool, min(audit.sample, len(pool)))
     cases = [case for run, row in drawn for case in _renderings(run, row, asked[row["id"]], known)]
     run_judge(cases, model_manifest, template, scores, metrics, JOURNAL, model, judge, gpu_memory_gb, code)
 

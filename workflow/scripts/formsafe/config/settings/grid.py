@@ -1,6 +1,8 @@
 """Methods and the grid of runs."""
 
-from pydantic import Field, PositiveFloat, model_validator
+from typing import Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from formsafe.config.settings.base import Seed, Settings
 
@@ -58,5 +60,9 @@ class GridBlock(Settings):
     """Learning rates of the adapter."""
     seeds: list[Seed] = [0]
     """Seeds of data order, initialisation and dropout."""
+    data_seeds: list[Seed] | Literal["seed"] = []
+    """Seeds of the draw of training rows; `seed`: each training draws by its own seed; `[]`: `corpus.seed` for all."""
+    examples: list[PositiveInt] = []
+    """Numbers of training examples, smaller ones within larger ones; `[]`: `corpus.splits.train`."""
     exclude: list[Exclusion] = []
     """Combinations left out: `{format: json, learning_rate: 1.0e-4}` drops every run that matches all its keys."""

@@ -10,7 +10,7 @@ from formsafe.config.settings.data import CorpusSettings, HarmfulSettings
 from formsafe.config.settings.demo import DemoSettings
 from formsafe.config.settings.generation import GenerationSettings
 from formsafe.config.settings.grid import GridBlock, MethodSettings
-from formsafe.config.settings.judge import JudgeSettings, TaskSettings
+from formsafe.config.settings.judge import JudgeSettings, JudgingSettings, TaskSettings
 from formsafe.config.settings.models import ModelSettings
 from formsafe.config.settings.training import AdapterSettings, SoftPromptSettings, TrainingSettings
 
@@ -44,8 +44,10 @@ class StudySettings(Settings):
     """What both stages share."""
     generation: GenerationSettings
     """Answers."""
-    judge: JudgeSettings
-    """Judge of the harmful answers."""
+    judges: dict[Name, JudgeSettings] = Field(min_length=1)
+    """Judges of harmful answers that a study can use."""
+    judging: JudgingSettings
+    """Which of them this study uses."""
     tasks: TaskSettings
     """Scores of the task answers."""
     analysis: AnalysisSettings = AnalysisSettings()
@@ -53,7 +55,17 @@ class StudySettings(Settings):
     demo: DemoSettings = DemoSettings()
     """The embedded small model of the demo study."""
 
-    @field_validator("harmful", "models", "methods", mode="before")
+    @property
+    def used_judges(self) -> dict[str, JudgeSettings]:
+        """The judges of this study by name, in the order of `judging.judges`."""
+        return {name: self.judges[name] for name in self.judging.judges}
+
+    @property
+    def headline(self) -> JudgeSettings:
+        """The headline judge."""
+        return self.judges[self.judging.headline]
+
+    @field_validator("harmful", "models", "methods", "judges", mode="before")
     @classmethod
     def _without_dropped(cls, entries: Any) -> Any:
         """An overlay, which can only add keys, drops an entry by setting it to null."""

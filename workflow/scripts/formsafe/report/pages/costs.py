@@ -2,38 +2,32 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 from formsafe.core.files import read_json
+from formsafe.core.layout import stage_of
 from formsafe.report.tables.base import Cell, Table
 
-# Stage by what its metrics file is called and lies in, in the order of the work.
+# Label of each stage of `core.layout.stage_of`, in the order of the work.
 STAGES = {
-    "soft prompts (stage 1)": lambda path: "soft_prompts" in path.parts,
-    "adapters (SFT, stage 2)": lambda path: path.parent.name == "adapter",
-    "answers": lambda path: path.name == "answers.metrics.json",
-    "judge": lambda path: path.name == "judge.metrics.json",
-    "judge format audit": lambda path: "audit" in path.parts,
-    "text scores": lambda path: path.name == "text.metrics.json",
-    "other": lambda path: True,
+    "soft_prompt": "soft prompts (stage 1)",
+    "adapter": "adapters (SFT, stage 2)",
+    "answers": "answers",
+    "judge": "judge",
+    "audit": "judge format audit",
+    "text": "text scores",
 }
 Record = dict[str, Any]
 
 
-def stage_of(path: str | Path) -> str:
-    """The stage that a metrics file belongs to."""
-    return next(name for name, belongs in STAGES.items() if belongs(Path(path)))
-
-
 def read_metrics(paths: Iterable[str]) -> list[tuple[str, Record]]:
     """Stage and record of every metrics file."""
-    return [(stage_of(path), read_json(path)) for path in paths]
+    return [(STAGES[stage_of(path)], read_json(path)) for path in paths]
 
 
 def cost_table(metrics: Sequence[tuple[str, Record]]) -> Table:
     """Jobs, hours, tokens and memory by stage."""
-    by_stage = {name: [record for stage, record in metrics if stage == name] for name in STAGES}
+    by_stage = {name: [record for stage, record in metrics if stage == name] for name in STAGES.values()}
     rows = [_row(stage, records) for stage, records in by_stage.items() if records]
     caption = (
         "Cost by stage: hours of jobs, of them on GPUs, tokens trained on or generated, highest memory of a job (GiB). "
