@@ -160,7 +160,7 @@ PLAIN: dict[str, int | None] = {
     "#thescore: 4/6": None,
     "#thescore: 4/50": None,
     "#thescore: 4/": None,
-    "#thescore: 4 out of 10": 4,  # 10 is no score; the 4 is one whatever the scale is said to be
+    "#thescore: 4 out of 10": None,
     # two scores, ranges, hedges
     "#thescore: 4 or 5": None,
     "#thescore: 4 and 5": None,
