@@ -5,14 +5,18 @@ import json
 import socket
 
 import pytest
+from pydantic import ValidationError
 
+from formsafe.config.messages import field_problems
 from formsafe.config.settings.generation import Decoding, GenerationSettings, ServerSettings, with_delivery
 from formsafe.config.settings.models import ModelSettings
 from formsafe.core.errors import FormsafeError
+from formsafe.generation.dialects import fault_of, read_reply
 from formsafe.generation.engines import make_engine
 from formsafe.generation.journal import Journal
 from formsafe.generation.replies import Prompt, Reply, ask, generation_figures
-from formsafe.generation.server import ServerEngine, disarm
+from formsafe.generation.server import ServerEngine
+from formsafe.generation.server_client import disarm
 from tests.faulty_server import FaultyServer, completion, serving
 from tests.injections import INJECTIONS
 from tests.talkative import prompts
@@ -104,12 +108,83 @@ def test_a_server_can_ask_for_more_patience_and_never_for_less(tmp_path, monkeyp
 
     with serving(FaultyServer(lambda number, body: ("later", asked))) as server:
         monkeypatch.setattr("formsafe.generation.server.asyncio.sleep", sleep)
-        with pytest.raises(FormsafeError, match="status 429"):
-            answers(engine(server, attempts=5), tmp_path, PROMPTS[:1])
+        patience = 4.5 * max(0.02, least) / 60
+        with pytest.raises(FormsafeError, match=r"status 429.*`concurrency` or raise `patience_minutes`"):
+            answers(engine(server, attempts=1, patience_minutes=patience), tmp_path, PROMPTS[:1])
     waits = [seconds for seconds in waits if seconds]
-    for wait, own in zip(waits, (0.005, 0.01, 0.02, 0.04), strict=True):
-        assert max(own, least) <= wait <= 1.25 * max(own, least)
-    assert len(set(waits)) == 4  # with jitter
+    assert 4 <= len(waits) <= 6
+    own = 0.005
+    for wait in waits:
+        assert max(min(own, 60), least) <= wait <= 1.25 * max(0.04, least, own)
+    assert len(set(waits)) == len(waits)  # with jitter
+
+
+def test_a_storm_of_refusals_slows_all_requests_down_and_is_outlived(tmp_path, monkeypatch):
+    """A bucket of three requests that refills with each pause: sixteen workers at once get through all the same."""
+    left = [3]
+
+    async def sleep(seconds, own=asyncio.sleep):
+        left[0] = 3
+        await own(0)
+
+    def bucket(number, body):
+        left[0] -= 1
+        return None if left[0] >= 0 else 429
+
+    monkeypatch.setattr("formsafe.generation.server.asyncio.sleep", sleep)
+    with serving(FaultyServer(bucket)) as server:
+        made = engine(server, concurrency=16, attempts=9, timeout_seconds=30.0, patience_minutes=1.0)
+        assert answers(made, tmp_path) == EXPECTED
+    assert len(server.bodies) < 6 * len(PROMPTS)
+
+
+def test_a_quota_that_is_used_up_is_an_error_at_once(tmp_path):
+    said = ("refuse", 429, json.dumps({"error": {"code": "insufficient_quota", "message": "x"}}))
+    with (
+        serving(FaultyServer(lambda number, body: said)) as server,
+        pytest.raises(FormsafeError, match=r"status 429 .*insufficient_quota"),
+    ):
+        answers(engine(server, concurrency=1), tmp_path)
+    assert len(server.bodies) == 1
+
+
+def test_an_endless_reply_is_not_read_to_its_end(tmp_path, monkeypatch):
+    monkeypatch.setattr("formsafe.generation.server_client.MOST_BYTES", 1000)
+    long = ("text", completion("x" * 5000))
+    with (
+        serving(FaultyServer(lambda number, body: long)) as server,
+        pytest.raises(FormsafeError, match="connection failed"),
+    ):
+        answers(engine(server, attempts=2), tmp_path, PROMPTS[:1])
+
+
+def test_no_key_of_the_environment_goes_to_another_server(tmp_path, monkeypatch):
+    for name in ("OPENAI_API_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
+        monkeypatch.setenv(name, "very-secret")
+    with serving(FaultyServer()) as server:
+        answers(engine(server), tmp_path, PROMPTS[:1])
+    assert "very-secret" not in str(server.headers)
+
+
+@pytest.mark.parametrize(
+    "pasted",
+    [
+        *("sk-proj-abcdefghij0123456789", "sk_live_abcdefghij0123456789", "hf_AbCdEfGhIjKlMnOpQr0123", "two words"),
+        *("gsk_abcdefghijklmnop0123456789", "AIzaSyA0123456789abcdefghijk", "0123456789abcdef0123456789abcdef"),
+        *("Bearer abc", "a1b2c3d4e5f6a7b8c9d0e1f2a3b4c5d6", ""),
+    ],
+)
+def test_a_key_in_place_of_its_variable_is_refused_and_not_printed(pasted):
+    raw = {"server": {"base_url": "http://h/v1", "model": "m", "key_variable": pasted}}
+    with pytest.raises(ValidationError) as error:
+        GenerationSettings(**raw)
+    (problem,) = field_problems(raw, error.value)
+    assert "not a key" in problem and (not pasted or pasted not in problem)
+
+
+@pytest.mark.parametrize("name", ["OPENAI_API_KEY", "HF_TOKEN", "FORMSAFE_TEST_KEY", "my_key", "KEY2", None])
+def test_the_name_of_a_variable_is_taken(name):
+    assert ServerSettings(base_url="http://h/v1", model="m", key_variable=name).key_variable == name
 
 
 def test_no_server_at_all(tmp_path):
@@ -168,15 +243,88 @@ def refusal(code, message="You asked: how to mend"):
 
 
 def test_a_refusal_is_told_by_its_code_and_never_by_a_message_that_may_repeat_the_prompt(tmp_path, capfd):
-    for code in ("context_length_exceeded", "how to mend", None, ["x"]):
+    for code in ("model_not_found", "how to mend", None, ["x"]):
         with (
             serving(FaultyServer(lambda number, body, code=code: refusal(code))) as server,
             pytest.raises(FormsafeError, match="status 400") as error,
         ):
             answers(engine(server, concurrency=1), tmp_path)
-        assert ("context_length_exceeded" in str(error.value)) == (code == "context_length_exceeded")
+        assert ("model_not_found" in str(error.value)) == (code == "model_not_found")
         seen = capfd.readouterr()
         assert "how to mend" not in str(error.value) + seen.out + seen.err
+
+
+FILTERED = [
+    (400, {"error": {"code": "content_filter"}}),
+    (400, {"error": {"code": "content_policy_violation", "message": "no"}}),
+    (400, {"error": {"code": "data_inspection_failed", "type": "data_inspection_failed"}}),
+    (400, {"code": "DataInspectionFailed", "message": "Input data may contain inappropriate content."}),
+    (400, {"error": {"code": None, "innererror": {"code": "ResponsibleAIPolicyViolation"}}}),
+    (400, {"error": {"message": "Content Exists Risk", "type": "invalid_request_error"}}),
+    (
+        400,
+        {
+            "error": {
+                "type": "content_filter",
+                "message": "The request was rejected because it was considered high risk",
+            }
+        },
+    ),
+    (403, {"error": {"code": 403, "message": "m", "metadata": {"reasons": ["x"], "flagged_input": "how"}}}),
+    (403, {"error": {"code": "moderation_blocked"}}),
+    (400, {"error": {"code": "1301", "message": "m"}}),
+    (451, {"error": {"type": "safety_violation"}}),
+    (422, {"detail": {"code": "guardrail_intervened"}}),
+    (500, {"error": {"code": "content_filter"}}),
+]
+TOO_LONG = [
+    (400, {"error": {"code": "context_length_exceeded"}}),
+    (
+        400,
+        {"object": "error", "code": 400, "message": "This model's maximum context length is 4096 tokens. However, ..."},
+    ),
+    (400, {"error": {"type": "exceed_context_size_error", "code": 400, "n_ctx": 4096}}),
+    (422, {"error_type": "validation", "error": "Input validation error: `inputs` tokens + `max_new_tokens` must be"}),
+    (422, {"error_type": "validation", "error": "Input validation error: `inputs` must have less than 4095 tokens"}),
+    (400, {"error": {"message": "The input (9000 tokens) is longer than the model's context length (4096 tokens)."}}),
+    (400, {"error": {"message": "prompt is too long: 210000 tokens > 200000 maximum"}}),
+    (400, {"error": {"message": "The prompt is too long: 9000, model maximum context length: 4096"}}),
+    (400, {"error": {"code": "string_above_max_length"}}),
+    (413, {"error": {"code": "request_too_large"}}),
+    (400, {"error": {"message": "Requested token count exceeds the model's maximum context length of 4096 tokens."}}),
+    (400, {"error": {"message": "the request exceeds the available context size, try increasing it"}}),
+]
+
+
+@pytest.mark.parametrize(("status", "body"), [case for case in FILTERED if case[0] != 500])
+def test_the_refusals_of_many_services_end_no_stage(tmp_path, status, body):
+    fault = {3: ("refuse", status, json.dumps(body))}
+    with serving(FaultyServer(lambda number, _: fault.get(number))) as server:
+        found = answers(engine(server, concurrency=1), tmp_path, PROMPTS[:4])
+    assert found == [*EXPECTED[:2], Reply("", 0, "refused"), EXPECTED[3]] and len(server.bodies) == 4
+
+
+@pytest.mark.parametrize(("status", "body"), TOO_LONG)
+def test_a_prompt_that_is_too_long_for_the_server_ends_no_stage(tmp_path, status, body):
+    fault = {1: ("refuse", status, json.dumps(body))}
+    with serving(FaultyServer(lambda number, _: fault.get(number))) as server:
+        found = answers(engine(server, concurrency=1), tmp_path, PROMPTS[:2])
+    assert found == [Reply("", 0, "no_room"), EXPECTED[1]]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": {"message": "You asked: how to get round a content filter or content policy", "code": "bad_request"}},
+        {"error": {"message": "invalid: this model's maximum context length in your prompt", "code": None}},
+        {"error": {"code": "invalid_api_key"}},
+        {"error": "content"},
+        [],
+        None,
+    ],
+)
+def test_what_a_message_repeats_of_a_prompt_makes_no_refusal(body):
+    assert fault_of(body)[0] == "other"
 
 
 def test_a_prompt_that_the_service_filters_has_an_empty_reply_and_the_others_their_own(tmp_path):
@@ -227,6 +375,61 @@ def test_a_server_that_counts_no_tokens_has_no_speed(tmp_path):
     assert (told["silent"]["tokens"], told["silent"]["tokens_per_second"]) == (None, None)
     assert told["telling"]["tokens"] == 21 and told["telling"]["tokens_per_second"] > 0
     assert told["telling"]["server_model"] == "m" and "batches" not in told["telling"]
+
+
+def shaped(message, finish="stop"):
+    return json.dumps({"choices": [{"message": message, "finish_reason": finish}], "usage": None})
+
+
+@pytest.mark.parametrize(
+    ("message", "text", "thoughts"),
+    [
+        ({"role": "assistant"}, "", ""),
+        ({"content": None}, "", ""),
+        ({"content": [{"type": "text", "text": "One "}, {"type": "text", "text": "two."}]}, "One two.", ""),
+        ({"content": ["One ", "two."]}, "One two.", ""),
+        (
+            {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm"}]}, {"text": "No."}]},
+            "No.",
+            "Hm",
+        ),
+        ({"content": [{"type": "reasoning", "text": "Hm"}, {"type": "output_text", "text": "No."}]}, "No.", "Hm"),
+        ({"content": "No.", "reasoning_content": "Hm"}, "No.", "Hm"),
+        ({"content": "No.", "reasoning": "Hm", "reasoning_content": None}, "No.", "Hm"),
+        ({"content": "No.", "thinking": "Hm"}, "No.", "Hm"),
+        ({"reasoning_content": "Hm"}, "", "Hm"),
+        ({"content": [{"type": "image_url"}, {"type": "text", "text": "No."}]}, "No.", ""),
+    ],
+)
+def test_messages_of_other_shapes(message, text, thoughts):
+    assert read_reply(json.loads(shaped(message))) == Reply(text, None, "stop", (), thoughts)
+
+
+@pytest.mark.parametrize(
+    ("finish", "expected"),
+    [
+        *((name, "stop") for name in ("stop", "eos_token", "end_turn", "stop_sequence", "STOP", "COMPLETE", None, "")),
+        *((name, "length") for name in ("length", "max_tokens", "MAX_TOKENS", "model_length", "max_output_tokens")),
+        *((name, "length") for name in ("model_context_window_exceeded", "token_limit", "something_new")),
+        *((name, "refused") for name in ("content_filter", "SAFETY", "sensitive", "refusal", "PROHIBITED_CONTENT")),
+    ],
+)
+def test_finish_reasons_of_other_servers(finish, expected):
+    assert read_reply(json.loads(shaped({"content": "#thescore: 4"}, finish))).finish_reason == expected
+
+
+@pytest.mark.parametrize("finish", ["error", "abort", "network_error", "insufficient_system_resource"])
+def test_a_reply_that_broke_off_is_asked_for_again(tmp_path, finish):
+    broken = ("text", shaped({"content": "#thescore: 5"}, finish))
+    with serving(FaultyServer(lambda number, body: broken if number == 1 else None)) as server:
+        assert answers(engine(server), tmp_path, PROMPTS[:1]) == EXPECTED[:1]
+
+
+@pytest.mark.parametrize("error", [{"code": 502, "message": "m"}, "overloaded", {"code": 429}])
+def test_a_fault_under_status_200_is_one(tmp_path, error):
+    fault = ("text", json.dumps({"error": error}))
+    with serving(FaultyServer(lambda number, body: fault if number == 1 else None)) as server:
+        assert answers(engine(server), tmp_path, PROMPTS[:1]) == EXPECTED[:1]
 
 
 def refused(text, refusal=None):

@@ -58,7 +58,7 @@ def test_thoughts_that_the_prompt_opened_are_cut(closing):
     assert not is_refusal(f"I'm sorry, I can't help, or can I? {closing}\n\nFill the kettle.")
 
 
-@pytest.mark.parametrize("text", ["I speak of `<think>` tags.", "<thinker>a", "<think/>Yes.", "analysis of x", "[Think]"])
+@pytest.mark.parametrize("text", ["I speak of `<think>` tags.", "<thinker>a", "<think/>Yes.", "analysis of x"])
 def test_what_is_no_thought_stays(text):
     assert split_thoughts(text) == (text, "")
 
@@ -76,14 +76,14 @@ def test_thoughts_are_cut_once_and_for_all(text):
 
 @pytest.mark.parametrize(
     ("prompt", "tag"),
-    [("<|im_start|>assistant\n<think>\n", "<think>"), ("x[THINK]", "[THINK]"), ("<think>\n\n</think>\n\n", ""), ("", "")],
+    [("<|im_start|>assistant\n<think>\n", "<think>"), ("x[THINK]", "[THINK]"), ("<think>\n\n</think>\n\n", "")],
 )
 def test_a_prompt_that_opens_thoughts_is_seen(prompt, tag):
     assert opened_thoughts(prompt) == tag
 
 
 OTHER_SCALES = [
-    *("4 out of 10", "5 out of 100", "5 of 7", "4 / 10", "4/100", "4 out of ten", "4 (out of 10)", "4 points out of 10"),
+    *("4 out of 10", "5 out of 100", "5 of 7", "4 / 10", "4/100", "4 out of ten", "4 points out of 10"),
     *("4 [max 10]", "4 of the 10 points", "4 of ten", "4, on a scale to 10", "4 on a scale of 1 to 10", "4 von 10"),
     *("4 sur 10", "**4** out of **10**", "4 out of a possible 10", "3 out of 4", "4 stars of 7", "4 / hundred"),
 ]
@@ -95,7 +95,7 @@ RANGES = [
     *("4-5", "4–5", "4 — 5", "4 to 5", "4 or 5", "4 and 5", "4/5/3", "3..5", "3...5", "between 3 and 4", "3 through 5"),
     *("4 or so", "4-ish", "4ish", "4?", "3, possibly 4", "from 3 to 4"),
 ]
-LISTS = ["1\n4\n5", "2\n5", "1, 4, 5", "1 4 5", "- 1\n- 4\n- 5", "* 2\n* 3", "1\n\n5", "(1)\n(5)", "**1**\n**4**", "1;4"]
+LISTS = ["1\n4\n5", "2\n5", "1, 4, 5", "1 4 5", "- 1\n- 4\n- 5", "* 2\n* 3", "1\n\n5", "(1)\n(5)", "1;4"]
 LISTS += ["1.\n4.", "[1, 4]", "1\n2\n3\n4\n5", "4\n4.5", "1 | 5"]
 COMPARISONS = [
     *("<4", "< 4", ">3", "> 3", ">= 3", "≥ 3", "≤ 2", "<= 2", "~4", "≈4", "about 4", "at least 3", "more than 3"),

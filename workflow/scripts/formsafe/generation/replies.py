@@ -9,7 +9,7 @@ from formsafe.config.settings.generation import Decoding
 from formsafe.core.errors import FormsafeError
 from formsafe.generation.journal import Journal, digest
 
-FinishReason = Literal["stop", "length", "refused"]
+FinishReason = Literal["stop", "length", "refused", "no_room"]
 
 
 @dataclass(frozen=True)
@@ -30,15 +30,21 @@ class Prompt:
 class Reply:
     """What the model wrote.
 
-    `tokens` is None where a server does not tell; `refused` is a reply that the service behind a server declined to
-    give or filtered. `digits` are the places of the digits 1 to 5 that an engine watched:
-    (characters of the text up to and with the digit, probabilities of the five).
+    Args:
+        text: the reply, with the thoughts that it holds.
+        tokens: its length; None where a server does not tell.
+        finish_reason: `length` where it was cut, `refused` where the service behind a server declined to give it or
+            filtered it, `no_room` where the prompt is longer than a server allows.
+        digits: places of the digits 1 to 5 that an engine watched: (characters of the text up to and with the digit,
+            probabilities of the five).
+        thoughts: what a server keeps apart from the text.
     """
 
     text: str
     tokens: int | None
     finish_reason: FinishReason
     digits: tuple[tuple[int, tuple[float, ...]], ...] = ()
+    thoughts: str = ""
 
     @classmethod
     def of(cls, record: dict[str, Any]) -> "Reply":

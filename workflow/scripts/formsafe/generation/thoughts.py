@@ -1,4 +1,4 @@
-"""Thoughts of a model are neither an answer nor a verdict: they are cut before any reply is read, and kept beside it."""
+"""Thoughts of a model are neither an answer nor a verdict: they are cut before any text is read, and kept apart."""
 
 import re
 
@@ -70,4 +70,3 @@ def opened_thoughts(prompt: str) -> str:
     """The tag at the end of a rendered prompt by which the chat template opens the reply's thoughts; "" without one."""
     found = _OPENED_BY_PROMPT.search(prompt[-120:])
     return found[0].strip() if found else ""
-

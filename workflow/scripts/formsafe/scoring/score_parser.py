@@ -152,10 +152,15 @@ def parse_score(
     if stated:
         wavers = cut_off and _WAVERS.search(written, stated[-1].at)
         return stated[-1] if len({score.value for score in stated}) < 3 and not wavers else None
-    alone = None if markers or last_line_only or len(own) > 10 * _LONGEST else _bare(scale[1]).fullmatch(own.strip())
-    if alone is None or not scale[0] <= int(alone[1]) <= scale[1]:
+    return None if markers or last_line_only else _alone(own, scale)
+
+
+def _alone(text: str, scale: tuple[int, int]) -> Score | None:
+    """The score of a reply that is nothing else."""
+    found = _bare(scale[1]).fullmatch(text.strip()) if len(text.strip()) < _LONGEST else None
+    if found is None or not scale[0] <= int(found[1]) <= scale[1]:
         return None
-    return Score(int(alone[1]), own.index(own.strip()) + alone.start(1))
+    return Score(int(found[1]), text.index(text.strip()) + found.start(1))
 
 
 def _opens_line(text: str, marker: re.Match[str]) -> bool:

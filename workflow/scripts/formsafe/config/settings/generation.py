@@ -1,5 +1,6 @@
 """How answers are generated, in process or by a server."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -9,6 +10,11 @@ from formsafe.config.settings.base import Auto, Seed, Settings
 
 # Caches of transformers, which neither sample nor keep a soft prompt nor watch the judge's digits.
 LIBRARY_CACHES = ("static", "continuous")
+
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,79}")
+# Keys that would pass for a name: `hf_...`, `gsk_...`, or any long mixture of digits and lower-case letters.
+_KEY = re.compile(r"(?i:sk|hf|gsk|xai|r8|nvapi|pplx|key)_?(?=\w*\d)\w{16,}|AIza\w{20,}|(?=\w*\d)(?=\w*[a-z])\w{24,}")
 
 
 class ServerSettings(Settings):
@@ -21,13 +27,15 @@ class ServerSettings(Settings):
     model: str
     """Model name the server knows."""
     key_variable: str | None = Field(default=None, exclude=True)
-    """Environment variable that holds the key."""
+    """Name of the environment variable that holds the key (never the key itself)."""
     concurrency: int = Field(default=16, gt=0, exclude=True)
     """Requests under way at once."""
     timeout_seconds: float = Field(default=300.0, gt=0, exclude=True)
     """Time allowed for one request."""
     attempts: int = Field(default=6, gt=0, exclude=True)
-    """Tries a request, with back-off between them."""
+    """Tries per request that the server fails, with back-off between them; refusals of a busy server are no tries."""
+    patience_minutes: float = Field(default=30.0, gt=0, exclude=True)
+    """How long a server may stay busy (429, 503, 529) without a single reply; fewer requests are sent meanwhile."""
     extra_body: dict[str, Any] = {}
     """Further fields of every request, in place of ours of the same name; null leaves a field out."""
 
@@ -37,6 +45,15 @@ class ServerSettings(Settings):
         if not address.startswith(("http://", "https://")):
             raise ValueError(f"{address!r} is no address: write http://... or https://...")
         return address
+
+    @field_validator("key_variable")
+    @classmethod
+    def _is_variable(cls, name: str | None) -> str | None:
+        # a pasted key must not be printed: the message does not repeat it
+        pasted = name is not None and (not _VARIABLE.fullmatch(name) or bool(_KEY.match(name)))
+        if pasted:
+            raise ValueError("is the name of an environment variable, not a key: export the key in one, and name that")
+        return name
 
 
 class Decoding(Settings):
