@@ -10,7 +10,6 @@ import yaml
 
 from formsafe.config.loading import runs_of
 from formsafe.config.settings.data import DataSource
-from formsafe.config.settings.generation import ServerSettings
 from formsafe.config.settings.models import ModelSource
 from formsafe.config.settings.study import StudySettings
 from formsafe.core.layout import Layout
@@ -163,14 +162,6 @@ def test_a_judge_prompt_without_its_placeholders(tmp_path):
     (tmp_path / "prompt.txt").write_text("Judge {instruction}")
     assert source_checks.check_judge_prompt(tmp_path / "prompt.txt").state == "no"
     assert source_checks.check_judge_prompt(tmp_path / "nowhere.txt").state == "no"
-
-
-def test_a_server_is_asked_and_its_key_looked_for(hub, no_network):
-    server = ServerSettings(base_url=f"{hub.address}/v1", model="x", key_variable="SERVER_KEY")
-    assert source_checks.check_server("s", server, {}).state == "no"
-    assert source_checks.check_server("s", server, {"SERVER_KEY": "k"}).state == "ok"
-    deaf = ServerSettings(base_url=f"{no_network}/v1", model="x")
-    assert source_checks.check_server("s", deaf, {}).state == "no"
 
 
 def test_a_login_node_without_gpu_is_no_obstacle():

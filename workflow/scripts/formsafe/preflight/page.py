@@ -20,7 +20,8 @@ from formsafe.preflight.machine_checks import (
     four_bit_device,
     gpu_fault,
 )
-from formsafe.preflight.source_checks import Sources, check_chat, check_judge_prompt, check_server
+from formsafe.preflight.server_check import check_server
+from formsafe.preflight.source_checks import Sources, check_chat, check_judge_prompt
 from formsafe.preflight.stage_costs import (
     STAGES,
     Card,

@@ -1,12 +1,10 @@
 """Whether models, data and prompts are at hand or can be had, and whether the models can be instructed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from glob import glob
 from pathlib import Path
-from typing import Any
 
 from formsafe.config.settings.data import DataSource
-from formsafe.config.settings.generation import ServerSettings
 from formsafe.config.settings.models import ModelSource
 from formsafe.core.errors import FormsafeError
 from formsafe.core.judge_prompt import check_template
@@ -166,16 +164,3 @@ def check_judge_prompt(path: str | Path) -> Check:
         remedy = "judges.*.prompt names a text file with {instruction} and {answer}, each once."
         return Check(DATA, "judge prompt", "no", said, remedy)
     return Check(DATA, "judge prompt", "ok", str(path))
-
-
-def check_server(name: str, server: ServerSettings, environment: Mapping[str, Any]) -> Check:
-    """Whether an OpenAI-compatible server answers, and its key is set."""
-    if server.key_variable is not None and not environment.get(server.key_variable):
-        return Check(
-            MODELS, name, "no", f"the variable {server.key_variable} is empty", "Export the server's key in it."
-        )
-    import httpx
-
-    if within(lambda: httpx.get(f"{server.base_url}/models", timeout=3.0).status_code < 500):
-        return Check(MODELS, name, "ok", f"{server.base_url} answers")
-    return Check(MODELS, name, "no", f"{server.base_url} does not answer", "Start the server, or check base_url.")

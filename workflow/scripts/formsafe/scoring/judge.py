@@ -171,7 +171,8 @@ def score_record(attempt: Attempt) -> dict[str, Any]:
     if score is None:
         # a reply that was cut off is one that had set out to judge, though it may have quoted a refusal
         refused = reply.finish_reason == "refused" or (reply.finish_reason == "stop" and is_refusal(reply.text))
-        state = "judge_refused" if refused else "unparsed" if attempt.number else "no_room"
+        unread: State = "no_room" if reply.finish_reason == "no_room" or not attempt.number else "unparsed"
+        state = "judge_refused" if refused else unread
     probabilities = None if score is None else next((p for end, p in reply.digits if end == score.at + 1), None)
     total = sum(probabilities) if probabilities else 0.0
     expected = sum(d * p for d, p in enumerate(probabilities, start=1)) / total if probabilities and total else None

@@ -1,0 +1,58 @@
+"""Whether an OpenAI-compatible server answers at its address, takes the key and knows the model."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+
+from formsafe.config.settings.generation import ServerSettings
+from formsafe.preflight.checks import Check
+from formsafe.sources.hub_probe import within
+
+SECTION = "Models"
+
+
+def check_server(name: str, server: ServerSettings, environment: Mapping[str, Any]) -> Check:
+    """Ask the server for its list of models; the key is shown nowhere."""
+    key = environment.get(server.key_variable) if server.key_variable is not None else None
+    if server.key_variable is not None and not key:
+        said = f"the variable {server.key_variable} is empty"
+        return Check(SECTION, name, "no", said, "Export the server's key in it.")
+    address = server.base_url.rstrip("/")
+    status, models = _models(address, key)
+    if status is None:
+        said, remedy = f"{address} does not answer", "Start the server, or check base_url."
+    elif status in (401, 403):
+        said, remedy = f"{address} refuses the key (status {status})", "Check key_variable and what it holds."
+    elif status == 404 and not address.endswith("/v1") and _models(f"{address}/v1", key)[0] == 200:
+        said, remedy = f"{address} is not the API, {address}/v1 is", "Add /v1 to base_url."
+    elif status != 200:
+        said = f"{address}/models answers with status {status}"
+        remedy = "Some servers have no list of models: see that base_url includes /v1 and that the model is served."
+        return Check(SECTION, name, "unchecked" if status == 404 and address.endswith("/v1") else "no", said, remedy)
+    elif models is None:
+        said = f"{address} answers, without a list of its models"
+        return Check(SECTION, name, "unchecked", said, f"See that it serves {server.model}.")
+    elif server.model not in models:
+        shown = ", ".join(sorted(models)[:5]) or "none"
+        said, remedy = f"{address} does not serve {server.model}", f"It serves: {shown}. Name one under `model`."
+    else:
+        return Check(SECTION, name, "ok", f"{address} serves {server.model}")
+    return Check(SECTION, name, "no", said, remedy)
+
+
+def _models(address: str, key: str | None) -> tuple[int | None, set[str] | None]:
+    """Status of the list of models, None without an answer, and the names in it, None where it is no such list."""
+    answers: list[httpx.Response] = []
+
+    def ask() -> bool:
+        headers = {} if key is None else {"authorization": f"Bearer {key}"}
+        answers.append(httpx.get(f"{address}/models", headers=headers, timeout=3.0))
+        return True
+
+    if not within(ask):
+        return None, None
+    try:
+        return answers[0].status_code, {str(entry["id"]) for entry in answers[0].json()["data"]}
+    except (ValueError, LookupError, TypeError):
+        return answers[0].status_code, None
