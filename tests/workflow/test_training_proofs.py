@@ -12,7 +12,7 @@ import pytest
 from formsafe.core.files import read_json, write_json
 from formsafe.training.stages import Inputs, train_adapter, tune_soft_prompt
 from tests.conftest import ROOT
-from tests.tiny import write_tiny_model
+from tests.tiny import steeper, write_tiny_model
 from tests.training_cases import adapter_settings, job, soft_prompt_settings
 
 GOLDEN = ROOT / "tests" / "golden" / "training_losses.json"
@@ -76,19 +76,6 @@ def test_sft_follows_trls_trainer_step_by_step(tiny_model, tmp_path):
     assert len(ours) == len(theirs) == 20
     assert ours[0] - ours[-1] > 0.1, "a loss that does not move proves nothing"
     assert max(abs(a - b) for a, b in zip(ours, theirs, strict=True)) < 1e-4
-
-
-def steeper(model: Path) -> Path:
-    """Weights five times as large: a random model of this size otherwise hardly learns in ten steps."""
-    from safetensors.torch import load_file, save_file
-
-    weights = load_file(model / "model.safetensors")
-    save_file(
-        {name: 5 * w if w.ndim == 2 else w for name, w in weights.items()},
-        model / "model.safetensors",
-        {"format": "pt"},
-    )
-    return model
 
 
 def test_golden_losses_of_sft_and_both_stages(tmp_path):

@@ -31,6 +31,7 @@ class Collator:
             virtual: places of the soft prompt in the flattened `input_ids`, `[examples x virtual_tokens]`.
             keep: places, likewise, whose next token is learned, `[targets]`.
             labels: the tokens to learn, `[targets]`; `kinds` tells FORMAT (1) from CONTENT (0).
+            depths: place of each learned token within its response, from 0, `[targets]`.
             tokens: number of tokens of prompts and responses.
             shift_labels: `labels` again, under the name by which transformers counts them.
         """
@@ -50,6 +51,7 @@ class Collator:
             "virtual": torch.cat([torch.arange(start, start + self.virtual_tokens) for start in starts]),
             "keep": torch.cat(keep),
             "kinds": torch.tensor([kind for example in examples for kind in example.kinds]),
+            "depths": torch.cat([torch.arange(len(example.kinds)) for example in examples]),
             "labels": labels,
             "shift_labels": labels,
             "tokens": sum(len(example.ids) for example in examples),

@@ -1,6 +1,7 @@
 """How a training is laid out: what it takes, what fits into memory, and what the Trainer is told."""
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +12,7 @@ from formsafe.config.settings.models import ModelSettings
 from formsafe.config.settings.training import AdapterSettings, Optimisation, TrainingSettings
 from formsafe.core.errors import FormsafeError
 from formsafe.models import memory, shapes
+from formsafe.training.arm import Arm
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Inputs:
     system_prompt: str | None = None
     gpu_memory_gb: int | Literal["auto"] = "auto"
     code: str = ""
+    arm: Arm = field(default_factory=Arm)
 
 
 def memory_plan(inputs: Inputs, settings: Optimisation, model: PreTrainedModel, longest: int) -> memory.MemoryPlan:
@@ -53,6 +56,11 @@ def memory_plan(inputs: Inputs, settings: Optimisation, model: PreTrainedModel, 
     return replace(plan, micro_batch_size=micro, gradient_checkpointing=checkpointing)
 
 
+def steps_with(examples: int, settings: Optimisation) -> int:
+    """Optimiser steps of `epochs` passes over that many examples (the Trainer's own rule)."""
+    return math.ceil(settings.epochs * math.ceil(examples / (settings.batch_size * settings.gradient_accumulation)))
+
+
 def training_arguments(
     inputs: Inputs,
     settings: Optimisation,
@@ -71,6 +79,7 @@ def training_arguments(
         per_device_eval_batch_size=plan.micro_batch_size,
         gradient_accumulation_steps=settings.batch_size * settings.gradient_accumulation // plan.micro_batch_size,
         num_train_epochs=settings.epochs,
+        max_steps=-1 if inputs.arm.steps_of is None else steps_with(inputs.arm.steps_of, settings),
         learning_rate=learning_rate,
         lr_scheduler_type=settings.scheduler,
         warmup_steps=settings.warmup_steps,

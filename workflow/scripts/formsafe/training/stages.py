@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftConfig, PeftModel, PromptTuningConfig, TaskType, get_peft_model
+from peft import LoraConfig, PeftConfig, PeftModel, TaskType, get_peft_model
 from transformers import PreTrainedModel, PrinterCallback, set_seed
 
 from formsafe.config.settings.training import AdapterSettings, LoraSettings, Optimisation, SoftPromptSettings
@@ -17,6 +17,7 @@ from formsafe.core.provenance import stage_record
 from formsafe.models import memory, varlen_attention
 from formsafe.models.load import end_of_turn_ids, load_model, load_soft_prompt, load_tokenizer, resolve
 from formsafe.training import checkpoints, examples, loss_log
+from formsafe.training.arm import METRICS, prompt_config, untrained_soft_prompt, write_soft_prompt
 from formsafe.training.collation import Collator
 from formsafe.training.pace import Pace
 from formsafe.training.plan import Inputs, memory_plan, training_arguments
@@ -25,7 +26,7 @@ from formsafe.training.trainer import SplitLossTrainer
 
 __all__ = ["Inputs", "add_adapter", "add_soft_prompt", "train_adapter", "tune_soft_prompt"]
 
-LOSS, VALIDATION_LOSS, METRICS = "loss.csv", "validation.csv", "metrics.json"
+LOSS, VALIDATION_LOSS = "loss.csv", "validation.csv"
 
 
 def tune_soft_prompt(inputs: Inputs, settings: SoftPromptSettings) -> None:
@@ -45,7 +46,8 @@ def train_adapter(
 ) -> None:
     """SFT, or stage 2 of ProMoT if `soft_prompt` is the folder of stage 1; writes the same files as stage 1.
 
-    The frozen p* is put before every input in training and is not saved with the adapter.
+    The frozen p* is put before every input in training and is not saved with the adapter. A soft prompt that is trained
+    together with the adapter (`inputs.arm.joint`) is written to the folder `soft_prompt` in the adapter's.
 
     Raises:
         FormsafeError: as `tune_soft_prompt`, and for a soft prompt of another model.
@@ -53,20 +55,15 @@ def train_adapter(
     started = time.time()
     model = _load(inputs)
     prompt = None if soft_prompt is None else load_soft_prompt(soft_prompt, model)
+    if inputs.arm.joint is not None:
+        prompt = untrained_soft_prompt(model, inputs.arm.joint.virtual_tokens, inputs.seed)
     adapted = add_adapter(model, settings.lora, inputs.seed)
     _train(inputs, settings, learning_rate, adapted, prompt, started)
 
 
 def add_soft_prompt(model: PreTrainedModel, virtual_tokens: int, seed: int) -> PeftModel:
-    """Freeze `model` and put a trainable soft prompt of fp32 embeddings before its input (paper, section 3.1).
-
-    It starts from embeddings of random vocabulary tokens (assumed). PEFT's own random start has a standard deviation
-    of 1, some fifty times that of word embeddings.
-    """
-    config = PromptTuningConfig(
-        task_type=TaskType.CAUSAL_LM, num_virtual_tokens=virtual_tokens, prompt_tuning_init="SAMPLE_VOCAB"
-    )
-    return _wrapped(model, config, seed)
+    """Freeze `model` and put a trainable soft prompt of fp32 embeddings before its input (paper, section 3.1)."""
+    return _wrapped(model, prompt_config(virtual_tokens), seed)
 
 
 def add_adapter(model: PreTrainedModel, lora: LoraSettings, seed: int) -> PeftModel:
@@ -115,11 +112,14 @@ def _train(
     step = None if resume is None else checkpoints.step_of(resume)
     arguments = training_arguments(inputs, settings, learning_rate, plan, base, scratch, resume)
     collator = Collator(varlen_attention.flattens(base.config), virtual)
-    trainer = SplitLossTrainer(model, arguments, collator, (train, validation), prompt)
+    rate = 0.0 if inputs.arm.joint is None else inputs.arm.joint.learning_rate
+    trainer = SplitLossTrainer(model, arguments, collator, (train, validation), prompt, rate, inputs.arm.constraint)
     trainer.remove_callback(PrinterCallback)
     _run(trainer, Pace(inputs.training.validation_interval, inputs.training.checkpoint_minutes), resume)
     folder = Path(inputs.folder)
     checkpoints.publish_adapter(model, scratch, folder)
+    if isinstance(prompt, torch.nn.Parameter):
+        write_soft_prompt(prompt, str(base.name_or_path), folder / "soft_prompt")
     loss_log.write_tables(trainer.state.log_history, folder / LOSS, folder / VALIDATION_LOSS)
     own = {
         **train.figures(),
@@ -193,7 +193,8 @@ def _identity(
         "learning_rate": learning_rate,
         "system_prompt": inputs.system_prompt,
         "data": [_digest(Path(path).read_bytes()) for path in (inputs.train, inputs.validation)],
-        "soft_prompt": None if prompt is None else _digest(prompt.cpu().numpy().tobytes()),
+        "soft_prompt": None if prompt is None else _digest(prompt.detach().cpu().numpy().tobytes()),
+        "arm": repr(inputs.arm),
         "torch": torch.__version__,
     }
 

@@ -7,6 +7,15 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from formsafe.config.settings.base import Seed, Settings
 
 
+class Constraint(Settings):
+    """A loss that holds the first tokens of a response near the base model (Qi et al. 2025, section 4)."""
+
+    weight: float = Field(gt=0)
+    """Factor of KL(base model || model), in nats, at each of these tokens."""
+    depth: int = Field(gt=0)
+    """Number of tokens from the start of the response."""
+
+
 class MethodSettings(Settings):
     """A method is data: what it trains with and what stays at inference."""
 
