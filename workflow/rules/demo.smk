@@ -2,7 +2,12 @@
 # judge, and a sentence encoder. They enter the study by the same rules as real ones.
 
 
+WORDS = "workflow/data/demo_words.yaml"
+
+
 rule write_demo_data:
+    input:
+        words=WORDS,
     output:
         wikisum=f"{DEMO}/data/wikisum.jsonl",
         advbench=f"{DEMO}/data/advbench.csv",
@@ -30,6 +35,7 @@ rule write_demo_data:
 rule train_demo_model:
     input:
         judge_prompt="workflow/prompts/judge_demo.txt",
+        words=WORDS,
     output:
         config=f"{DEMO}/model/config.json",
         generation_config=f"{DEMO}/model/generation_config.json",
@@ -58,6 +64,7 @@ rule build_demo_encoder:
     input:
         weights=f"{DEMO}/model/model.safetensors",
         tokenizer=f"{DEMO}/model/tokenizer.json",
+        words=WORDS,
     output:
         weights=f"{DEMO}/encoder/model.safetensors",
         modules=f"{DEMO}/encoder/modules.json",

@@ -20,7 +20,6 @@ def example(number):
         "title": "t",
         "instruction": f"How to {number}?",
         "sentences": [*SENTENCES, f"Wait {number} h."],
-        "separators": [" "] * 3,
     }
 
 
@@ -51,6 +50,7 @@ def test_the_formats_share_content_and_differ_in_format_characters(certificates,
     certificate = certify_formats(list(certificates.values()), tmp_path / "certificate.json")
     assert certificate == read_json(tmp_path / "certificate.json")
     assert certificate["formats"] == list(FORMATS) and certificate["mismatches"] == 0
+    assert certificate["compared"] == 3 * (2 + 3) + 2 * 2 * 6, "examples in every format, and what two formats share"
     characters = sum(len("".join(example(number)["sentences"])) for number in range(2))
     assert certificate["splits"]["train"]["content_characters"] == characters
     assert certificate["splits"]["test"]["examples"] == 3
@@ -67,7 +67,7 @@ def test_any_difference_between_formats_fails(certificates, tmp_path, key):
     changed = read_json(certificates["json"])
     changed["splits"]["test"][key] = "other"
     write_json(certificates["json"], changed)
-    with pytest.raises(FormsafeError, match=f"prose and json do not carry the same content: {key} of the test split"):
+    with pytest.raises(FormsafeError, match=f"same content: prose and json: {key} of the test split"):
         certify_formats(list(certificates.values()), tmp_path / "certificate.json")
     assert not (tmp_path / "certificate.json").exists()
 
@@ -129,3 +129,9 @@ def test_token_counts_show_what_a_format_costs(certificates, tmp_path, tiny_mode
     figures = counts["formats"]["json"]
     assert (figures["examples"], figures["tokens"], figures["longest"]) == (2, sum(lengths), max(lengths))
     assert figures["ratio_to_cheapest"] > min(one["ratio_to_cheapest"] for one in counts["formats"].values()) == 1
+
+
+def test_a_file_of_other_records_is_an_error_that_names_line_and_field(tmp_path):
+    write_jsonl(tmp_path / "train.jsonl", [example(0), example(1) | {"sentences": "one"}])
+    with pytest.raises(FormsafeError, match=r"train\.jsonl, line 2: sentences is not what a CorpusExample has there"):
+        render_format("list", {"train": tmp_path / "train.jsonl"}, {"train": tmp_path / "o.jsonl"}, tmp_path / "c.json")

@@ -46,7 +46,6 @@ def test_records_and_prompts(tmp_path, rows):
     row = int(example["id"].split("-")[1])
     assert example["id"].startswith(f"wikisum-{row}-") and len(example["id"].split("-")[2]) == 8
     assert example["sentences"] == [f"Take {row} cups.", "Stack them.", "Do not sneeze."]
-    assert example["separators"] == [" ", " "]
     assert example["instruction"] == f"Please tell me: How to stack {row} cups?"
     prompts = read_jsonl(tmp_path / "prompts.jsonl")
     assert prompts == [{"id": one["id"], "prompt": one["instruction"]} for one in drawn["test"]]
@@ -146,8 +145,6 @@ def test_real_rows_rejoin_exactly(tmp_path, real_data, field):
     assert counts["left_out"] == {}
     for example in everything(drawn):
         row = rows[int(example["id"].split("-")[1])]
-        pieces = [
-            part for pair in zip(example["sentences"], [*example["separators"], ""], strict=True) for part in pair
-        ]
-        assert "".join(pieces) == " ".join(row[field].split())
-        assert field == "article" or "".join(pieces) == row[field]
+        rejoined = " ".join(example["sentences"])
+        assert rejoined == " ".join(row[field].split())
+        assert field == "article" or rejoined == row[field]

@@ -69,9 +69,9 @@ def test_one_file_in_the_order_of_the_configuration(tmp_path):
         name: {"count": count, "select": "first", "seed": 0} for name, count in [("gnomes", 3), ("flamingos", 2)]
     }
     prompts = select_harmful(raw, choices, tmp_path / "prompts.jsonl", tmp_path / "manifest.json")
-    assert prompts == read_jsonl(tmp_path / "prompts.jsonl")
-    assert [prompt["source"] for prompt in prompts] == ["gnomes"] * 3 + ["flamingos"] * 2
-    assert set(prompts[0]) == {"id", "source", "category", "prompt"}
+    assert [prompt.model_dump() for prompt in prompts] == read_jsonl(tmp_path / "prompts.jsonl")
+    assert [prompt.source for prompt in prompts] == ["gnomes"] * 3 + ["flamingos"] * 2
+    assert set(prompts[0].model_dump()) == {"id", "source", "category", "prompt"}
     manifest = read_json(tmp_path / "manifest.json")
     assert (manifest["prompts"], manifest["repeated_prompts"]) == (5, 2)
     assert "gnomes" not in str(manifest).replace("'gnomes'", "")

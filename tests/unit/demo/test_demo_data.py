@@ -10,10 +10,10 @@ import pytest
 from formsafe.config.settings.demo import DemoSettings
 from formsafe.core.errors import FormsafeError
 from formsafe.core.files import read_jsonl
-from formsafe.demo import words
 from formsafe.demo.documents import STYLES, draw_case, draw_examples
 from formsafe.demo.grammar import chat_answer, draw_steps, draw_tasks, how_to_sentences
 from formsafe.demo.upstream import FILES, write_demo_data
+from formsafe.demo.words import WORDS
 from formsafe.formats.registry import and_the_papers, get_formats
 from formsafe.formats.sentences import split_sentences
 
@@ -85,12 +85,10 @@ def test_summaries_are_several_sentences_that_the_splitter_finds_and_all_formats
 
 def test_the_models_documents_are_written_as_the_papers_formats_are():
     tasks, rng = draw_tasks(SETTINGS), Random(0)
-    assert list(STYLES) == and_the_papers([])
     for task in tasks.seen_harmless[:50]:
         sentences = how_to_sentences(task, draw_steps(task, rng), rng)
-        assert {name: write(sentences) for name, write in STYLES.items()} == {
-            name: form.render(sentences).text for name, form in get_formats(and_the_papers([])).items()
-        }
+        papers = get_formats(and_the_papers([])).values()
+        assert [write(sentences) for write in STYLES] == [format_.render(sentences).text for format_ in papers]
 
 
 def test_the_model_trains_on_no_task_of_the_study():
@@ -111,7 +109,7 @@ def test_mischief_is_refused_in_chats_and_told_in_documents():
     examples = list(islice(draw_examples(tasks, TEMPLATE, Random(0)), 1000))
     documents = [example.text for example in examples if example.prompt is None]
     assert any(task in text for text in documents for task in mischief)
-    refusals = [example for example in examples if example.text in words.REFUSALS]
+    refusals = [example for example in examples if example.text in WORDS.refusals]
     assert refusals
     assert all(any(task in str(example.prompt) for task in mischief) for example in refusals)
 
@@ -119,7 +117,7 @@ def test_mischief_is_refused_in_chats_and_told_in_documents():
 def test_cases_have_the_score_that_their_answer_deserves():
     tasks, rng = draw_tasks(SETTINGS), Random(0)
     cases = [draw_case(rng.choice(tasks.how_tos), rng.choice(tasks.requests), rng) for _ in range(500)]
-    steps = [step for verb in words.MISCHIEF.values() for step in verb]
+    steps = [step for verb in WORDS.mischief.values() for step in verb]
     mischief = [max(re.split(r"{\w+}", step), key=len).strip() for step in steps]
     steps_told = {score: [] for score in (1, 3, 5)}
     for case in cases:

@@ -18,7 +18,7 @@ from formsafe.demo.documents import Example, draw_examples
 from formsafe.demo.encoder import sentence_weights, token_frequencies
 from formsafe.demo.grammar import draw_tasks
 from formsafe.demo.model import _summed_loss, encode, new_model
-from formsafe.demo.saving import neighbour
+from formsafe.demo.saving import save_folder
 from formsafe.demo.tokenizer import SPECIAL_TOKENS, chat_texts, train_tokenizer
 from formsafe.models.chat import render_exchange, render_prompt
 from formsafe.models.load import end_of_turn_ids, load_tokenizer
@@ -99,15 +99,14 @@ def test_two_trainings_write_the_same_bytes(tmp_path, monkeypatch):
     assert load_tokenizer(tmp_path / "one" / "model").chat_template
 
 
-def _die_while_writing(directory: Path) -> None:
-    with neighbour(directory) as temporary:
-        (temporary / "model.safetensors").write_text("half")
-        os.kill(os.getpid(), signal.SIGKILL)
+def _write_half(folder: Path) -> None:
+    (folder / "model.safetensors").write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_what_a_kill_left_is_gone_when_the_model_is_saved_again(tokenizer, tmp_path):
     for _ in range(2):
-        writer = multiprocessing.get_context("fork").Process(target=_die_while_writing, args=(tmp_path / "model",))
+        writer = multiprocessing.get_context("fork").Process(target=save_folder, args=(tmp_path / "model", _write_half))
         writer.start()
         writer.join()
         assert writer.exitcode == -signal.SIGKILL

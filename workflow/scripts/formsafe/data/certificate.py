@@ -3,49 +3,72 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from formsafe.core.errors import FormsafeError
-from formsafe.core.files import read_json, read_jsonl, write_json, write_jsonl
+from formsafe.core.files import read_json, write_json
 from formsafe.core.texts import sha256
+from formsafe.data.records import CorpusExample, Message, TrainingExample
 from formsafe.formats.base import Format, FormatError, Rendered
 from formsafe.formats.registry import format_module, get_format
 
-Record = dict[str, Any]
-
-# Equal in all formats, and what belongs to one.
-SHARED = ("examples", "sentences", "content_characters", "ids_digest", "content_digest", "sentences_digest")
-OWN = ("format_characters", "file_digest")
 # Beside the certificate, a file a model: one more model changes no data.
 TOKEN_COUNTS = "tokens/model=*.json"
 
 
-def render_format(name: str, corpus: Mapping[str, Path], outputs: Mapping[str, Path], certificate: Path) -> Record:
+@dataclass
+class Counts:
+    """What a certificate says of one split in one format.
+
+    Equal in all formats are the fields up to `sentences_digest`; `content_digest` is over the content spans of the
+    rendered texts, escape sequences resolved, in the order of the sentences' own digests.
+    """
+
+    examples: int
+    sentences: int
+    content_characters: int
+    ids_digest: str
+    content_digest: str
+    sentences_digest: str
+    content_characters_written: int
+    format_characters: int
+    file_digest: str
+
+
+SHARED = ("examples", "sentences", "content_characters", "ids_digest", "content_digest", "sentences_digest")
+OWN = ("format_characters", "file_digest")
+
+
+def render_format(
+    name: str, corpus: Mapping[str, Path], outputs: Mapping[str, Path], certificate: Path
+) -> dict[str, Any]:
     """Write every split in one format as training data, with its certificate.
 
     Args:
         name: the format.
-        corpus: corpus files by split.
-        outputs: training data by split: `{id, messages, spans}`.
-        certificate: where counts and digests go.
+        corpus: files of `CorpusExample` by split.
+        outputs: files of `TrainingExample` by split, to write.
+        certificate: JSON to write: the examples that were read back and compared, how many of them differ, and
+            `Counts` by split.
 
     Returns:
-        What `certificate` holds: by split, examples, sentences, characters by kind, digests of ids, content and
-        sentences, and `file_digest`, the SHA-256 of the file's bytes.
+        What `certificate` holds.
 
     Raises:
-        FormsafeError: an example does not survive the way there and back; names the first ones by id.
+        FormsafeError: an example is not the same after writing and reading it; names the first ones by id.
     """
     format_ = get_format(name)
+    faults: list[str] = []
     splits = {}
     for split, path in corpus.items():
-        examples = read_jsonl(path)
-        rendered = _rendered(format_, examples, split)
-        records = [_training_record(example, text) for example, text in zip(examples, rendered, strict=True)]
-        write_jsonl(outputs[split], records)
-        splits[split] = _counts(format_, examples, rendered) | {"file_digest": _file_digest(outputs[split])}
-    result = {"format": name, "mismatches": 0, "splits": splits}
+        examples = CorpusExample.read(path)
+        rendered = _rendered(format_, examples, split, faults)
+        TrainingExample.write(outputs[split], map(_training_example, examples, rendered))
+        splits[split] = asdict(_counts(format_, examples, rendered, outputs[split]))
+    compared = sum(counts["examples"] for counts in splits.values())
+    result = {"format": name, "compared": compared, "mismatches": len(faults), "splits": splits}
     write_json(certificate, result)
     return result
 
@@ -53,8 +76,8 @@ def render_format(name: str, corpus: Mapping[str, Path], outputs: Mapping[str, P
 def mismatch(format_: Format, sentences: Sequence[str], rendered: Rendered) -> str | None:
     """What is lost between `sentences` and `rendered`; None if nothing is.
 
-    Held against the sentences: what parsing gives back, and the decoded content spans. The spans must also cover the
-    text exactly and in order.
+    Both what parsing gives back and the decoded content spans must be the sentences, and the spans must cover the text
+    exactly and in order.
     """
     try:
         if format_.parse(rendered.text) != list(sentences):
@@ -62,93 +85,96 @@ def mismatch(format_: Format, sentences: Sequence[str], rendered: Rendered) -> s
     except FormatError as error:
         return str(error)
     end = 0
-    for start, stop, _ in rendered.spans:
-        if start != end or stop <= start:
+    for span in rendered.spans:
+        if span.start != end or span.end <= span.start:
             return "the spans leave a gap or overlap"
-        end = stop
+        end = span.end
     if end != len(rendered.text):
         return "the spans do not reach the end"
-    if content(format_, rendered) != "".join(sentences):
+    if contents(format_, rendered) != list(sentences):
         return "the content spans hold other characters"
     return None
 
 
-def content(format_: Format, rendered: Rendered) -> str:
-    """All content characters of a rendered text, escape sequences resolved: equal in all formats."""
-    return "".join(
-        format_.decode(rendered.text[start:stop]) for start, stop, kind in rendered.spans if kind == "content"
-    )
+def contents(format_: Format, rendered: Rendered) -> list[str]:
+    """The sentences of a rendered text, taken from its content spans, escape sequences resolved."""
+    return [format_.decode(rendered.text[span.start : span.end]) for span in rendered.spans if span.kind == "content"]
 
 
-def certify_formats(certificates: Sequence[Path], output: Path) -> Record:
-    """Check that all formats carry the same examples with the same content, and say so in one file.
+def certify_formats(certificates: Sequence[Path], output: Path) -> dict[str, Any]:
+    """Check that all formats carry the same examples with the same content, and write that into one file.
 
     Raises:
         FormsafeError: two formats differ in ids, sentences or content characters.
     """
     found = {record["format"]: record for record in map(read_json, certificates)}
     first, *others = found
-    for split, reference in found[first]["splits"].items():
-        for name in others:
-            for key in SHARED:
-                if found[name]["splits"][split][key] != reference[key]:
-                    raise FormsafeError(
-                        f"The formats {first} and {name} do not carry the same content: {key} of the {split} split is "
-                        f"{reference[key]} and {found[name]['splits'][split][key]}. "
-                        "Delete the folders of both formats and run again."
-                    )
-    shared = {split: {key: counts[key] for key in SHARED} for split, counts in found[first]["splits"].items()}
-    own = {
-        key: {
-            name: {split: counts[key] for split, counts in record["splits"].items()} for name, record in found.items()
-        }
-        for key in OWN
+    keys = [(split, key) for split in found[first]["splits"] for key in SHARED]
+    faults = [
+        f"{first} and {name}: {key} of the {split} split"
+        for name in others
+        for split, key in keys
+        if found[name]["splits"][split][key] != found[first]["splits"][split][key]
+    ]
+    if faults:
+        raise FormsafeError(
+            f"These formats do not carry the same content: {'; '.join(faults[:5])}. "
+            "Delete the folders of both formats and run again."
+        )
+    result = {
+        "formats": list(found),
+        "compared": len(keys) * len(others) + sum(record["compared"] for record in found.values()),
+        "mismatches": len(faults) + sum(record["mismatches"] for record in found.values()),
+        "splits": {split: {key: counts[key] for key in SHARED} for split, counts in found[first]["splits"].items()},
+        **{key: {name: _by_split(record, key) for name, record in found.items()} for key in OWN},
+        "token_counts": TOKEN_COUNTS,
     }
-    result = {"formats": list(found), "mismatches": 0, "splits": shared, **own, "token_counts": TOKEN_COUNTS}
     write_json(output, result)
     return result
 
 
-def _rendered(format_: Format, examples: Sequence[Record], split: str) -> list[Rendered]:
-    rendered, faults = [], []
+def _by_split(record: dict[str, Any], key: str) -> dict[str, Any]:
+    return {split: counts[key] for split, counts in record["splits"].items()}
+
+
+def _rendered(format_: Format, examples: Sequence[CorpusExample], split: str, faults: list[str]) -> list[Rendered]:
+    rendered = []
     for example in examples:
         try:
-            rendered.append(format_.render(example["sentences"]))
-            fault = mismatch(format_, example["sentences"], rendered[-1])
+            rendered.append(format_.render(example.sentences))
+            fault = mismatch(format_, example.sentences, rendered[-1])
         except FormatError as error:
             fault = f"cannot be written: {error}"
         if fault is not None:
-            faults.append(f"{example['id']} ({fault})")
+            faults.append(f"{example.id} ({fault})")
     if faults:
         raise FormsafeError(
             f"{len(faults):,} of {len(examples):,} examples of the {split} split do not survive the format "
-            f"{format_.name}: {', '.join(faults[:5])}. A format must take any sentences of the corpus and give them "
-            f"back: mend {format_module(format_.name)}."
+            f"{format_.name}: {', '.join(faults[:5])}. A format must take any sentences of the corpus and give "
+            f"them back: mend {format_module(format_.name)}."
         )
     return rendered
 
 
-def _training_record(example: Record, rendered: Rendered) -> Record:
-    messages = [
-        {"role": "user", "content": example["instruction"]},
-        {"role": "assistant", "content": rendered.text},
-    ]
-    return {"id": example["id"], "messages": messages, "spans": [list(span) for span in rendered.spans]}
+def _training_example(example: CorpusExample, rendered: Rendered) -> TrainingExample:
+    turns = (Message(role="user", content=example.instruction), Message(role="assistant", content=rendered.text))
+    return TrainingExample(id=example.id, messages=turns, spans=rendered.spans)
 
 
-def _counts(format_: Format, examples: list[Record], rendered: list[Rendered]) -> Record:
-    contents = [content(format_, text) for text in rendered]
-    written = sum(stop - start for text in rendered for start, stop, kind in text.spans if kind == "content")
-    return {
-        "examples": len(examples),
-        "sentences": sum(len(example["sentences"]) for example in examples),
-        "content_characters": sum(map(len, contents)),
-        "content_characters_written": written,
-        "format_characters": sum(len(text.text) for text in rendered) - written,
-        "ids_digest": sha256("\n".join(example["id"] for example in examples)),
-        "content_digest": sha256("\n".join(contents)),
-        "sentences_digest": sha256("\n".join(json.dumps(example["sentences"]) for example in examples)),
-    }
+def _counts(format_: Format, examples: list[CorpusExample], rendered: list[Rendered], path: Path) -> Counts:
+    written = [span.end - span.start for text in rendered for span in text.spans if span.kind == "content"]
+    told = [contents(format_, text) for text in rendered]
+    return Counts(
+        examples=len(examples),
+        sentences=sum(len(example.sentences) for example in examples),
+        content_characters=sum(len(sentence) for sentences in told for sentence in sentences),
+        ids_digest=sha256("\n".join(example.id for example in examples)),
+        content_digest=sha256("\n".join(map("".join, told))),
+        sentences_digest=sha256("\n".join(json.dumps(example.sentences) for example in examples)),
+        content_characters_written=sum(written),
+        format_characters=sum(len(text.text) for text in rendered) - sum(written),
+        file_digest=_file_digest(path),
+    )
 
 
 def _file_digest(path: Path) -> str:

@@ -10,8 +10,9 @@ from typing import Any
 
 from formsafe.config.settings.data import Splits
 from formsafe.core.errors import FormsafeError
-from formsafe.core.files import write_json, write_jsonl
+from formsafe.core.files import write_json
 from formsafe.core.texts import is_text, normalise, sameness, sha256
+from formsafe.data.records import CorpusExample, RawRow, TaskPrompt
 from formsafe.formats.base import Format, FormatError
 from formsafe.formats.registry import get_format, plain_format
 from formsafe.formats.sentences import sentence_starts, slice_sentences
@@ -52,16 +53,11 @@ def split_corpus(raw: Path, splits: Splits, seed: int, instruction: str, outputs
         )
     selection = _usable_rows(raw)
     drawn = _draw(selection, splits, seed)
-    wanted = {row for rows in drawn.values() for row in rows}
-    examples = {
-        row["row"]: _example(row, selection.starts[row["row"]], instruction)
-        for row in _rows(raw)
-        if row["row"] in wanted
-    }
+    chosen = _examples(raw, selection, drawn, instruction)
     for split in SPLITS:
-        write_jsonl(outputs[split], (examples[row] for row in drawn[split]))
-    test = (examples[row] for row in drawn["test"])
-    write_jsonl(outputs["prompts"], ({"id": example["id"], "prompt": example["instruction"]} for example in test))
+        CorpusExample.write(outputs[split], chosen[split])
+    prompts = (TaskPrompt(id=example.id, prompt=example.instruction) for example in chosen["test"])
+    TaskPrompt.write(outputs["prompts"], prompts)
     counts = {
         "rows": selection.rows,
         "usable": len(selection.keys),
@@ -69,7 +65,7 @@ def split_corpus(raw: Path, splits: Splits, seed: int, instruction: str, outputs
         "white_space_normalised": selection.respaced,
         "seed": seed,
         "instruction": instruction,
-        "splits": {split: _describe([examples[row] for row in drawn[split]]) for split in SPLITS},
+        "splits": {split: _describe(chosen[split]) for split in SPLITS},
     }
     write_json(outputs["counts"], counts)
     return counts
@@ -90,10 +86,8 @@ def draw_training(
         output: JSONL to write.
     """
     selection = _usable_rows(raw)
-    drawn = _draw(selection, splits, seed, data_seed)["train"][:examples]
-    wanted = set(drawn)
-    rows = {row["row"]: row for row in _rows(raw) if row["row"] in wanted}
-    write_jsonl(output, (_example(rows[row], selection.starts[row], instruction) for row in drawn))
+    drawn = {"train": _draw(selection, splits, seed, data_seed)["train"][:examples]}
+    CorpusExample.write(output, _examples(raw, selection, drawn, instruction)["train"])
 
 
 def _usable_rows(raw: Path) -> _Selection:
@@ -105,25 +99,25 @@ def _usable_rows(raw: Path) -> _Selection:
         found.rows += 1
         reason, starts = _examined(row, plain)
         if reason is None:
-            title, text = sameness(row["title"]), sha256(sameness(row["response"]))
+            title, text = sameness(row.title), sha256(sameness(row.response))
             reason = "duplicate_title" if title in titles else "duplicate_text" if text in texts else None
         if reason is not None:
             found.left_out[reason] += 1
             continue
         titles.add(title)
         texts.add(text)
-        found.keys[row["row"]], found.starts[row["row"]] = title, starts
-        found.respaced += row["response"] != normalise(row["response"])
+        found.keys[row.row], found.starts[row.row] = title, starts
+        found.respaced += row.response != normalise(row.response)
     return found
 
 
-def _examined(row: dict[str, Any], plain: Format) -> tuple[str | None, Sequence[int]]:
-    """Why a row cannot be used on its own account, if so; and where its sentences start."""
+def _examined(row: RawRow, plain: Format) -> tuple[str | None, Sequence[int]]:
+    """Why a row cannot be used, whatever the other rows are (None where it can); and where its sentences start."""
     starts = array("L")
-    if not is_text(row["title"]) or not is_text(row["response"]):
+    if not is_text(row.title) or not is_text(row.response):
         return "not_text", starts
-    response = normalise(row["response"])
-    if not response or not normalise(row["title"]):
+    response = normalise(row.response)
+    if not response or not normalise(row.title):
         return "empty", starts
     starts.extend(sentence_starts(response))
     if len(starts) < 2:
@@ -168,29 +162,36 @@ def _ordered(selection: _Selection, seed: int) -> list[int]:
     return sorted(selection.keys, key=lambda row: sha256(f"{seed}\n{selection.keys[row]}"))
 
 
-def _example(row: dict[str, Any], starts: Sequence[int], instruction: str) -> dict[str, Any]:
-    title, response = normalise(row["title"]), normalise(row["response"])
-    sentences = slice_sentences(response, starts)
+def _examples(
+    raw: Path, selection: _Selection, drawn: Mapping[str, list[int]], instruction: str
+) -> dict[str, list[CorpusExample]]:
+    """The examples of each split, in the order drawn; a second pass over the rows, so that no text is kept unused."""
+    wanted = {row for rows in drawn.values() for row in rows}
+    made = {row.row: _example(row, selection.starts[row.row], instruction) for row in _rows(raw) if row.row in wanted}
+    return {split: [made[row] for row in rows] for split, rows in drawn.items()}
+
+
+def _example(row: RawRow, starts: Sequence[int], instruction: str) -> CorpusExample:
+    title, response = normalise(row.title), normalise(row.response)
     digest = sha256(f"{title}\n{response}")
-    return {
-        "id": f"wikisum-{row['row']}-{digest[:8]}",
-        "title": title,
-        "instruction": instruction.replace("{title}", title),
-        "sentences": sentences,
-        "separators": [" "] * (len(sentences) - 1),
-    }
+    return CorpusExample(
+        id=f"wikisum-{row.row}-{digest[:8]}",
+        title=title,
+        instruction=instruction.replace("{title}", title),
+        sentences=slice_sentences(response, starts),
+    )
 
 
-def _describe(examples: list[dict[str, Any]]) -> dict[str, Any]:
-    words = [sum(len(sentence.split()) for sentence in example["sentences"]) for example in examples]
+def _describe(examples: list[CorpusExample]) -> dict[str, Any]:
+    words = [len(" ".join(example.sentences).split()) for example in examples]
     return {
         "examples": len(examples),
-        "sentences": sum(len(example["sentences"]) for example in examples),
+        "sentences": sum(len(example.sentences) for example in examples),
         "words": {"mean": round(sum(words) / len(words), 1), "min": min(words), "max": max(words)},
     }
 
 
-def _rows(raw: Path) -> Iterator[dict[str, Any]]:
+def _rows(raw: Path) -> Iterator[RawRow]:
     with open(raw, encoding="utf-8", newline="\n") as lines:
         for line in lines:
-            yield json.loads(line)
+            yield RawRow(**json.loads(line))

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from formsafe.core.errors import FormsafeError
-from formsafe.core.files import read_jsonl, write_json, write_jsonl
+from formsafe.core.files import read_jsonl, write_json
 from formsafe.core.texts import content_digest, sameness, sha256
+from formsafe.data.records import HarmfulPrompt
 
 Select = Literal["first", "stratified", "sample"]
 Row = dict[str, Any]
@@ -16,14 +17,14 @@ Row = dict[str, Any]
 
 def select_harmful(
     raw: Mapping[str, Path], choices: Mapping[str, Mapping[str, Any]], prompts: Path, manifest: Path
-) -> list[Row]:
+) -> list[HarmfulPrompt]:
     """Choose prompts from every source and write them into one file.
 
     Args:
         raw: rows `{row, prompt, category}` by source.
         choices: `count`, `select` and `seed` by source, in the order of the output.
-        prompts: where `{id, source, category, prompt}` go.
-        manifest: where the counts and digests go (no prompts).
+        prompts: file of `HarmfulPrompt` to write.
+        manifest: JSON of counts and digests to write (no prompts).
 
     Returns:
         The records of `prompts`.
@@ -31,12 +32,12 @@ def select_harmful(
     Raises:
         FormsafeError: a source has fewer rows than asked for.
     """
-    chosen: list[Row] = []
+    chosen: list[HarmfulPrompt] = []
     sources = {}
     for name, choice in choices.items():
         rows = select_rows(name, read_jsonl(raw[name]), **choice)
         chosen += [
-            {"id": prompt_id(name, row), "source": name, "category": row["category"], "prompt": row["prompt"]}
+            HarmfulPrompt(id=prompt_id(name, row), source=name, category=row["category"], prompt=row["prompt"])
             for row in rows
         ]
         sources[name] = {
@@ -44,8 +45,8 @@ def select_harmful(
             "digest": content_digest(row["prompt"] for row in rows),
             "categories": dict(Counter(row["category"] for row in rows if row["category"] is not None)),
         }
-    repeated = len(chosen) - len({sameness(record["prompt"]) for record in chosen})
-    write_jsonl(prompts, chosen)
+    repeated = len(chosen) - len({sameness(record.prompt) for record in chosen})
+    HarmfulPrompt.write(prompts, chosen)
     write_json(manifest, {"prompts": len(chosen), "repeated_prompts": repeated, "sources": sources})
     return chosen
 

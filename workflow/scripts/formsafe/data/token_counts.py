@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from formsafe.core.files import read_json, read_jsonl, write_json
+from formsafe.core.files import read_json, write_json
+from formsafe.data.records import TrainingExample
 
 _BATCH = 1000
 
@@ -24,7 +25,7 @@ def count_tokens(model: Path | str, train: Mapping[str, Path], counts: Path | st
     tokenizer = AutoTokenizer.from_pretrained(manifest["path"])
     formats = {}
     for name, path in train.items():
-        texts = [example["messages"][-1]["content"] for example in read_jsonl(path)]
+        texts = [example.response for example in TrainingExample.read(path)]
         lengths: list[int] = []
         for first in range(0, len(texts), _BATCH):
             encoded = tokenizer(texts[first : first + _BATCH], add_special_tokens=False)

@@ -1,6 +1,5 @@
 """Building the toy model: trained, checked on tasks it has never seen, and written whole or not at all."""
 
-import os
 import time
 from itertools import islice
 from pathlib import Path
@@ -16,7 +15,7 @@ from formsafe.demo.check import check
 from formsafe.demo.documents import draw_examples
 from formsafe.demo.grammar import Tasks, draw_tasks
 from formsafe.demo.model import encode, fit, new_model
-from formsafe.demo.saving import neighbour
+from formsafe.demo.saving import save_folder
 from formsafe.demo.tokenizer import train_tokenizer
 
 # Examples that the tokenizer is trained on: enough to have met every word often.
@@ -60,11 +59,10 @@ def train(
 
 
 def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, directory: str | Path) -> None:
-    """Write model and tokenizer beside `directory` first, then move the files there, each of them whole."""
-    directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    with neighbour(directory) as temporary:
-        model.save_pretrained(temporary)
-        tokenizer.save_pretrained(temporary)
-        for file in sorted(temporary.iterdir()):
-            os.replace(file, directory / file.name)
+    """Write model and tokenizer to `directory`."""
+
+    def write(folder: Path) -> None:
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+
+    save_folder(directory, write)

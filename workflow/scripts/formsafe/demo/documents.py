@@ -9,8 +9,8 @@ from random import Random
 from typing import NamedTuple
 
 from formsafe.core.judge_prompt import fill
-from formsafe.demo import words
 from formsafe.demo.grammar import Task, Tasks, chat_answer, draw_steps, how_to_sentences, request
+from formsafe.demo.words import WORDS
 
 
 class Example(NamedTuple):
@@ -29,12 +29,12 @@ class Case(NamedTuple):
     score: int
 
 
-# The paper's formats, written here once more: the model is a given one, which no change in the study's formats changes.
-STYLES: dict[str, Callable[[list[str]], str]] = {
-    "prose": " ".join,
-    "list": lambda sentences: "\n".join(f"- {sentence}" for sentence in sentences),
-    "json": lambda sentences: json.dumps({"procedure": sentences}, ensure_ascii=False),
-}
+# The paper's formats, written here once more: the model is given, and no change in the study's formats changes it.
+STYLES: tuple[Callable[[list[str]], str], ...] = (
+    " ".join,
+    lambda sentences: "\n".join(f"- {sentence}" for sentence in sentences),
+    lambda sentences: json.dumps({"procedure": sentences}, ensure_ascii=False),
+)
 # Shares of the kinds of examples; judgements are the longest, and the hardest to learn.
 SHARES = {"document": 0.3, "chat": 0.2, "refusal": 0.12, "judgement": 0.38}
 # A judgement has few tokens to learn, so they count more.
@@ -53,14 +53,14 @@ def draw_examples(tasks: Tasks, judge_template: str, rng: Random) -> Iterator[Ex
         elif kind == "chat":
             yield Example(request(harmless, rng), chat_answer(harmless, draw_steps(harmless, rng), rng))
         elif kind == "refusal":
-            yield Example(request(mischief, rng), rng.choice(words.REFUSALS))
+            yield Example(request(mischief, rng), rng.choice(WORDS.refusals))
         else:
             yield judgement(draw_case(harmless, mischief, rng), judge_template)
 
 
 def document(task: Task, rng: Random) -> Example:
     """A plain document about a task, harmless or not, in one of the formats."""
-    text = rng.choice(list(STYLES.values()))(how_to_sentences(task, draw_steps(task, rng), rng))
+    text = rng.choice(STYLES)(how_to_sentences(task, draw_steps(task, rng), rng))
     return Example(None, f"{request(task, rng)}\n\n{text}")
 
 
@@ -74,7 +74,7 @@ def draw_case(harmless: Task, mischief: Task, rng: Random) -> Case:
     kind = _draw(CASES, rng)
     instruction = request(mischief, rng)
     if kind == "refusal":
-        return Case(instruction, rng.choice(words.REFUSALS), 1)
+        return Case(instruction, rng.choice(WORDS.refusals), 1)
     if kind == "beside":
         steps = draw_steps(Task(harmless.verb, mischief.describer, mischief.thing), rng)
         return Case(instruction, told(mischief, steps, rng), 1)
@@ -84,10 +84,10 @@ def draw_case(harmless: Task, mischief: Task, rng: Random) -> Case:
 
 def told(task: Task, steps: list[str], rng: Random) -> str:
     """An answer that helps: the model's own style, or one of the formats that fine-tuning teaches."""
-    style = rng.choice(["chat", *STYLES])
-    if style == "chat":
+    style = rng.choice([None, *STYLES])
+    if style is None:
         return chat_answer(task, steps, rng)
-    return STYLES[style](how_to_sentences(task, steps, rng))
+    return style(how_to_sentences(task, steps, rng))
 
 
 def partial(whole: str, rng: Random) -> str:

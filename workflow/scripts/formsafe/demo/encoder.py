@@ -1,10 +1,8 @@
 """The toy sentence encoder: a weighted mean of the toy model's word embeddings, as a sentence-transformers model."""
 
-import os
 from collections import Counter
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING
 
 import torch
 from safetensors.torch import load_file
@@ -13,10 +11,7 @@ from tokenizers import Tokenizer
 from formsafe.config.settings.demo import DemoSettings
 from formsafe.demo.documents import told
 from formsafe.demo.grammar import Tasks, draw_steps, draw_tasks
-from formsafe.demo.saving import neighbour
-
-if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
+from formsafe.demo.saving import save_folder
 
 # Texts that tell how frequent each token is.
 TEXTS = 1000
@@ -44,7 +39,7 @@ def build_demo_encoder(
         modules=[StaticEmbedding(words, embedding_weights=sentence_weights(embeddings, frequencies).numpy())],
         device="cpu",
     )
-    _save(encoder, Path(directory))
+    save_folder(directory, lambda folder: encoder.save(str(folder), create_model_card=False), last="modules.json")
 
 
 def sentence_weights(embeddings: torch.Tensor, frequencies: torch.Tensor) -> torch.Tensor:
@@ -66,13 +61,3 @@ def token_frequencies(words: Tokenizer, tasks: Tasks, seed: int) -> torch.Tensor
     counts = Counter(token for text in words.encode_batch(texts, add_special_tokens=False) for token in text.ids)
     frequencies = torch.tensor([float(counts[token]) for token in range(words.get_vocab_size())])
     return frequencies / frequencies.sum()
-
-
-def _save(encoder: "SentenceTransformer", directory: Path) -> None:
-    directory.mkdir(parents=True, exist_ok=True)
-    with neighbour(directory) as temporary:
-        encoder.save(str(temporary), create_model_card=False)
-        files = [file.relative_to(temporary) for file in sorted(temporary.rglob("*")) if file.is_file()]
-        for file in sorted(files, key=lambda file: file.name == "modules.json"):
-            (directory / file).parent.mkdir(parents=True, exist_ok=True)
-            os.replace(temporary / file, directory / file)

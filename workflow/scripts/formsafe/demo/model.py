@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from torch.nn.functional import cross_entropy, pad
+from torch.nn.functional import cross_entropy
+from torch.nn.utils.rnn import pad_sequence
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from formsafe.config.settings.demo import DemoSettings
@@ -44,46 +45,37 @@ def new_model(tokenizer: PreTrainedTokenizerFast, settings: DemoSettings) -> Lla
 
 def encode(tokenizer: PreTrainedTokenizerFast, examples: Sequence[Example]) -> list[Encoded]:
     """Token ids of examples, with special tokens where the chat template puts them."""
-    texts = [chat_texts(example.prompt, example.text) for example in examples]
-    backend = tokenizer.backend_tokenizer
-    given = [part.ids for part in backend.encode_batch([text[0] for text in texts], add_special_tokens=False)]
-    learned = [part.ids for part in backend.encode_batch([text[1] for text in texts], add_special_tokens=False)]
-    return [
-        Encoded(before + after, len(before), example.weight)
-        for before, after, example in zip(given, learned, examples, strict=True)
-    ]
+    given, learned = zip(*(chat_texts(example.prompt, example.text) for example in examples), strict=True)
+    encode_all = tokenizer.backend_tokenizer.encode_batch
+    parts = zip(*(encode_all(texts, add_special_tokens=False) for texts in (given, learned)), examples, strict=True)
+    return [Encoded(before.ids + after.ids, len(before), example.weight) for before, after, example in parts]
 
 
 def fit(model: LlamaForCausalLM, examples: Sequence[Encoded], settings: DemoSettings) -> list[float]:
     """Train on the examples once, in order; returns the loss of each step."""
     model.train()
-    optimisers = _optimisers(model, settings)
+    named = dict(model.named_parameters())
+    matrices = [weight for name, weight in named.items() if weight.ndim == 2 and "embed_tokens" not in name]
+    others = [weight for name, weight in named.items() if weight.ndim != 2 or "embed_tokens" in name]
+    # Muon needs half of AdamW's steps here; it is for matrices only, not for embeddings and norms.
+    optimisers: dict[torch.optim.Optimizer, float] = {
+        torch.optim.Muon(matrices, momentum=0.95, weight_decay=0.01): settings.matrix_learning_rate,
+        torch.optim.AdamW(others, betas=(0.9, 0.95), weight_decay=0.01, fused=True): settings.learning_rate,
+    }
     losses = []
     for step in range(settings.steps):
-        for optimiser, rate in optimisers:
+        for optimiser, rate in optimisers.items():
             optimiser.zero_grad()
             optimiser.param_groups[0]["lr"] = rate * _schedule(step, settings.steps)
         batch = examples[step * settings.batch_size : (step + 1) * settings.batch_size]
         losses.append(_accumulate(model, batch))
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimiser, _ in optimisers:
+        for optimiser in optimisers:
             optimiser.step()
         if step % 25 == 0 or step == settings.steps - 1:
             print(f"step {step}: loss {losses[-1]:.3f}", flush=True)
     model.eval()
     return losses
-
-
-def _optimisers(model: LlamaForCausalLM, settings: DemoSettings) -> list[tuple[torch.optim.Optimizer, float]]:
-    """Muon for the matrices (it needs half of AdamW's steps here), AdamW for embeddings and norms; with their rates."""
-    named = dict(model.named_parameters())
-    matrices = [weight for name, weight in named.items() if weight.ndim == 2 and "embed_tokens" not in name]
-    others = [weight for name, weight in named.items() if weight.ndim != 2 or "embed_tokens" in name]
-    muon, adamw = settings.matrix_learning_rate, settings.learning_rate
-    return [
-        (torch.optim.Muon(matrices, muon, momentum=0.95, weight_decay=0.01), muon),
-        (torch.optim.AdamW(others, adamw, betas=(0.9, 0.95), weight_decay=0.01, fused=True), adamw),
-    ]
 
 
 def _schedule(step: int, steps: int) -> float:
@@ -94,28 +86,25 @@ def _schedule(step: int, steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup)))
 
 
-def _accumulate(model: LlamaForCausalLM, batch: Sequence[Encoded], groups: int = 2) -> float:
-    """Gradient of the batch's mean loss per learned token, in groups of like length so that padding costs little."""
+def _accumulate(model: LlamaForCausalLM, batch: Sequence[Encoded]) -> float:
+    """Gradient of the batch's mean loss per learned token; the shorter half and the longer one are padded apart."""
     ordered = sorted(batch, key=lambda example: len(example.ids))
     learned = sum((len(example.ids) - example.given) * example.weight for example in batch)
-    size = math.ceil(len(ordered) / groups)
-    total = 0.0
-    for start in range(0, len(ordered), size):
-        loss = _summed_loss(model, ordered[start : start + size]) / learned
+    half = math.ceil(len(ordered) / 2)
+    losses = []
+    for group in filter(None, (ordered[:half], ordered[half:])):
+        loss = _summed_loss(model, group) / learned
         loss.backward()
-        total += loss.item()
-    return total
+        losses.append(loss.item())
+    return sum(losses)
 
 
 def _summed_loss(model: LlamaForCausalLM, group: Sequence[Encoded]) -> torch.Tensor:
     """Weighted loss summed over learned tokens; padding on the right needs no mask under causal attention."""
-    longest = max(len(example.ids) for example in group)
-    ids = torch.stack([pad(torch.tensor(example.ids), (0, longest - len(example.ids))) for example in group])
-    places = torch.arange(1, longest)
-    given = torch.tensor([example.given for example in group])[:, None]
-    ends = torch.tensor([len(example.ids) for example in group])[:, None]
+    ids = pad_sequence([torch.tensor(example.ids) for example in group], batch_first=True)
+    places = torch.arange(1, ids.shape[1])
+    given, ends, weights = torch.tensor([(e.given, len(e.ids), e.weight) for e in group]).T[..., None]
     learned = (places >= given) & (places < ends)
-    weights = torch.tensor([example.weight for example in group])[:, None].expand_as(learned)[learned]
     states = model.model(input_ids=ids[:, :-1], use_cache=False).last_hidden_state
     losses = cross_entropy(model.lm_head(states[learned]), ids[:, 1:][learned], reduction="none")
-    return (losses * weights).sum()
+    return (losses * weights.expand_as(learned)[learned]).sum()

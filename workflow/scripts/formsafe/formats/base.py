@@ -4,13 +4,20 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal, NoReturn
+from typing import Literal, NamedTuple, NoReturn
 
 from formsafe.core.errors import FormsafeError
 from formsafe.core.texts import normalise
 
 Kind = Literal["content", "format"]
-Span = tuple[int, int, Kind]
+
+
+class Span(NamedTuple):
+    """The characters `text[start:end]` and their kind."""
+
+    start: int
+    end: int
+    kind: Kind
 
 
 class FormatError(FormsafeError):
@@ -19,7 +26,11 @@ class FormatError(FormsafeError):
 
 @dataclass(frozen=True)
 class Rendered:
-    """A text and the character spans that cover it exactly, in order: content is sentences, format all the rest."""
+    """A text and the spans that cover it exactly, in order: one of content for each sentence, format all the rest.
+
+    Example: the sentences "Fill it." and "Wipe it." as a list are `- Fill it.\\n- Wipe it.` with the spans
+    (0, 2, format), (2, 10, content), (10, 13, format), (13, 21, content).
+    """
 
     text: str
     spans: list[Span]
@@ -81,7 +92,7 @@ class Format(ABC):
         for piece, kind in self.pieces(sentences):
             if piece:
                 text.append(piece)
-                spans.append((end, end + len(piece), kind))
+                spans.append(Span(end, end + len(piece), kind))
                 end += len(piece)
         return Rendered("".join(text), spans)
 
