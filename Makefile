@@ -13,7 +13,7 @@ SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 RESULTS := results/$(STUDY)
 EMBEDDED = $(wildcard $(RESULTS)/figures/*.svg $(RESULTS)/tables/*.html $(RESULTS)/report/* workflow/report/*.rst)
 
-.PHONY: install demo report test test-unit test-workflow test-slurm lint schema lock stale recover readme-figures
+.PHONY: install demo report test test-unit test-workflow test-slurm mutants lint schema lock stale recover readme-figures
 
 install: .venv/installed ## .venv, with everything in the versions of requirements.txt
 
@@ -77,6 +77,9 @@ test-unit: .venv/installed
 
 test-workflow test-slurm: test-%: .venv/installed
 	$(BIN)/python -m pytest tests/$*
+
+mutants: .venv/installed ## deliberate faults that the tests must notice (hours; SAMPLE=150 draws some, SHARD=1/2 shares)
+	$(BIN)/python benchmarks/mutants.py $(MODULES) $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SHARD),--shard $(SHARD))
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -1,0 +1,188 @@
+"""How many deliberate faults the unit tests notice: one-line mutants of the modules that decide results.
+
+Each module's mutants run against the tests of its package, those of the module itself first (`tests/unit/<package>/`).
+Work is kept below `.mutants/`, one copy of the checkout and one session of cosmic-ray a module, so that a run that was
+stopped goes on, and several processes can share the work:
+
+    python benchmarks/mutants.py                            all modules, all mutants (a night on two cores)
+    python benchmarks/mutants.py --shard 1/2                 every second module, for a second process
+    python benchmarks/mutants.py --sample 150                a seeded sample over all modules
+    python benchmarks/mutants.py analysis/statistics.py      one module
+
+A module that was edited since starts again. `mutants_alive.yaml` lists survivors that may live: their diff and the
+reason; those marked `equivalent` change no behaviour and leave the count.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import yaml
+from committed import ROOT, save
+from cosmic_ray.work_db import WorkDB
+from cosmic_ray.work_item import WorkerOutcome, WorkResult
+
+from tests.checkout import copy_checkout
+
+LIBRARY = "workflow/scripts/formsafe"
+FOLDER = ROOT / ".mutants"
+ALIVE = ROOT / "benchmarks" / "mutants_alive.yaml"
+# Modules that decide results. A folder means all its modules.
+MODULES = (
+    *("core/files.py", "core/layout.py", "config/grid.py", "formats", "data", "sources/rows.py", "sources/fetch.py"),
+    *("models/chat.py", "training", "generation", "scoring", "analysis", "cluster"),
+)
+# Of many mutants of one place only those that differ most from each other: an operator's opposite, a comparison's
+# boundary and its opposite. `|` is left out: nearly always it joins types in an annotation.
+BINARY = "Add_Sub|Sub_Add|Mul_Div|Div_Mul|FloorDiv_Mul|Mod_FloorDiv|Pow_Mul|BitAnd_BitOr|LShift_RShift|RShift_LShift"
+COMPARISON = (
+    "Eq_NotEq|NotEq_Eq|Lt_LtE|Lt_GtE|Gt_GtE|Gt_LtE|LtE_Lt|LtE_Gt|GtE_Gt|GtE_Lt|Is_IsNot|IsNot_Is|In_NotIn|NotIn_In"
+)
+LEFT_OUT = [
+    rf"core/ReplaceBinaryOperator_(?!({BINARY})$)",
+    rf"core/ReplaceComparisonOperator_(?!({COMPARISON})$)",
+    r"core/(RemoveDecorator|ExceptionReplacer|Variable.*|ReplaceUnaryOperator_.*_Invert|ReplaceUnaryOperator_.*_UAdd)",
+]
+TIMEOUT_SECONDS = 300.0
+
+
+def modules_of(named: Sequence[str]) -> list[str]:
+    """Paths below the library of all modules that `named` lists, packages' own `__init__.py` left out."""
+    found: list[str] = []
+    for name in named:
+        place = ROOT / LIBRARY / name
+        paths = sorted(place.rglob("*.py")) if place.is_dir() else [place]
+        found += [str(path.relative_to(ROOT / LIBRARY)) for path in paths if path.name != "__init__.py"]
+    return found
+
+
+def tests_of(module: str) -> list[str]:
+    """Test files of a module's package, those named like the module first."""
+    package, name = module.split("/")[0], Path(module).stem
+    files = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tests" / "unit" / package).glob("test_*.py"))
+    return sorted(files, key=lambda file: name not in file)
+
+
+def identity(module: str) -> str:
+    """Changes when the module, its package's tests or the way mutants are made change."""
+    texts = [Path(__file__), ROOT / LIBRARY / module, *(ROOT / file for file in tests_of(module))]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in texts)).hexdigest()[:12]
+
+
+def session_of(module: str) -> Path:
+    """A fresh or continued session: a folder with a copy of the checkout and the work on one module."""
+    folder = FOLDER / f"{module.replace('/', '.').removesuffix('.py')}-{identity(module)}"
+    session = folder / "session.sqlite"
+    if session.exists():
+        return folder
+    for old in FOLDER.glob(f"{folder.name.rpartition('-')[0]}-*"):
+        shutil.rmtree(old)
+    folder.mkdir(parents=True)
+    copy = copy_checkout(folder / "checkout")
+    command = ["python", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests_of(module)]
+    config = (
+        f'[cosmic-ray]\nmodule-path = "{LIBRARY}/{module}"\ntimeout = {TIMEOUT_SECONDS}\nexcluded-modules = []\n'
+        f'test-command = "{" ".join(command)}"\n[cosmic-ray.distributor]\nname = "local"\n'
+        f"[cosmic-ray.filters.operators-filter]\nexclude-operators = {json.dumps(LEFT_OUT)}\n"
+    )
+    (copy / "mutants.toml").write_text(config, encoding="utf-8")
+    _run(copy, "cosmic-ray", "baseline", "mutants.toml")  # tests that fail by themselves would kill every mutant
+    _run(copy, "cosmic-ray", "init", "mutants.toml", "new.sqlite")
+    _run(copy, "cr-filter-operators", "new.sqlite", "mutants.toml")
+    (copy / "new.sqlite").rename(session)
+    return folder
+
+
+def _run(folder: Path, *command: str) -> None:
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    subprocess.run(command, cwd=folder, check=True, env={**os.environ, "PATH": path}, stdin=subprocess.DEVNULL)
+
+
+def draw(folders: dict[str, Path], size: int) -> None:
+    """Skip every waiting mutant that a seeded sample over all modules leaves out."""
+    waiting: list[tuple[str, str, int, str]] = []  # module, operator, occurrence (job ids differ between sessions), job
+    for module, folder in folders.items():
+        with _opened(folder) as database:
+            skipped = {job for job, result in database.results if result.worker_outcome == WorkerOutcome.SKIPPED}
+            for item in database.work_items:
+                mutation = item.mutations[0]
+                if item.job_id not in skipped:
+                    waiting.append((module, mutation.operator_name, mutation.occurrence, item.job_id))
+    chosen = {job for *_, job in random.Random(0).sample(sorted(waiting), min(size, len(waiting)))}
+    for folder in folders.values():
+        with _opened(folder) as database:
+            for item in database.pending_work_items:
+                if item.job_id not in chosen:
+                    left_out = WorkResult(output="not drawn", worker_outcome=WorkerOutcome.SKIPPED)
+                    database.set_result(item.job_id, left_out)
+
+
+def _opened(folder: Path) -> Any:
+    return closing(WorkDB(str(folder / "session.sqlite"), WorkDB.Mode.open))
+
+
+def results_of(module: str, folder: Path, alive: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Counts of one module, and its survivors by the digest of their diff."""
+    row = {"module": module, "mutants": 0, "killed": 0, "equivalent": 0}
+    survivors = []
+    with _opened(folder) as database:
+        for _, result in database.completed_work_items:
+            if result.worker_outcome == WorkerOutcome.SKIPPED:
+                continue
+            row["mutants"] += 1
+            if result.is_killed:
+                row["killed"] += 1
+                continue
+            changed = [line for line in (result.diff or "").splitlines() if re.match(r"[+-](?![+-]{2} )", line)]
+            name = hashlib.sha256("\n".join([module, *changed]).encode()).hexdigest()[:10]
+            known = alive.get(name, {})
+            row["equivalent"] += bool(known.get("equivalent"))
+            survivors.append({"name": name, "module": module, "change": changed, **known})
+    return {"row": row, "survivors": survivors}
+
+
+def main() -> None:
+    """Run, and write the results."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("modules", nargs="*", default=list(MODULES))
+    parser.add_argument("--sample", type=int, help="mutants in all; a fixed seed draws them")
+    parser.add_argument("--shard", default="1/1", help="which part of the modules: 1/2, 2/2")
+    parser.add_argument("--only-report", action="store_true", help="write what has been run so far")
+    options = parser.parse_args()
+    part, parts = map(int, options.shard.split("/"))
+    modules = modules_of(options.modules)[part - 1 :: parts]
+    alive = yaml.safe_load(ALIVE.read_text(encoding="utf-8")) if ALIVE.exists() else {}
+    folders = {module: session_of(module) for module in modules} if not options.only_report else _begun(modules)
+    if options.sample:
+        draw(folders, options.sample)
+    for folder in folders.values() if not options.only_report else ():
+        _run(folder / "checkout", "cosmic-ray", "exec", "mutants.toml", str(folder / "session.sqlite"))
+    found = [results_of(module, folder, alive or {}) for module, folder in folders.items()]
+    rows = [each["row"] for each in found]
+    mutants, killed, equivalent = (sum(row[key] for row in rows) for key in ("mutants", "killed", "equivalent"))
+    share = round(killed / (mutants - equivalent), 4) if mutants > equivalent else None
+    survivors = [survivor for each in found for survivor in each["survivors"]]
+    save("mutants", {"killed_share": share, "modules": rows, "survivors": survivors, "sample": options.sample})
+
+
+def _begun(modules: Sequence[str]) -> dict[str, Path]:
+    folders = {}
+    for module in modules:
+        folder = FOLDER / f"{module.replace('/', '.').removesuffix('.py')}-{identity(module)}"
+        if (folder / "session.sqlite").exists():
+            folders[module] = folder
+    return folders
+
+
+if __name__ == "__main__":
+    main()
