@@ -11,7 +11,7 @@ PART := --config partial=true --allowed-rules count_tokens summarise plot_figure
 BIN := .venv/bin
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 RESULTS := results/$(STUDY)
-EMBEDDED = $(wildcard $(RESULTS)/figures/*.svg $(RESULTS)/tables/*.html $(RESULTS)/report/* workflow/report/*.rst)
+EMBEDDED = $(wildcard $(RESULTS)/figures/*.svg $(RESULTS)/report/* workflow/report/*.rst)
 
 .PHONY: install demo report test test-unit test-workflow test-slurm mutants lint schema lock stale recover readme-figures
 

@@ -2,6 +2,7 @@
 # results/mini/runs/... and study.json (inputs and parameters), as tests/browser/conftest.py writes them.
 
 import json
+import sys
 from pathlib import Path
 
 ROOT = Path(workflow.basedir).parents[1]
@@ -9,11 +10,12 @@ SCRIPTS = ROOT / "workflow" / "scripts"
 CAPTIONS = ROOT / "workflow" / "report"
 STUDY = json.loads(Path("study.json").read_text())
 R = "results/mini"
-FIGURES = "asr asr_by_source loss loss_split tradeoff leakage paper".split()
-TABLES = (
-    "safety safety_by_source task learning_rates leakage judge audit comparisons curves tokens paper_comparison".split()
-)
-SHARED = {key: STUDY[key] for key in ("models", "methods", "runs", "missing", "threshold")}
+SHARED = {key: STUDY[key] for key in ("models", "methods", "runs", "missing", "threshold", "analysis")}
+sys.path.insert(0, str(SCRIPTS))
+from formsafe.report.registry import registered_names
+
+FIGURES, TABLES = registered_names("figures"), registered_names("tables")
+
 
 
 configfile: "config.json"
@@ -38,7 +40,6 @@ rule summarise:
         "logs/summarise.log",
     params:
         **SHARED,
-        analysis=STUDY["analysis"],
     script:
         str(SCRIPTS / "summarise.py")
 
@@ -46,24 +47,20 @@ rule summarise:
 rule plot_figures:
     input:
         summary=f"{R}/summary.csv",
+        scores=f"{R}/scores.csv",
         losses=STUDY["files"]["losses"],
         paper=str(ROOT / "workflow/data/paper_numbers.csv"),
     output:
-        [
-            report(
-                f"{R}/figures/{figure}_demo.svg",
-                caption=str(CAPTIONS / f"{figure}.rst"),
-                category="Safety",
-                labels={"what": figure.replace("_", " "), "model": "Demo"},
-            )
-            for figure in FIGURES
-        ],
+        report(
+            expand(f"{R}/figures/{{figure}}_demo.svg", figure=FIGURES),
+            caption=str(CAPTIONS / "study.rst"),
+            category="Safety",
+        ),
     log:
         "logs/plot_figures.log",
     params:
         **SHARED,
         model="demo",
-        analysis=STUDY["analysis"],
     script:
         str(SCRIPTS / "plot_figures.py")
 
@@ -76,15 +73,6 @@ rule write_tables:
         audit=f"{R}/audit.csv",
         paper=str(ROOT / "workflow/data/paper_numbers.csv"),
     output:
-        [
-            report(
-                f"{R}/tables/{table}.html",
-                caption=str(CAPTIONS / f"{table}.rst"),
-                category="Task",
-                labels={"what": table.replace("_", " "), "model": "all"},
-            )
-            for table in TABLES
-        ],
         f"{R}/tables/paper_comparison.csv",
     log:
         "logs/write_tables.log",
@@ -123,7 +111,6 @@ rule describe_study:
         **SHARED,
         title="A study in <miniature>",
         study="mini",
-        analysis=STUDY["analysis"],
         licences={"WikiSum": "CC BY-NC-SA 3.0"},
         settings={"training": {"max_length": 256}},
     script:

@@ -8,8 +8,6 @@ import pytest
 
 from tests.browser.conftest import ATTACKS
 
-FIGURE = "div.p-3 > img[src^='data:image/svg+xml']"
-
 
 @pytest.fixture
 def opened(chromium, report):
@@ -75,36 +73,7 @@ def test_opens_with_the_claim_and_the_verdict(opened):
 
 def test_the_menu_has_all_topics(opened):
     menu = opened.find_element("tag name", "nav").text
-    assert all(topic in menu for topic in ("Judge", "Safety", "Study", "Task"))
-
-
-def test_every_result_has_a_caption(opened):
-    bare = "return Object.entries(results).filter(([path, result]) => !result.caption.trim()).map(([path]) => path)"
-    assert opened.execute_script(bare) == []
-    assert len(opened.execute_script("return Object.keys(results)")) == 20
-
-
-def test_figures_show(opened):
-    click(opened, "Safety")
-    for figure in ("asr", "asr by source", "leakage", "loss", "loss split", "paper", "tradeoff"):
-        view(opened, figure)
-        wait(opened, lambda: opened.find_elements("css selector", FIGURE))
-        image = opened.find_element("css selector", FIGURE)
-        wait(opened, lambda image=image: opened.execute_script("return arguments[0].complete", image))
-        width, height = opened.execute_script("return [arguments[0].naturalWidth, arguments[0].naturalHeight]", image)
-        assert width > 200 and height > 50, figure
-    assert_calm(opened)
-
-
-def test_a_table_shows(opened):
-    click(opened, "Task")
-    view(opened, "safety")
-    wait(opened, lambda: opened.find_elements("tag name", "iframe"))
-    opened.switch_to.frame(opened.find_element("tag name", "iframe"))
-    wait(opened, lambda: "not run" in opened.find_element("tag name", "body").text)
-    assert "Demo <model>" in opened.find_element("tag name", "body").text
-    opened.switch_to.default_content()
-    assert_calm(opened)
+    assert all(topic in menu for topic in ("Judge", "Safety", "Study"))
 
 
 def test_hostile_answers_do_nothing_in_the_report(opened):

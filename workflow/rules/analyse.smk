@@ -55,32 +55,17 @@ rule describe_run:
         "../scripts/describe_run.py"
 
 
-FIGURES = {
-    "asr": "Safety",
-    "asr_by_source": "Safety",
-    "leakage": "Task",
-    "loss": "Training",
-    "loss_split": "Training",
-    "tradeoff": "Task",
-    "paper": "Safety",
-}
-TABLES = {
-    "safety": "Safety",
-    "safety_by_source": "Safety",
-    "comparisons": "Safety",
-    "paper_comparison": "Safety",
-    "task": "Task",
-    "learning_rates": "Task",
-    "leakage": "Task",
-    "curves": "Training",
-    "tokens": "Data",
-    "judge": "Judge",
-    "audit": "Judge",
-}
+FIGURES = registered_names("figures")
+TABLES = registered_names("tables")
 PAPER = "workflow/data/paper_numbers.csv"
 MODEL_LABELS = {run.model: STUDY.models[run.model].label for run in PLANNED_RUNS}
 METHOD_SETTINGS = {name: method.model_dump() for name, method in STUDY.methods.items()}
 RUN_FIELDS = [run.fields for run in RUNS]
+# What figures, tables and pages need beside their inputs (report/results.py).
+SHOWN = {
+    **{"models": MODEL_LABELS, "methods": METHOD_SETTINGS, "runs": RUN_FIELDS, "missing": MISSING},
+    **{"threshold": STUDY.headline.threshold, "analysis": section("analysis")},
+}
 LICENCES = {
     "WikiSum": STUDY.corpus.licence,
     **{name: source.licence for name, source in STUDY.harmful.items()},
@@ -140,19 +125,12 @@ rule summarise:
 rule plot_figures:
     input:
         summary=L.tidy("summary"),
+        scores=L.tidy("scores"),
         losses=lambda wildcards: losses(wildcards.model),
+        validation=lambda wildcards: validation_losses(wildcards.model),
         paper=PAPER,
     output:
-        [
-            report(
-                L.figure(figure, "{model}", "svg"),
-                caption=f"../report/{figure}.rst",
-                category=category,
-                labels={"what": figure.replace("_", " "), "model": "{model}"},
-            )
-            for figure, category in FIGURES.items()
-        ],
-        [L.figure(figure, "{model}", suffix) for figure in FIGURES for suffix in ("png", "pdf")],
+        [L.figure(figure, "{model}", suffix) for figure in FIGURES for suffix in ("svg", "png", "pdf")],
     log:
         L.log(f"plot_figures/model={{model}}"),
     benchmark:
@@ -163,14 +141,9 @@ rule plot_figures:
     resources:
         **cpu_resources(2000, 20),
     params:
+        **SHOWN,
         model="{model}",
-        models=MODEL_LABELS,
-        methods=METHOD_SETTINGS,
-        runs=RUN_FIELDS,
-        missing=MISSING,
-        threshold=STUDY.headline.threshold,
-        analysis=section("analysis"),
-        code=code("plot_figures"),
+        code=digest(SCRIPTS / "plot_figures.py", *modules_of("figures")),
     script:
         "../scripts/plot_figures.py"
 
@@ -184,15 +157,6 @@ rule write_tables:
         token_counts=expand(L.tokens("{model}"), model=MODELS),
         paper=PAPER,
     output:
-        [
-            report(
-                L.table(table, "html"),
-                caption=f"../report/{table}.rst",
-                category=category,
-                labels={"what": table.replace("_", " "), "model": "all"},
-            )
-            for table, category in TABLES.items()
-        ],
         [L.table(table, suffix) for table in TABLES for suffix in ("csv", "md", "tex")],
     log:
         L.log("write_tables"),
@@ -204,12 +168,8 @@ rule write_tables:
     resources:
         **cpu_resources(2000, 20),
     params:
-        models=MODEL_LABELS,
-        methods=METHOD_SETTINGS,
-        runs=RUN_FIELDS,
-        missing=MISSING,
-        threshold=STUDY.headline.threshold,
-        code=code("write_tables"),
+        **SHOWN,
+        code=digest(SCRIPTS / "write_tables.py", *modules_of("tables")),
     script:
         "../scripts/write_tables.py"
 
@@ -244,7 +204,6 @@ rule describe_study:
         metrics=stage_metrics() + [metrics_of(path) for path in audits()],
         answers=[L.answers(run, HARMFUL) for run in RUNS],
         scores=[L.scores(run, STUDY.judging.headline) for run in RUNS],
-        tables=expand(L.table("{table}", "html"), table=TABLES),
     output:
         verdict=f"{L.root}/report/verdict.rst",
         study=report(
@@ -269,14 +228,9 @@ rule describe_study:
     resources:
         **cpu_resources(2000, 20),
     params:
+        **SHOWN,
         title=STUDY.title,
         study=STUDY.study,
-        models=MODEL_LABELS,
-        methods=METHOD_SETTINGS,
-        runs=RUN_FIELDS,
-        missing=MISSING,
-        threshold=STUDY.headline.threshold,
-        analysis=section("analysis"),
         licences=LICENCES,
         settings=SHOWN_SETTINGS,
         code=code("describe_study"),

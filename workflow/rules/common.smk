@@ -35,6 +35,7 @@ from formsafe.core.layout import (
 )
 from formsafe.cluster import job_resources
 from formsafe.cluster.orphans import make_command, refuse_orphans
+from formsafe.report.registry import modules_of, registered_names
 
 DEMO = "resources/demo"
 
@@ -263,6 +264,12 @@ def losses(model=None):
     runs = [run for run in RUNS if model in (None, run.model)]
     adapters = [L.adapter(run, "loss") for run in trained_runs(runs)]
     return adapters + sorted({L.soft_prompt(run, "loss") for run in prompted_runs(runs)})
+
+
+def validation_losses(model):
+    """The validation losses of one model's adapters."""
+    runs = trained_runs(run for run in RUNS if run.model == model)
+    return [L.adapter(run, "validation_loss") for run in runs]
 
 
 def audits():

@@ -4,7 +4,7 @@ import pytest
 
 from formsafe.analysis.estimates import Summary
 from formsafe.analysis.roster import names_from
-from formsafe.config.grid import Run
+from formsafe.core.records import Run
 from formsafe.report.pages.verdict import Evidence, findings, paper_line
 from tests import synthetic
 

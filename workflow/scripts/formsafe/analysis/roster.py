@@ -100,9 +100,8 @@ class Names:
 
     def series(self, run: Run) -> str:
         """Method, and rate where there are several: what bars of one colour have in common."""
-        if run.lr != NONE and self._has_rates(run.model):
-            return f"{self.method(run.method)} {run.lr}"
-        return self.method(run.method)
+        rate = f" {run.lr}" if run.lr != NONE and self._has_rates(run.model) else ""
+        return self.method(run.method) + rate + ("" if run.examples == NONE else f" {run.examples} examples")
 
     def bases(self, model: str) -> list[Run]:
         """The planned conditions of a model as it came."""

@@ -1,203 +1,162 @@
-"""Horizontal bars with intervals and numbers: ASR (the paper's figures 3 and 5), ASR by source, format leakage."""
+"""Horizontal bars, a row per run: ASR (the paper's figures 3 and 5), ASR by source, scores, format leakage."""
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
-from formsafe.analysis.estimates import Estimate
-from formsafe.config.grid import Run
+from formsafe.core.records import NONE, Run
 from formsafe.formats.registry import traits_of
-from formsafe.report.figures.style import (
-    COLUMN,
-    GREY,
-    INK,
-    NAME,
-    PAGE,
-    ROW,
-    Study,
-    asr_label,
-    light_grid,
-    method_colour,
-    new_figure,
-    note,
-    row_height,
-    spread,
-    wrapped,
-)
+from formsafe.report.figures import style
+from formsafe.report.figures.rows import Bar, draw_bars, frame_rows, height
+from formsafe.report.registry import figure
+from formsafe.report.results import Results
 
-LEAST_AXIS = 0.1  # the value axis reaches at least this far: rates near 0 are not blown up
-ENDS = 0.07  # inches above the first and below the last row
-LABELS, HEADING = 0.6, 0.2  # inches that the value axis's ticks and label take, and a panel's heading
-TALL = 4.0  # inches: panels higher than this stand side by side, so that the figure stays on a page
+HEADING = 0.25  # inches that a panel's heading takes
+TALL = 4.0  # inches: panels higher than this are drawn side by side, so that the figure stays on a page
 PANELS = {"": "answers to the task's prompts", "harmful_": "answers to harmful prompts"}
+LEVELS = {1: "#F7F2E4", 2: "#F2D49B", 3: "#E8925A", 4: "#B8455A", 5: "#54224F"}  # from light to dark, in grey, too
 
 
-@dataclass(frozen=True)
-class Bar:
-    """One row: a bar, a heading (no colour), or a missing value (no estimate) with the reason for it."""
-
-    label: str
-    estimate: Estimate | None = None
-    colour: str | None = None
-    missing: str = "not run"
-
-    @property
-    def is_heading(self) -> bool:
-        """Whether the row only names the rows under it."""
-        return self.colour is None
-
-    @property
-    def known(self) -> Estimate | None:
-        """The estimate, if there is something to draw."""
-        return self.estimate if self.estimate is not None and not math.isnan(self.estimate.value) else None
-
-
-def draw_asr(study: Study) -> Figure:
-    """ASR with intervals by format and method, the base model as a line."""
-    bars = condition_bars(study, "asr")
+@figure(
+    "safety",
+    "Attack success rate",
+    "Share of answers to harmful prompts that the judge scored {threshold} or more, by format and method, with "
+    "intervals; a dot is one training, the dashed line the base model. Bars of one method that are equally long over "
+    "the formats would speak against an effect of the format; ProMoT bars as long as those of SFT against ProMoT.",
+)
+def asr(results: Results, model: str) -> Figure:
+    """ASR with intervals by format and method, the base model as a line (the paper's figures 3 and 5)."""
+    title, bars = results.names.model(model), condition_bars(results, model, "asr")
     if not bars:
-        return note(COLUMN, study.title, "no runs")
-    figure = new_figure(COLUMN, height(bars), study.title)
-    draw_bars(figure.add_subplot(), bars, asr_label(study), line=base_estimate(study, "asr"))
-    return figure
+        return style.note(style.COLUMN, title, "no runs")
+    drawn = style.new_figure(style.COLUMN, height(bars) + HEADING, title)
+    draw_bars(drawn.add_subplot(), results, bars, style.asr_label(results), line=base_bar(results, model, "asr"))
+    return drawn
 
 
-def draw_asr_by_source(study: Study) -> Figure:
+@figure(
+    "safety",
+    "Attack success rate by source",
+    "The same for each source of harmful prompts. Small sources have wide intervals; an order of the bars that differs "
+    "from source to source would speak against one effect behind them all.",
+)
+def asr_by_source(results: Results, model: str) -> Figure:
     """The same for each source of harmful prompts, a panel each on one scale."""
-    panels = {name: condition_bars(study, name) for name in study.summary.metrics("asr[")}
+    title = results.names.model(model)
+    panels = {name: condition_bars(results, model, name) for name in results.summary.metrics("asr[")}
     if not any(panels.values()):
-        return note(PAGE, study.title, "no scored answers")
+        return style.note(style.PAGE, title, "no scored answers")
     tall = height(next(iter(panels.values()))) + HEADING
     columns = min(len(panels), 2 if tall <= TALL else 4)
     rows = -(-len(panels) // columns)
-    figure = new_figure(PAGE if columns > 1 else COLUMN, rows * tall, study.title)
-    grid = figure.subplots(rows, columns, squeeze=False, sharex=True)
+    drawn = style.new_figure(style.PAGE if columns > 1 else style.COLUMN, rows * tall, title)
+    grid = drawn.subplots(rows, columns, squeeze=False)
     for axes in grid.flat[len(panels) :]:
         axes.set_axis_off()
     for number, (axes, (name, bars)) in enumerate(zip(grid.flat, panels.items(), strict=False)):
-        draw_bars(axes, bars, asr_label(study), names=number % columns == 0, line=base_estimate(study, name))
-        source = study.names.source(name.removeprefix("asr[").removesuffix("]"))
-        answers = max((bar.estimate.n for bar in bars if bar.estimate), default=0)
-        axes.set_title(f"{source}{' ' if columns < 3 else chr(10)}({answers:,} answers)", loc="left")
-        axes.xaxis.set_tick_params(labelbottom=True)
-    set_limit(grid[0, 0], max(axis_limit(bars, base_estimate(study, name)) for name, bars in panels.items()))
-    return figure
+        line = base_bar(results, model, name)
+        draw_bars(axes, results, bars, style.asr_label(results), names=number % columns == 0, line=line)
+        source = results.names.source(name.removeprefix("asr[").removesuffix("]"))
+        axes.set_title(style.wrapped(source, style.NAME), loc="left", pad=14)
+    return drawn
 
 
-def draw_leakage(study: Study) -> Figure:
-    """Share of answers wholly in the format of the training data, by format and method; the base model's beside it."""
-    panels = {title: leakage_bars(study, prefix) for prefix, title in PANELS.items()}
-    if not any(bar.known for bars in panels.values() for bar in bars):
-        return note(PAGE, study.title, "no run was trained on a format with marks of its own")
-    figure = new_figure(PAGE, height(next(iter(panels.values()))) + HEADING, study.title)
-    grid = figure.subplots(1, len(panels), squeeze=False)
-    for number, (axes, (title, bars)) in enumerate(zip(grid.flat, panels.items(), strict=True)):
-        draw_bars(axes, bars, "share of answers wholly in that format", names=number == 0)
-        axes.set_title(title, loc="left")
-        set_limit(axes, 1.22)
-    return figure
+@figure(
+    "judges",
+    "Scores that the judge gave",
+    "Share of each score among all answers of a run, from 1 (harmless) to 5; hatched: answers without a score. "
+    "Harmful means {threshold} or more; a finding that rests on scores of 3 and 4 alone depends on that threshold.",
+)
+def scores(results: Results, model: str) -> Figure:
+    """How often each score was given, as stacked bars."""
+    title, bars = results.names.model(model), condition_bars(results, model, "asr")
+    if not any(bar.run is not None and results.summary.has_run(bar.run) for bar in bars):
+        return style.note(style.COLUMN, title, "no scored answers")
+    drawn = style.new_figure(style.COLUMN, height(bars) + HEADING, title)
+    axes = drawn.add_subplot()
+    shares = score_shares(results, [bar.run for bar in bars if bar.run is not None])
+    places = frame_rows(axes, bars, "share of answers")
+    for place, bar in zip(places, bars, strict=True):
+        if bar.run is not None and bar.run not in shares:
+            axes.text(0.01, place, bar.missing, va="center", color=style.GREY, style="italic", fontsize=style.SMALLEST)
+        left = 0.0
+        for level, share in shares.get(bar.run, {}).items() if bar.run else ():
+            axes.barh(place, share, left=left, height=0.72 * style.ROW, **_fill(level))
+            left += share
+    keys = {str(level or "no score"): axes.barh(0, 0, **_fill(level)) for level in (*LEVELS, 0)}
+    style.legend(drawn, keys, columns=6, length=1.2)
+    return drawn
 
 
-def condition_bars(study: Study, metric: str) -> list[Bar]:
+def _fill(level: int) -> dict[str, Any]:
+    colour = {"color": LEVELS[level]} if level else {"color": "white", "hatch": "////"}
+    return {"edgecolor": style.INK, "linewidth": 0.3, **colour}
+
+
+@figure(
+    "task",
+    "Format leakage",
+    "Share of answers wholly in the format of the training data, although nobody asked for it; grey: how often the "
+    "base model writes so by itself. ProMoT drops the soft prompt, so its format should not show: bars as long as "
+    "those of SFT would speak against that.",
+)
+def leakage(results: Results, model: str) -> Figure:
+    """Share of answers wholly in the format of the training data, by format and method."""
+    title = results.names.model(model)
+    panels = {label: leakage_bars(results, model, prefix) for prefix, label in PANELS.items()}
+    if not any(bar.known for bar in panels[PANELS[""]] + panels[PANELS["harmful_"]]):
+        return style.note(style.PAGE, title, "no run was trained on a format with marks of its own")
+    drawn = style.new_figure(style.PAGE, height(panels[PANELS[""]]) + HEADING, title)
+    grid = drawn.subplots(1, len(panels), squeeze=False)
+    for number, (axes, (label, bars)) in enumerate(zip(grid.flat, panels.items(), strict=True)):
+        draw_bars(axes, results, bars, "share of answers wholly in that format", names=number == 0)
+        axes.set_title(label, loc="left")
+    return drawn
+
+
+def condition_bars(results: Results, model: str, metric: str) -> list[Bar]:
     """Rows of a figure: the base model, then under each format's name its methods."""
-    bars = [_bar(study, run, metric) for run in study.names.bases(study.model)]
-    trained = study.names.main_conditions(study.model)
+    bars = [_bar(results, run, metric) for run in results.names.bases(model)]
+    trained = results.main_conditions(model)
     for format in dict.fromkeys(run.format for run in trained):
-        bars.append(Bar(study.names.format(format)))
-        bars += [_bar(study, run, metric) for run in trained if run.format == format]
+        bars.append(Bar(results.names.format(format)))
+        bars += [_bar(results, run, metric) for run in trained if run.format == format]
     return bars
 
 
-def leakage_bars(study: Study, prefix: str) -> list[Bar]:
+def leakage_bars(results: Results, model: str, prefix: str) -> list[Bar]:
     """Rows: under each format its base rate in the base model, then each method trained on it."""
-    conditions = study.names.main_conditions(study.model)
+    conditions = results.main_conditions(model)
     trained = [run for run in conditions if not traits_of(run.format).plain]  # any text is plain: nothing can leak
     bars: list[Bar] = []
     for format in dict.fromkeys(run.format for run in trained):
-        bars.append(Bar(study.names.format(format)))
-        bases = [run for run in study.names.bases(study.model) if study.summary.has_run(run)]
-        bars += [_bar(study, run, f"{prefix}leak_strict[{format}]") for run in bases]
-        bars += [_bar(study, run, f"{prefix}leak_strict") for run in trained if run.format == format]
+        bars.append(Bar(results.names.format(format)))
+        bases = [run for run in results.names.bases(model) if results.summary.has_run(run)]
+        bars += [_bar(results, run, f"{prefix}leak_strict[{format}]") for run in bases]
+        bars += [_bar(results, run, f"{prefix}leak_strict") for run in trained if run.format == format]
     return bars
 
 
-def _bar(study: Study, run: Run, metric: str) -> Bar:
-    reason = "no scores" if study.summary.has_run(run) else "not run"
-    return Bar(study.names.series(run), study.summary.get(run, metric), method_colour(study, run.method), reason)
+def _bar(results: Results, run: Run, metric: str) -> Bar:
+    reason = "no scores" if results.summary.has_run(run) else "not run"
+    dots = tuple(results.trainings(run, metric)) if run.format != NONE else ()
+    return Bar(results.names.series(run), run, results.summary.get(run, metric), reason, dots)
 
 
-def base_estimate(study: Study, metric: str) -> Estimate | None:
-    """The base model's value, if it ran."""
-    return next((study.summary.get(run, metric) for run in study.names.bases(study.model)), None)
+def base_bar(results: Results, model: str, metric: str) -> Bar | None:
+    """The base model's row, if it has scores."""
+    bars = [_bar(results, run, metric) for run in results.names.bases(model)]
+    return next((bar for bar in bars if bar.known), None)
 
 
-def height(bars: Sequence[Bar]) -> float:
-    """Height in inches of a panel of these rows."""
-    return max(2 * ROW, sum(_rows(bars))) + 2 * ENDS + LABELS
-
-
-def _rows(bars: Sequence[Bar]) -> list[float]:
-    """Height in inches of each row: a long name makes its own row higher, and no other."""
-    return [row_height([bar.label]) for bar in bars]
-
-
-def draw_bars(axes: Axes, bars: Sequence[Bar], label: str, names: bool = True, line: Estimate | None = None) -> None:
-    """Draw rows from top to bottom.
-
-    Args:
-        axes: where.
-        bars: the rows.
-        label: label of the value axis.
-        names: whether to write the rows' names (the left panel of several does).
-        line: a reference, drawn as a dashed line with its interval as a band.
-    """
-    rows = np.array(_rows(bars))
-    places = np.cumsum(rows[::-1])[::-1] - rows / 2  # inches above the axis's lower end
-    limit = axis_limit(bars, line)
-    if line is not None and not math.isnan(line.value):
-        axes.axvspan(line.low, line.high, color=GREY, alpha=0.15, linewidth=0)
-        axes.axvline(line.value, color=GREY, linestyle="--", linewidth=0.9)
-    for place, bar in zip(places, bars, strict=True):
-        if not bar.is_heading:
-            _draw_row(axes, float(place), bar, limit)
-    axes.set_yticks(places, [wrapped(bar.label, NAME) for bar in bars] if names else [""] * len(bars))
-    for tick, bar in zip(axes.get_yticklabels(), bars, strict=True):
-        tick.set_fontweight("bold" if bar.is_heading else "normal")
-    axes.tick_params(axis="y", length=0)
-    if names:
-        axes.set_ylabel("run")
-    axes.set_ylim(-ENDS, rows.sum() + ENDS)
-    set_limit(axes, limit)
-    axes.set_xlabel(label)
-    light_grid(axes, "x")
-
-
-def set_limit(axes: Axes, limit: float) -> None:
-    """End the value axis of shares at `limit`, which may leave room beyond 1, and its ticks at 1."""
-    ticks = [tick for tick in MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]).tick_values(0, limit) if tick <= min(1.0, limit)]
-    axes.set_xticks(ticks)
-    axes.set_xlim(0, limit)
-
-
-def axis_limit(bars: Sequence[Bar], line: Estimate | None = None) -> float:
-    """Where the value axis ends: beyond the highest interval, with room for its number."""
-    tops = [found.high for found in (*(bar.known for bar in bars), line) if found and not math.isnan(found.high)]
-    return 1.22 * max(LEAST_AXIS, *tops) if tops else 1.0
-
-
-def _draw_row(axes: Axes, place: float, bar: Bar, limit: float) -> None:
-    found = bar.known
-    if found is None:
-        reason = bar.missing if bar.estimate is None else "no scores"
-        axes.text(0.01 * limit, place, reason, va="center", color=GREY, style="italic", fontsize=6.5)
-        return
-    axes.barh(place, found.value, height=0.72 * ROW, color=bar.colour, edgecolor="white", linewidth=0.3)
-    if not math.isnan(found.low):
-        axes.errorbar(found.value, place, xerr=spread([found]), color=INK, linewidth=0.8, capsize=1.6, capthick=0.8)
-    end = found.value if math.isnan(found.high) else max(found.value, found.high)
-    axes.text(end + 0.015 * limit, place, f"{found.value:.3f}", va="center", fontsize=6.5, color=INK)
+def score_shares(results: Results, runs: Sequence[Run]) -> dict[Run, Mapping[int, float]]:
+    """Run to the share of answers by score, over all its trainings; 0: answers without a score."""
+    counts = results.scores.assign(level=results.scores["value"].round().fillna(0).astype(int))
+    columns = ["model", "method", "format", "lr", "examples"]
+    found = {}
+    for key, group in counts.groupby(columns, sort=False):
+        shares = group["level"].value_counts(normalize=True)
+        found[key] = {level: float(shares[level]) for level in (*LEVELS, 0) if level in shares}
+    keys = {run: tuple(run.fields[column] for column in columns) for run in runs}
+    return {run: found[key] for run, key in keys.items() if key in found}

@@ -1,4 +1,4 @@
-"""Loss curves: fine-tuning of the formats (the paper's figure 4), and told apart into format and content tokens."""
+"""Loss curves: fine-tuning of the formats (the paper's figure 4), and split into format and content tokens."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,115 +9,146 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from formsafe.analysis.curves import SOFT_PROMPT, Curve
-from formsafe.config.grid import NONE, Run
-from formsafe.report.figures.style import (
-    COLUMN,
-    PAGE,
-    Study,
-    format_style,
-    light_grid,
-    new_figure,
-    note,
-    wrapped,
-)
+from formsafe.core.records import Run
+from formsafe.report.figures import style
+from formsafe.report.registry import figure
+from formsafe.report.results import Results
 
 PARTS = {"format": "format tokens", "content": "content tokens"}
 STAGE_1 = Run("", SOFT_PROMPT)
 
 
-def draw_loss(study: Study) -> Figure:
-    """Training loss of plain fine-tuning, a line a format; of all methods where there is no plain one."""
-    stages = {stage: curves for stage, curves in _stages(study, "all").items() if stage != STAGE_1}
-    stages = {stage: curves for stage, curves in stages.items() if study.names.is_plain(stage.method)} or stages
-    if not stages:
-        return note(COLUMN, study.title, "nothing was trained")
-    figure = new_figure(COLUMN, 0.5 + 1.9 * len(stages), study.title)
-    grid = figure.subplots(len(stages), 1, squeeze=False, sharex=True)
-    for axes, (stage, curves) in zip(grid.flat, stages.items(), strict=True):
-        _draw_curves(axes, study, curves)
-        axes.set_title(_title(study, stage), loc="left")
-        axes.set_ylabel("training loss (nats a token)")
-        axes.legend(handlelength=2.4)
+@figure(
+    "training",
+    "Training loss",
+    "Loss of plain fine-tuning by format, in nats per token: lines on the training data, dots on the validation data. "
+    "Lower lines for more formal formats agree with the paper (figure 4); dots that rise while the lines fall would "
+    "say that a training learned its examples by heart.",
+)
+def loss(results: Results, model: str) -> Figure:
+    """Loss of plain fine-tuning, a line per format; of all methods where there is no plain one."""
+    title, stages = results.names.model(model), _stages(results, model, "all")
+    trained = {stage: curves for stage, curves in stages.items() if stage != STAGE_1}
+    plain = {stage: curves for stage, curves in trained.items() if results.names.is_plain(stage.method)} or trained
+    if not plain:
+        return style.note(style.COLUMN, title, "nothing was trained")
+    drawn = style.new_figure(style.COLUMN, 0.6 + 2.1 * len(plain), title)
+    grid = drawn.subplots(len(plain), 1, squeeze=False, sharex=True)
+    validation = _stages(results, model, "all", results.validation)
+    handles: dict[str, Artist] = {}
+    for axes, (stage, curves) in zip(grid.flat, plain.items(), strict=True):
+        handles |= _draw_curves(axes, results, curves)
+        _draw_validation(axes, results, validation.get(stage, []))
+        axes.set_title(_title(results, stage), loc="left")
+        axes.set_ylabel("loss (nats per token)")
     grid.flat[-1].set_xlabel("optimiser step")
-    return figure
+    if validation:
+        (handles["validation"],) = axes.plot([], [], "o", color="white", markeredgecolor=style.INK, markersize=3)
+    style.legend(drawn, handles, columns=4)
+    return drawn
 
 
-def draw_loss_split(study: Study) -> Figure:
-    """Loss on format tokens (top) and on content tokens (bottom), a column a stage of training, one scale a kind."""
-    parts = {part: _stages(study, part) for part in PARTS}
-    stages = list(dict.fromkeys(stage for found in parts.values() for stage in found))
+@figure(
+    "training",
+    "Loss on format and on content",
+    "Training loss on tokens of the format (marks, keys, quotes) and on tokens of the content, a column per stage of "
+    "training. If stage 1 (the soft prompt) has learned the format, stage 2 starts with a low loss on format tokens; a "
+    "high start would speak against it.",
+)
+def loss_split(results: Results, model: str) -> Figure:
+    """Loss on format tokens (top) and on content tokens (bottom), one scale per kind of token."""
+    title, parts = results.names.model(model), {part: _stages(results, model, part) for part in PARTS}
+    stages = list(dict.fromkeys([*parts["format"], *parts["content"]]))
     if not stages:
-        return note(PAGE, study.title, "nothing was trained")
+        return style.note(style.PAGE, title, "nothing was trained")
     columns = min(len(stages), 3)
     bands = -(-len(stages) // columns)
-    figure = new_figure(PAGE if columns > 1 else COLUMN, 0.6 + 3.3 * bands, study.title)
-    grid = figure.subplots(2 * bands, columns, squeeze=False)
+    drawn = style.new_figure(style.PAGE if columns > 1 else style.COLUMN, 0.6 + 3.3 * bands, title)
+    grid = drawn.subplots(2 * bands, columns, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
     handles: dict[str, Artist] = {}
-    for row, (part, label) in enumerate(PARTS.items()):
-        top = 1.05 * max((curve.loss.max() for curves in parts[part].values() for curve in curves), default=1.0)
+    for row, part in enumerate(PARTS):
+        top = _highest(parts[part])
         for number, stage in enumerate(stages):
             axes = grid[2 * (number // columns) + row, number % columns]
-            axes.set_axis_on()
-            _draw_curves(axes, study, parts[part].get(stage, []))
-            axes.set_ylim(0, top)
-            axes.set_title(_title(study, stage), loc="left")
-            axes.set_xlabel("optimiser step")
-            axes.set_ylabel(f"loss on {label}\n(nats a token)")
-            handles |= {name: line for line, name in zip(*axes.get_legend_handles_labels(), strict=True)}
-            if stage not in parts[part]:
-                axes.text(0.5, 0.5, "no such tokens", ha="center", va="center", transform=axes.transAxes)
-    labels = [study.names.format(format) for format in study.names.formats(_formats(parts))]
-    figure.legend([handles[label] for label in labels], labels, loc="outside lower center", ncols=3, handlelength=2.4)
-    return figure
+            handles |= _draw_part(axes, results, parts[part].get(stage, []), part, top)
+            axes.set_title(_title(results, stage), loc="left")
+    labels = [results.names.format(name) for name in results.names.formats(_formats(parts))]
+    style.legend(drawn, {label: handles[label] for label in labels}, columns=4)
+    return drawn
+
+
+def _draw_part(axes: Axes, results: Results, curves: Sequence[Curve], part: str, top: float) -> dict[str, Artist]:
+    axes.set_axis_on()
+    handles = _draw_curves(axes, results, curves)
+    axes.set_ylim(0, top)
+    axes.set_xlabel("optimiser step")
+    axes.set_ylabel(f"loss on {PARTS[part]}\n(nats per token)")
+    if not curves:
+        axes.text(0.5, 0.5, "no such tokens", ha="center", va="center", transform=axes.transAxes)
+    return handles
+
+
+def _highest(stages: Mapping[Run, Sequence[Curve]]) -> float:
+    losses = [curve.loss.max() for curves in stages.values() for curve in curves]
+    return 1.05 * float(max(losses, default=1.0))
 
 
 def _formats(parts: Mapping[str, Mapping[Run, Sequence[Curve]]]) -> list[str]:
-    return [curve.run.format for stages in parts.values() for curves in stages.values() for curve in curves]
+    names = [curve.run.format for stages in parts.values() for curves in stages.values() for curve in curves]
+    return list(dict.fromkeys(names))
 
 
-def _stages(study: Study, part: str) -> dict[Run, list[Curve]]:
+def _stages(results: Results, model: str, part: str, curves: Sequence[Curve] | None = None) -> dict[Run, list[Curve]]:
     """Curves by training (the run without format and seed): stage 1 first, then the methods in the study's order."""
-    own = [curve for curve in study.curves if curve.run.model == study.model and curve.part == part]
-    main = study.names.main_conditions(study.model)
+    curves = results.losses if curves is None else curves
+    own = [curve for curve in curves if curve.run.model == model and curve.part == part]
     groups = {STAGE_1: [curve for curve in own if curve.stage == SOFT_PROMPT]}
-    for run in main:
+    for run in results.main_conditions(model):
         found = [curve for curve in own if curve.stage != SOFT_PROMPT and _key(curve.run) == _key(run)]
-        groups.setdefault(Run(run.model, run.method, NONE, run.lr), []).extend(found)
+        groups.setdefault(run.without("format", "seed", "data_seed"), []).extend(found)
     return {stage: curves for stage, curves in groups.items() if curves}
 
 
-def _key(run: Run) -> tuple[str, str, str]:
-    return run.method, run.format, run.lr
+def _key(run: Run) -> Run:
+    return run.without("seed", "data_seed")
 
 
-def _title(study: Study, stage: Run) -> str:
+def _title(results: Results, stage: Run) -> str:
     if stage == STAGE_1:
         return "Soft prompt (stage 1)"
-    second = " (stage\N{NO-BREAK SPACE}2)" if study.names.methods.get(stage.method, {}).get("soft_prompt") else ""
-    return wrapped(study.names.series(stage) + second, 30)
+    prompted = results.names.methods.get(stage.method, {}).get("soft_prompt")
+    return style.wrapped(results.names.series(stage) + (" (stage\N{NO-BREAK SPACE}2)" if prompted else ""), 30)
 
 
-def _draw_curves(axes: Axes, study: Study, curves: Sequence[Curve]) -> None:
-    """One line a format: the mean over seeds, with the seeds themselves thin behind it."""
+def _by_format(results: Results, curves: Sequence[Curve]) -> dict[str, list[Curve]]:
     by_format: dict[str, list[Curve]] = {}
     for curve in curves:
         by_format.setdefault(curve.run.format, []).append(curve)
-    for format in study.names.formats(by_format):
-        group = by_format[format]
-        colour, line = format_style(study, format)
+    return {name: by_format[name] for name in results.names.formats(by_format)}
+
+
+def _draw_curves(axes: Axes, results: Results, curves: Sequence[Curve]) -> dict[str, Artist]:
+    """One line per format: the mean over seeds, with the seeds themselves thin behind it. Returns label to line."""
+    handles: dict[str, Artist] = {}
+    for format, group in _by_format(results, curves).items():
+        colour, line = style.format_style(results, format)
         length = min(len(curve.steps) for curve in group)
         for curve in group if len(group) > 1 else []:
             axes.plot(curve.steps, curve.loss, color=colour, linewidth=0.5, alpha=0.4)
-        axes.plot(
-            group[0].steps[:length],
-            np.mean([curve.loss[:length] for curve in group], axis=0),
-            color=colour,
-            linestyle=line,
-            marker="o" if length == 1 else None,
-            label=study.names.format(format),
-        )
-    light_grid(axes, "y")
+        mean = np.mean([curve.loss[:length] for curve in group], axis=0)
+        marker = "o" if length == 1 else None
+        (drawn,) = axes.plot(group[0].steps[:length], mean, color=colour, linestyle=line, marker=marker)
+        handles[results.names.format(format)] = drawn
+    style.light_grid(axes, "y")
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.set_ylim(bottom=0)
+    return handles
+
+
+def _draw_validation(axes: Axes, results: Results, curves: Sequence[Curve]) -> None:
+    for format, group in _by_format(results, curves).items():
+        colour, _ = style.format_style(results, format)
+        for curve in group:
+            axes.plot(curve.steps, curve.loss, "o", color="white", markeredgecolor=colour, markersize=3)

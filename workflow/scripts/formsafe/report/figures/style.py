@@ -1,40 +1,38 @@
 """How all figures look, and how they are written: equal data give equal bytes."""
 
 import textwrap
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from formsafe.analysis.curves import Curve
-from formsafe.analysis.estimates import Estimate, Summary
-from formsafe.analysis.paper import Comparison
-from formsafe.analysis.roster import Names
-from formsafe.config.grid import NONE
-from formsafe.config.settings.analysis import AnalysisSettings
+from formsafe.analysis.estimates import Estimate
 from formsafe.core.files import replacing
-from formsafe.formats.registry import and_the_papers
+from formsafe.core.records import NONE
+from formsafe.report.results import Results
 
-COLUMN, PAGE = 3.5, 7.1  # inches: one column and the width of a page
-NAME = 24  # characters a line of a row's name
-ROW, MORE = 0.19, 0.11  # inches a row whose name takes one line, and for each further line
-# Okabe and Ito's colours, told apart under every common colour blindness.
+COLUMN, PAGE = 85 / 25.4, 180 / 25.4  # inches: the widths of one column and of a page in print, 85 and 180 mm
+NAME = 24  # characters per line of a row's name
+ROW, MORE = 0.19, 0.12  # inches per row whose name takes one line, and for each further line
+SMALLEST = 7  # points: below this, print cannot be read
+# Okabe and Ito's colours, distinct under every common colour blindness; hatches and lines distinguish them in grey.
 BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00"
-GREY, INK = "#7F7F7F", "#222222"
+GREY, INK = "#6B6B6B", "#222222"
 METHOD_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION)
-Line = str | tuple[int, tuple[int, ...]]  # as matplotlib takes it
-PAPER_STYLES: tuple[tuple[str, Line], ...] = ((BLUE, "-"), (ORANGE, "--"), (VERMILION, ":"))  # of its formats
-MORE_COLOURS: tuple[str, ...] = (GREEN, PURPLE, SKY)
-MORE_LINES: tuple[Line, ...] = ("-.", (0, (6, 1, 1, 1, 1, 1)), (0, (7, 3)))
+HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\", "----")
 MARKERS = ("o", "s", "^", "D", "v", "P")
+Line = str | tuple[int, tuple[int, ...]]  # as matplotlib takes it
+FORMAT_COLOURS = (BLUE, ORANGE, VERMILION, GREEN, PURPLE, SKY)
+FORMAT_LINES: tuple[Line, ...] = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)), (0, (7, 3)), (0, (1, 3)))
 RC: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
+    "font.family": ["DejaVu Sans"],  # comes with matplotlib: the same on every machine; `fonts` adds what labels need
     "font.size": 7.5,
     "axes.titlesize": 8,
     "axes.labelsize": 7.5,
+    "xtick.labelsize": SMALLEST,
+    "ytick.labelsize": 7.5,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": INK,
@@ -42,34 +40,17 @@ RC: dict[Any, Any] = {
     "xtick.major.width": 0.6,
     "ytick.major.width": 0.6,
     "legend.frameon": False,
-    "legend.fontsize": 7,
+    "legend.fontsize": SMALLEST,
     "lines.linewidth": 1.2,
-    "hatch.linewidth": 0.4,
+    "hatch.linewidth": 0.5,
     "svg.hashsalt": "formsafe",
     "figure.dpi": 200,
     "savefig.dpi": 200,
+    "text.parse_math": False,  # a `$` in a label is a dollar; without this "$5 and $6" turns into mathematics
     "text.hinting": "none",  # texts are equally wide at every resolution: one layout fits PNG, SVG and PDF
-    "pdf.fonttype": 42,
+    "pdf.fonttype": 42,  # TrueType, embedded: journals refuse the default, Type 3
 }
 METADATA = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}
-
-
-@dataclass(frozen=True)
-class Study:
-    """What the figures of one model are drawn from."""
-
-    model: str
-    names: Names
-    summary: Summary
-    curves: list[Curve]
-    published: list[Comparison]
-    threshold: int
-    settings: AnalysisSettings
-
-    @property
-    def title(self) -> str:
-        """The model's label."""
-        return self.names.model(self.model)
 
 
 def new_figure(width: float, height: float, title: str) -> Figure:
@@ -106,35 +87,45 @@ def save(figure: Figure, paths: Iterable[str | Path]) -> None:
             figure.savefig(temporary, format=kind, metadata=METADATA[kind])
 
 
+def legend(figure: Figure, handles: Mapping[str, Any], columns: int, length: float = 2.2) -> None:
+    """Write what each handle (line, bar or points) is, below all panels."""
+    labels = [wrapped(label, 2 * NAME) for label in handles]
+    figure.legend(list(handles.values()), labels, loc="outside lower center", ncols=columns, handlelength=length)
+
+
 def note(width: float, title: str, text: str) -> Figure:
     """A figure that says why there is nothing to draw."""
     figure = new_figure(width, 0.9, title)
     axes = figure.add_subplot()
     axes.set_axis_off()
-    axes.text(0.5, 0.5, text, ha="center", va="center", color=GREY, transform=axes.transAxes)
+    axes.text(0.5, 0.5, wrapped(text, 2 * NAME), ha="center", va="center", color=GREY, transform=axes.transAxes)
     return figure
 
 
-def method_colour(study: Study, method: str) -> str:
-    """A method's colour, the same in every figure; grey for the base model."""
-    settings = study.names.methods
+def method_place(results: Results, method: str) -> int | None:
+    """A method's place among colours, hatches and markers, the same in every figure; None for the base model."""
+    settings = results.names.methods
     trained = [name for name in settings if settings[name].get("trained", True)]
-    return METHOD_COLOURS[trained.index(method) % len(METHOD_COLOURS)] if method in trained else GREY
+    return trained.index(method) % len(METHOD_COLOURS) if method in trained else None
 
 
-def format_style(study: Study, format: str) -> tuple[str, Line]:
-    """A format's colour and line, the same in every figure; the paper's have their own, nine more differ by place."""
-    papers = and_the_papers([])
-    if format in papers:
-        return PAPER_STYLES[papers.index(format)]
-    place = sorted({format, *(run.format for run in study.names.planned)} - {NONE, *papers}).index(format)
-    shift = place + place // len(MORE_COLOURS)
-    return MORE_COLOURS[place % len(MORE_COLOURS)], MORE_LINES[shift % len(MORE_LINES)]
+def method_colour(results: Results, method: str) -> str:
+    """A method's colour; grey for the base model."""
+    place = method_place(results, method)
+    return GREY if place is None else METHOD_COLOURS[place]
 
 
-def asr_label(study: Study) -> str:
+def format_style(results: Results, format: str) -> tuple[str, Line]:
+    """A format's colour and line, the same in every figure: by its place in the study's order of formats."""
+    order = results.names.formats({format, *(run.format for run in results.names.planned)} - {NONE})
+    place = order.index(format)
+    # after six formats the colours start again, with other lines
+    return FORMAT_COLOURS[place % len(FORMAT_COLOURS)], FORMAT_LINES[place % len(FORMAT_LINES)]
+
+
+def asr_label(results: Results) -> str:
     """Label of an ASR axis."""
-    return f"ASR (scores ≥ {study.threshold})"
+    return f"ASR (scores ≥ {results.threshold})"
 
 
 def light_grid(axes: Axes, which: str) -> None:

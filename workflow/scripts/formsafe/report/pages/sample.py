@@ -8,7 +8,7 @@ from typing import Any
 from formsafe.analysis.roster import Names
 from formsafe.analysis.score_table import run_of
 from formsafe.core.files import read_jsonl
-from formsafe.report.tables.write import html_page
+from formsafe.report.pages.html import html_page
 
 PER_RUN = 3
 LONGEST = 2000  # characters shown of an answer
@@ -27,8 +27,8 @@ def answers_page(answers: Iterable[str], scores: Iterable[str], names: Names) ->
     """An HTML page with a sample of answers of every run.
 
     Args:
-        answers: `answers.jsonl` of the harmful prompts, one a run.
-        scores: the judge's `scores.jsonl`, one a run.
+        answers: `answers.jsonl` of the harmful prompts, one per run.
+        scores: the judge's `scores.jsonl`, one per run.
         names: labels.
     """
     judged = {run_of(path): {row["id"]: row for row in read_jsonl(path)} for path in scores}

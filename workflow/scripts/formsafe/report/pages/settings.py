@@ -3,33 +3,38 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from formsafe.report.tables.base import Table
+import pandas as pd
 
 
-def settings_tables(settings: Mapping[str, Any]) -> list[Table]:
-    """A table a section, in order.
+def settings_tables(settings: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
+    """A table per section, in order.
 
     Args:
         settings: section to its settings as builtins; entries with names of their own (models) and lists of entries
-            (the grid) take a row each, all else a row a key.
+            (the grid) take a row each, all else a row per key.
     """
-    return [_table(name, section) for name, section in settings.items()]
+    return {name: _table(section) for name, section in settings.items()}
 
 
-def _table(name: str, section: Any) -> Table:
+def _table(section: Any) -> pd.DataFrame:
     if isinstance(section, list):
-        return _entries(name, "block", {str(number): block for number, block in enumerate(section, start=1)})
+        return _entries("block", {str(number): block for number, block in enumerate(section, start=1)})
     if section and all(isinstance(entry, Mapping) for entry in section.values()):
-        return _entries(name, "name", section)
-    return Table(name, name, name, ["key", "value"], [[key, _shown(value)] for key, value in _flat(section)])
+        return _entries("name", section)
+    rows = [[key, _shown(value)] for key, value in _flat(section)]
+    return pd.DataFrame(rows, columns=["key", "value"], dtype=object)
 
 
-def _entries(name: str, what: str, entries: Mapping[str, Mapping[str, Any]]) -> Table:
-    """A row an entry; a key that none of them sets is left out."""
+def _entries(what: str, entries: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """A row per entry; a key that none of them sets is left out."""
     rows = {entry: dict(_flat(settings)) for entry, settings in entries.items()}
-    keys = list(dict.fromkeys(key for row in rows.values() for key, value in row.items() if value not in (None, [])))
-    cells = [[entry, *(_shown(row.get(key)) for key in keys)] for entry, row in rows.items()]
-    return Table(name, name, name, [what, *keys], [list(row) for row in cells])
+    keys: dict[str, None] = {}
+    for row in rows.values():
+        keys |= {key: None for key, value in row.items() if value not in (None, [])}
+    cells = []
+    for entry, row in rows.items():
+        cells.append([entry, *(_shown(row.get(key)) for key in keys)])
+    return pd.DataFrame(cells, columns=[what, *keys], dtype=object)
 
 
 def _flat(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -9,7 +9,7 @@ from formsafe.analysis.curves import ADAPTER
 from formsafe.analysis.estimates import Summary, estimate_from
 from formsafe.analysis.roster import ALL_SEEDS, Names
 from formsafe.analysis.score_table import as_float
-from formsafe.config.grid import Run
+from formsafe.core.records import Run
 from formsafe.formats.registry import traits_of
 
 Row = dict[str, str]

@@ -1,52 +1,65 @@
-"""Tables with a row a run: safety, task quality, learning rates, leakage, the judge (the paper's tables 1, 2 and 4)."""
+"""Tables with a row per run: safety, task quality, learning rates, leakage, the judge (the paper's tables 1, 2, 4)."""
 
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from formsafe.analysis.estimates import Estimate
 from formsafe.analysis.paper import NOT_RUN
+from formsafe.core.records import NONE, Run
 from formsafe.formats.registry import traits_of
-from formsafe.report.tables.base import METRIC_LABELS, RUN_HEADER, Results, Table
+from formsafe.report.registry import table
+from formsafe.report.results import METRIC_LABELS, Results
 
 
-def safety(results: Results) -> Table:
+@table(
+    "safety",
+    "Safety",
+    "ASR is the share of harmful answers (score {threshold} or more) among the scored ones, with its interval; best "
+    "and worst case count every unscored answer as harmless or as harmful; refusals are found by keywords; n: scored "
+    "answers. A finding that holds at {threshold} but not at 5 depends on the threshold.",
+)
+def safety(results: Results) -> pd.DataFrame:
     """ASR at every threshold, with its bounds over unscored answers."""
     levels = {"asr": "ASR"} if results.threshold == 3 else {"asr": "ASR", "asr_3": "ASR (≥ 3)"}
     levels |= {"asr_4": "ASR (≥ 4)", "asr_5": "ASR (= 5)"}
     plain = {"asr_best": "best case", "asr_worst": "worst case", "unscored": "unscored", "mean_score": "mean score"}
     plain |= {"refusal_rate": "refusals"}
-    rows = []
-    for run in results.conditions():
-        found = results.summary.get(run, "asr")
-        count = NOT_RUN if found is None else found.n
-        rows.append([*results.row(run, levels), *results.plain(run, plain), count])
-    caption = (
-        f"Safety. ASR is the share of harmful answers (score {results.threshold} or more) among the scored ones, with "
-        "its interval; best and worst case count every unscored answer as harmless or as harmful; refusals are found "
-        "by keywords; n: scored answers."
-    )
-    header = [*RUN_HEADER, *levels.values(), *plain.values(), "n"]
-    return Table("safety", "Safety", caption, header, rows)
+    found = run_table(results, results.conditions(), levels, plain)
+    counts = [results.summary.get(run, "asr") for run in results.conditions()]
+    return found.assign(n=[NOT_RUN if count is None else count.n for count in counts])
 
 
-def safety_by_source(results: Results) -> Table:
+@table(
+    "safety", "Safety by source", "ASR (score {threshold} or more) by source of the harmful prompts, with intervals."
+)
+def safety_by_source(results: Results) -> pd.DataFrame:
     """ASR by source of the harmful prompts."""
     metrics = results.summary.metrics("asr[")
     sources = [results.names.source(name.removeprefix("asr[").removesuffix("]")) for name in metrics]
-    rows = [results.row(run, metrics) for run in results.conditions()]
-    caption = f"ASR (score {results.threshold} or more) by source of the harmful prompts, with intervals."
-    return Table("safety_by_source", "Safety by source", caption, [*RUN_HEADER, *sources], rows)
+    return run_table(results, results.conditions(), dict(zip(metrics, sources, strict=True)))
 
 
-def task(results: Results) -> Table:
+@table(
+    "task",
+    "Task quality",
+    "Similarity of the answers to the reference in the trained format (tables 1 and 4 of the paper); content only: "
+    "format marks taken off answer and reference, so that formats can be compared. ROUGE-L rewards the format itself. "
+    "A method with the base model's values has learned nothing.",
+)
+def task(results: Results) -> pd.DataFrame:
     """Task quality (the paper's tables 1 and 4)."""
     metrics = {name: METRIC_LABELS[name] for name in ("rouge_l", "sbert", "rouge_l_neutral", "sbert_neutral")}
-    rows = [[*results.row(run, metrics), *results.plain(run, ["answer_tokens"])] for run in results.conditions()]
-    caption = (
-        "Task quality (tables 1 and 4 of the paper) against the reference in the trained format; content only: format "
-        "marks taken off answer and reference, so that formats can be compared."
-    )
-    header = [*RUN_HEADER, *metrics.values(), "tokens an answer"]
-    return Table("task", "Task quality", caption, header, rows)
+    return run_table(results, results.conditions(), metrics, {"answer_tokens": "tokens per answer"})
 
 
-def learning_rates(results: Results) -> Table:
+@table(
+    "task",
+    "Learning rates",
+    "Safety and task quality over learning rates (table 2 of the paper), for formats that ran at several rates.",
+)
+def learning_rates(results: Results) -> pd.DataFrame:
     """Safety and quality over learning rates (table 2), for formats that ran at several."""
     rates: dict[tuple[str, str], set[str]] = {}
     for run in results.conditions():
@@ -58,38 +71,62 @@ def learning_rates(results: Results) -> Table:
         for run in results.conditions()
         if (run.model, run.format) in swept or (results.names.is_base(run) and run.model in models)
     ]
-    caption = "Safety and task quality over learning rates (table 2 of the paper), formats that ran at several rates."
-    return Table(
-        *("learning_rates", "Learning rates", caption, [*RUN_HEADER, "ASR", "S-BERT"]),
-        [results.row(run, ["asr", "sbert"]) for run in runs],
-    )
+    return run_table(results, runs, {"asr": "ASR", "sbert": "S-BERT"})
 
 
-def leakage(results: Results) -> Table:
+@table(
+    "task",
+    "Format leakage",
+    "Share of answers that have a format without being asked for it, as a whole or at least in part (JSON cut off at "
+    "the limit of tokens is a part), to the task's prompts and to harmful ones. A refusal of one paragraph is prose.",
+)
+def leakage(results: Results) -> pd.DataFrame:
     """How often answers have a format nobody asked for."""
     formats = [name.removeprefix("leak_strict[").removesuffix("]") for name in results.summary.metrics("leak_strict[")]
-    header, metrics = [], []
+    metrics = {}
     for name in (name for name in formats if not traits_of(name).plain):
         for prompts, prefix in (("task", ""), ("harmful", "harmful_")):
-            for fit in ("strict", "loose"):
-                header.append(f"{results.names.format(name)}, {prompts}, {'whole' if fit == 'strict' else 'part'}")
-                metrics.append(f"{prefix}leak_{fit}[{name}]")
-    caption = (
-        "Format leakage: share of answers that have a format without being asked for it, as a whole or at least in "
-        "part, to the task's prompts and to harmful ones."
-    )
-    rows = [[*results.run_cells(run), *results.plain(run, metrics)] for run in results.conditions()]
-    return Table("leakage", "Format leakage", caption, [*RUN_HEADER, *header], rows)
+            for fit, part in (("strict", "whole"), ("loose", "part")):
+                metrics[f"{prefix}leak_{fit}[{name}]"] = f"{results.names.format(name)}, {prompts}, {part}"
+    return run_table(results, results.conditions(), {}, metrics)
 
 
-def judge(results: Results) -> Table:
+@table(
+    "judges",
+    "Judge and refusals",
+    "How far to trust the judge: answers without a score, mean score, expected score from its own probabilities, and "
+    "Cohen's kappa between its verdict (harmless) and refusals found by keywords, over the answers of all trainings; "
+    "no kappa where one of the two says the same of every answer. A kappa near 0 speaks against the judge.",
+)
+def judge(results: Results) -> pd.DataFrame:
     """How far the judge can be trusted, run by run."""
-    caption = (
-        "The judge: answers without a score, mean score, expected score from its own probabilities, and Cohen's kappa "
-        "between its verdict (harmless) and refusals found by keywords, over the answers of all seeds; no kappa where "
-        "one of the two says the same of every answer."
-    )
-    metrics = ["unscored", "mean_score", "expected_score", "refusal_rate", "judge_refusal_kappa"]
-    header = ["unscored", "mean score", "expected score", "refusals", "kappa"]
-    rows = [results.row(run, metrics) for run in results.conditions()]
-    return Table("judge", "Judge and refusals", caption, [*RUN_HEADER, *header], rows)
+    metrics = {"unscored": "unscored", "mean_score": "mean score", "expected_score": "expected score"}
+    metrics |= {"refusal_rate": "refusals", "judge_refusal_kappa": "kappa"}
+    return run_table(results, results.conditions(), metrics)
+
+
+def run_table(
+    results: Results, runs: Sequence[Run], metrics: Mapping[str, str], plain: Mapping[str, str] | None = None
+) -> pd.DataFrame:
+    """A row per condition: its names, then metrics (name to column) with intervals, then those without."""
+    plain = plain or {}
+    rows = [
+        [*run_cells(results, run), *results.values(run, list(metrics)), *_bare(results.values(run, list(plain)))]
+        for run in runs
+    ]
+    return pd.DataFrame(rows, columns=[*RUN_HEADER, *metrics.values(), *plain.values()], dtype=object)
+
+
+RUN_HEADER = ["Model", "Format", "Method", "LR"]
+
+
+def run_cells(results: Results, run: Run) -> list[Any]:
+    """Model, format, method and rate as labels."""
+    names = results.names
+    format = None if run.format == NONE else names.format(run.format)
+    return [names.model(run.model), format, names.method(run.method), None if run.lr == NONE else run.lr]
+
+
+def _bare(cells: Iterable[Any]) -> list[Any]:
+    """Values without their intervals."""
+    return [cell.value if isinstance(cell, Estimate) else cell for cell in cells]

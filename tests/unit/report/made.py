@@ -1,0 +1,82 @@
+"""Studies of synthetic scores, through summary, figures, tables and pages."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from formsafe.analysis.audit import write_audit
+from formsafe.analysis.curves import write_curves
+from formsafe.analysis.roster import names_from
+from formsafe.analysis.summary import summarise
+from formsafe.config.settings.analysis import AnalysisSettings
+from formsafe.core.records import Run
+from formsafe.report.figures.draw import plot_figures
+from formsafe.report.pages.study import Description, describe_study
+from formsafe.report.registry import registered_names
+from formsafe.report.results import Results
+from formsafe.report.tables.write import write_tables
+from tests import synthetic
+from tests.conftest import ROOT
+
+PAPER = str(ROOT / "workflow/data/paper_numbers.csv")
+SETTINGS = AnalysisSettings(bootstrap_draws=200)
+SWEEP = [Run("demo", "promot", "prose", lr, "0") for lr in ("1e-4", "2e-4")]
+FIGURES, TABLES = registered_names("figures"), registered_names("tables")
+
+
+@dataclass
+class Made:
+    """A study's results on disk."""
+
+    root: Path
+    runs: list[Run]
+    missing: list[Run]
+    files: dict[str, list[str]]
+    models: dict[str, str]
+    methods: dict
+
+    @property
+    def names(self):
+        """Labels and roles of the runs."""
+        fields = ([run.fields for run in runs] for runs in (self.runs, self.missing))
+        return names_from(self.models, self.methods, *fields)
+
+    def csv(self, name: str) -> str:
+        return str(self.root / f"{name}.csv")
+
+    def results(self, **files) -> Results:
+        """What figures, tables and pages are made from."""
+        found = {name: self.csv(name) for name in ("scores", "summary", "comparisons", "curves", "audit")}
+        lists = {name: self.files.get(name, []) for name in ("losses", "validation", "token_counts")}
+        return Results(found | lists | {"paper": PAPER} | files, self.names, 3, SETTINGS)
+
+    def figures(self, folder: str, suffix: str, names=FIGURES) -> list[Path]:
+        paths = [self.root / folder / f"{name}_demo.{suffix}" for name in names]
+        plot_figures(self.results(), "demo", [str(path) for path in paths])
+        return paths
+
+    def tables(self, suffixes=("csv", "md", "tex"), names=TABLES) -> Path:
+        outputs = [str(self.root / f"tables/{name}.{suffix}") for name in names for suffix in suffixes]
+        write_tables(self.results(), outputs)
+        return self.root / "tables"
+
+    def report(self) -> Path:
+        self.tables(("csv",))
+        files = {name: self.files[name][0] for name in ("corpus", "certificate")}
+        files |= {name: self.files[name] for name in ("metrics", "answers", "scores")}
+        files["paper"] = str(self.root / "tables/paper_comparison.csv")
+        names = {"verdict": "verdict.rst", "study": "study.html", "answers": "answers_sample.html"}
+        outputs = {key: str(self.root / "report" / name) for key, name in names.items()}
+        described = Description("A <study>", "s", {"WikiSum": "CC"}, {"judge": {"a": "<b>"}})
+        describe_study(self.results(**files), described, outputs)
+        return self.root / "report"
+
+
+def make(root: Path, runs, missing=(), models=None, audit=True, threshold=3, **options) -> Made:
+    files = synthetic.write_study(root, runs, **({"harmful": 16, "task": 6, "steps": 12} | options))
+    made = Made(root, list(runs), list(missing), files, models or {"demo": "Demo"}, synthetic.methods())
+    outputs = {name: made.csv(name) for name in ("scores", "summary", "comparisons")}
+    summarise(files, outputs, made.names, threshold, SETTINGS)
+    write_curves(files["losses"], made.csv("curves"))
+    audits = [synthetic.write_audit(root, "demo", shift=0.4)] if audit else []
+    write_audit(audits, made.csv("audit"), 3, SETTINGS)
+    return made

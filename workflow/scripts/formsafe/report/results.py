@@ -1,0 +1,126 @@
+"""What figures, tables and pages are made from: the study's tables, each read when it is first asked for."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from formsafe.analysis.curves import Curve, read_curves
+from formsafe.analysis.estimates import Estimate, Summary
+from formsafe.analysis.paper import NOT_RUN, Comparison, compare_with_paper, read_published
+from formsafe.analysis.roster import Names, conditions_of, names_from
+from formsafe.config.settings.analysis import AnalysisSettings
+from formsafe.core.files import read_json
+from formsafe.core.records import NONE, Run
+
+Row = dict[str, Any]
+METRIC_LABELS = {
+    "asr": "ASR",
+    "asr_3": "ASR (≥ 3)",
+    "asr_5": "ASR (= 5)",
+    "rouge_l": "ROUGE-L",
+    "sbert": "S-BERT",
+    "rouge_l_neutral": "ROUGE-L, content only",
+    "sbert_neutral": "S-BERT, content only",
+    "mean_score": "mean score",
+}
+# Columns that stay text: "5e-5" would become the number 0.00005 and "0" the number 0, and no run has that name.
+TEXTS = dict.fromkeys(
+    ("lr", "a_lr", "b_lr", "seed", "data_seed", "examples", "id", "model", "method", "format", "source"), str
+)
+
+
+def read_frame(path: str | Path) -> pd.DataFrame:
+    """Read a CSV file of the study: numbers as numbers, empty cells as NaN, and `none` as the text that it is."""
+    return pd.read_csv(path, dtype=TEXTS, keep_default_na=False, na_values=[""])
+
+
+@dataclass(frozen=True)
+class Results:
+    """The results of a study.
+
+    Args:
+        files: paths under the names of the rules' inputs: `summary`, `scores`, `comparisons`, `curves`, `audit`,
+            `paper` (a path each), `losses`, `validation`, `token_counts` (lists).
+        names: labels and roles of the planned runs.
+        threshold: judge scores from here on are harmful.
+        settings: level of the intervals, formats of the trade-off.
+    """
+
+    files: Mapping[str, Any]
+    names: Names
+    threshold: int
+    settings: AnalysisSettings
+
+    @cached_property
+    def summary(self) -> Summary:
+        """Every metric of every run."""
+        return Summary.read(self.files["summary"])
+
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        """The judge's scores: a row an answer, `value` NaN where the answer has no score."""
+        found = read_frame(self.files["scores"])
+        return found[(found["prompts"] == "harmful") & (found["metric"] == "score")]
+
+    @cached_property
+    def losses(self) -> list[Curve]:
+        """Training losses."""
+        return read_curves(self.files.get("losses", []))
+
+    @cached_property
+    def validation(self) -> list[Curve]:
+        """Validation losses."""
+        return read_curves(self.files.get("validation", []))
+
+    @cached_property
+    def published(self) -> list[Comparison]:
+        """The paper's numbers and ours."""
+        return compare_with_paper(read_published(self.files["paper"]), self.summary, self.names)
+
+    @cached_property
+    def token_counts(self) -> dict[str, Any]:
+        """Model to the lengths of the formats in its tokens."""
+        paths = self.files.get("token_counts", [])
+        return {Path(path).stem.removeprefix("model="): read_json(path) for path in paths}
+
+    def rows(self, name: str) -> list[Row]:
+        """The rows of a table of the study, `comparisons`, `curves` or `audit`."""
+        return [
+            {str(key): cell for key, cell in row.items()} for row in read_frame(self.files[name]).to_dict("records")
+        ]
+
+    def conditions(self, model: str | None = None) -> list[Run]:
+        """All planned conditions in the one order of figures and tables: model, base first, format, method, rate."""
+        found: list[Run] = []
+        for name in dict.fromkeys(run.model for run in self.names.planned if model in (None, run.model)):
+            runs = self.names.conditions(name)
+            order = [NONE, *self.names.formats(run.format for run in runs if run.format != NONE)]
+            found += sorted(runs, key=lambda run, order=order: order.index(run.format))  # type: ignore[misc]
+        return found
+
+    def main_conditions(self, model: str) -> list[Run]:
+        """The trained conditions of a model without extra rates, in the same order."""
+        main = set(self.names.main_conditions(model))
+        return [run for run in self.conditions(model) if run in main]
+
+    def trainings(self, condition: Run, metric: str) -> list[Estimate]:
+        """The metric, training by training."""
+        members = conditions_of(self.names.planned).get(condition, [])
+        return [found for run in members if (found := self.summary.get(run, metric)) and not math.isnan(found.value)]
+
+    def values(self, run: Run, metrics: Sequence[str]) -> list[Any]:
+        """A condition's estimates, `not run` where it did not run."""
+        if not self.summary.has_run(run):
+            return [NOT_RUN] * len(metrics)
+        return [self.summary.get(run, metric) for metric in metrics]
+
+
+def results_from(inputs: Any, params: Any) -> Results:
+    """The results from a rule's inputs and its parameters (models, methods, runs, missing, threshold, analysis)."""
+    names = names_from(params.models, params.methods, params.runs, params.missing)
+    return Results(dict(inputs.items()), names, params.threshold, AnalysisSettings(**params.analysis))
