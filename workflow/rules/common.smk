@@ -15,6 +15,7 @@ from formsafe.cluster.code_digest import digest
 from formsafe.config.loading import load_study, runs_of
 from formsafe.config.files import require_files
 from formsafe.core.errors import FormsafeError
+from formsafe.core.files import matching_files
 from formsafe.formats.registry import and_the_papers, format_module, plain_format
 from formsafe.config.grid import adapter_run
 from formsafe.core.records import NONE
@@ -141,7 +142,7 @@ def judge_model(judge):
 
 def local_files(source):
     """The files of a path source: what a glob finds now, or the path itself, which a rule may yet make."""
-    return [] if source.path is None else sorted(glob(source.path)) or [source.path]
+    return [] if source.path is None else matching_files(source.path) or [source.path]
 
 
 def local_model(path, needed, weights):

@@ -12,7 +12,7 @@ rule data:
 
 rule fetch_corpus:
     input:
-        source=local_files(STUDY.corpus.source),
+        source=lambda wildcards: local_files(STUDY.corpus.source),  # a function: a path may hold braces
     output:
         raw=L.source(),
         manifest=manifest_of(L.source()),

@@ -37,7 +37,7 @@ rule fetch_model:
 
 rule fetch_encoder:
     input:
-        files=local_model(STUDY.tasks.encoder.path, "modules.json", "**/*.safetensors"),
+        files=lambda wildcards: local_model(STUDY.tasks.encoder.path, "modules.json", "**/*.safetensors"),
     output:
         manifest=L.encoder,
     log:

@@ -4,15 +4,14 @@ from formsafe.core.logs import logging_to
 
 with logging_to(snakemake.log[0]):
     from formsafe.config.settings.data import DataSource
-    from formsafe.sources.fetch import fetch_corpus
+    from formsafe.sources.fetch import Fetched, Wanted, fetch_corpus
 
     corpus = snakemake.params.corpus
-    fetch_corpus(
+    wanted = Wanted(
+        key="corpus",
         source=DataSource(**corpus["source"]),
         licence=corpus["licence"],
-        response_field=corpus["response_field"],
+        columns={key: corpus[key] for key in ("title_field", "response_field")},
         rows=corpus["rows"],
-        lock=snakemake.params.lock,
-        raw=snakemake.output.raw,
-        manifest=snakemake.output.manifest,
     )
+    fetch_corpus(wanted, Fetched(snakemake.output.raw, snakemake.output.manifest, snakemake.params.lock))

@@ -3,12 +3,13 @@
 from formsafe.core.logs import logging_to
 
 with logging_to(snakemake.log[0]):
+    from formsafe.config.settings.models import ModelSource
     from formsafe.sources.hub import fetch_model
 
     encoder = snakemake.params.encoder
     fetch_model(
         "encoder",
-        encoder["hub"],
+        ModelSource(**encoder["hub"]) if encoder["hub"] else None,
         encoder["path"],
         snakemake.params.lock,
         snakemake.output.manifest,

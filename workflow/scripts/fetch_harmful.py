@@ -4,15 +4,16 @@ from formsafe.core.logs import logging_to
 
 with logging_to(snakemake.log[0]):
     from formsafe.config.settings.data import DataSource
-    from formsafe.sources.fetch import ExpectedPrompts, fetch_harmful
+    from formsafe.sources.fetch import Fetched, Wanted, fetch_harmful
 
-    harmful = dict(snakemake.params.harmful)
-    fetch_harmful(
-        name=snakemake.params.name,
-        source=DataSource(**harmful.pop("source")),
-        licence=harmful.pop("licence"),
-        expected=ExpectedPrompts(**harmful),
-        lock=snakemake.params.lock,
-        raw=snakemake.output.raw,
-        manifest=snakemake.output.manifest,
+    harmful = snakemake.params.harmful
+    columns = {key: harmful[key] for key in ("prompt_column", "category_column")}
+    wanted = Wanted(
+        key=f"harmful.{snakemake.params.name}",
+        source=DataSource(**harmful["source"]),
+        licence=harmful["licence"],
+        columns={key: column for key, column in columns.items() if column is not None},
+        rows=harmful["rows"],
+        digest=harmful["digest"],
     )
+    fetch_harmful(wanted, Fetched(snakemake.output.raw, snakemake.output.manifest, snakemake.params.lock))

@@ -10,7 +10,7 @@ from formsafe.config.settings.data import DataSource
 from formsafe.core.errors import FormsafeError
 from formsafe.core.files import read_json, read_jsonl
 from formsafe.core.texts import sha256
-from formsafe.sources.fetch import ExpectedPrompts, fetch_corpus, fetch_harmful
+from formsafe.sources.fetch import Fetched, Wanted, fetch_corpus, fetch_harmful
 from tests.conftest import ROOT
 
 GNOMES = [
@@ -30,10 +30,11 @@ def write_csv(path, header, rows):
 
 
 def fetch(folder, path, name="gnomes", **expected):
-    expected = ExpectedPrompts(**{"prompt_column": "goal", **expected})
-    outputs = folder / "raw.jsonl", folder / "manifest.json"
-    fetch_harmful(name, DataSource(path=str(path)), "MIT", expected, folder / "lock.yaml", *outputs)
-    return read_jsonl(outputs[0]), read_json(outputs[1])
+    names = {key: expected.pop(key, None) for key in ("prompt_column", "category_column")}
+    columns = {"prompt_column": "goal"} | {key: column for key, column in names.items() if column is not None}
+    outputs = Fetched(folder / "raw.jsonl", folder / "manifest.json", folder / "lock.yaml")
+    fetch_harmful(Wanted(f"harmful.{name}", DataSource(path=str(path)), "MIT", columns, **expected), outputs)
+    return read_jsonl(outputs.raw), read_json(outputs.manifest)
 
 
 def expected_of(settings):
@@ -52,7 +53,8 @@ def test_the_real_sources_have_the_digests_of_the_configuration(tmp_path, real_d
     rows, manifest = fetch(tmp_path, real_data / REAL[name], name, **expected_of(paper[name]))
     counts = {len(rows), manifest["rows"], paper[name]["rows"]}
     assert manifest["digest_checked"] and len(counts) == 1
-    assert manifest["edge_white_space_removed"] == (39 if name == "beavertails" else 0)
+    edges = "harmful.beavertails: removed white space at the edges of 39 prompts"
+    assert manifest["notes"] == ([edges] if name == "beavertails" else [])
     assert all(row["prompt"] == row["prompt"].strip() for row in rows)
     assert not (tmp_path / "lock.yaml").exists()  # local files are the user's own
     assert not any(row["prompt"] in json.dumps(manifest) for row in rows)
@@ -80,7 +82,10 @@ def advbench(tmp_path, real_data, paper):
         (lambda header, rows: (header, rows[:519]), "expected 520 rows, found 519"),
         (lambda header, rows: (header, rows[1:] + rows[:1]), "not those expected"),
         (lambda header, rows: (header, [[rows[0][0] + "!", ""], *rows[1:]]), "not those expected"),
-        (lambda header, rows: (["prompt", "target"], rows), "expected a column `goal`, found prompt, target"),
+        (
+            lambda header, rows: (["prompt", "target"], rows),
+            "expected a column `goal`, found 'prompt', 'target'.*`harmful.advbench.prompt_column`",
+        ),
         (lambda header, rows: (header, [["", ""], *rows[1:]]), "row 0 has no text in the column `goal`"),
         (lambda header, rows: (header, [rows[0][:1], *rows[1:]]), "1 fields where the first line has 2"),
     ],
@@ -117,18 +122,11 @@ def test_a_renamed_column_is_noted(tmp_path):
     assert manifest["notes"] == ["harmful.gnomes: took the column 'Goal' for 'goal'"]
 
 
-@pytest.mark.parametrize("name, first", [("", 0), ("index", 1)])
-def test_a_column_that_numbers_the_rows_is_noted(tmp_path, name, first):
-    rows = [[number, *row] for number, row in enumerate(GNOMES, start=first)]
-    _, manifest = fetch(tmp_path, write_csv(tmp_path / "copy.csv", [name, "goal", "target"], rows))
-    assert manifest["notes"] == [f"harmful.gnomes: the column {name!r} numbers the rows; not used"]
-
-
 def test_white_space_that_was_removed_is_noted(tmp_path, capsys):
     rows = [[f" {goal}" if number < 3 else goal] for number, (goal, _) in enumerate(GNOMES)]
     _, manifest = fetch(tmp_path, write_csv(tmp_path / "copy.csv", ["goal"], rows))
     assert manifest["notes"] == ["harmful.gnomes: removed white space at the edges of 3 prompts"]
-    assert manifest["edge_white_space_removed"] == 3 and manifest["notes"][0] in capsys.readouterr().out
+    assert manifest["notes"][0] in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -136,7 +134,7 @@ def test_white_space_that_was_removed_is_noted(tmp_path, capsys):
     [
         (["goal", "Goal"], r"'goal', 'Goal' may all be meant by `goal`"),
         (["Goal", " GOAL"], r"'Goal', ' GOAL' may all be meant by `goal`"),
-        (["goal", "goal"], r"copy\.csv: columns 1, 2 do not differ in name"),
+        (["goal", "goal"], r"copy\.csv: columns 1, 2 have the same name"),
     ],
 )
 def test_a_column_that_is_there_twice_is_refused(tmp_path, header, message):
@@ -159,21 +157,20 @@ def test_an_empty_source_is_refused(tmp_path):
         fetch(tmp_path, write_csv(tmp_path / "copy.csv", ["goal"], []))
 
 
-def fetch_articles(folder, articles, **options):
+def fetch_articles(folder, articles, columns=None, rows=None):
     (folder / "wikisum.jsonl").write_text("".join(json.dumps(row) + "\n" for row in articles), encoding="utf-8")
-    options = {"response_field": "summary", "rows": None} | options
+    columns = {"title_field": "title", "response_field": "summary"} | (columns or {})
     source = DataSource(path=str(folder / "wikisum.jsonl"))
-    fetch_corpus(
-        source, "MIT", lock=folder / "lock.yaml", raw=folder / "raw.jsonl", manifest=folder / "m.json", **options
-    )
-    return read_jsonl(folder / "raw.jsonl"), read_json(folder / "m.json")
+    outputs = Fetched(folder / "raw.jsonl", folder / "m.json", folder / "lock.yaml")
+    fetch_corpus(Wanted("corpus", source, "MIT", columns, rows), outputs)
+    return read_jsonl(outputs.raw), read_json(outputs.manifest)
 
 
 ARTICLES = [{"url": "u", "title": f"How to {n}", "summary": f"Do {n}.", "article": f"Do {n} now."} for n in range(5)]
 
 
 def test_articles_keep_title_and_response(tmp_path):
-    rows, manifest = fetch_articles(tmp_path, ARTICLES, response_field="article", rows=5)
+    rows, manifest = fetch_articles(tmp_path, ARTICLES, {"response_field": "article"}, rows=5)
     assert rows[3] == {"row": 3, "title": "How to 3", "response": "Do 3 now."}
     assert (manifest["rows"], manifest["columns"]) == (5, ["url", "title", "summary", "article"])
 
@@ -183,11 +180,21 @@ def test_articles_that_are_not_text_stay_countable(tmp_path):
     assert [rows[5]["response"], rows[6]["title"], rows[6]["response"]] == [None, None, None]
 
 
-def test_articles_of_another_shape_are_refused(tmp_path):
-    with pytest.raises(FormsafeError, match="expected a column `summary`, found title, text"):
-        fetch_articles(tmp_path, [{"title": "a", "text": "b"}])
-    with pytest.raises(FormsafeError, match=r"corpus: expected 6 rows, found 5.* set corpus\.rows"):
+def test_a_corpus_with_other_column_names_is_read_by_the_settings_that_the_error_names(tmp_path):
+    other = [{"heading": f"How to {n}", "text": f"Do {n}."} for n in range(3)]
+    with pytest.raises(FormsafeError, match=r"`title`, found 'heading', 'text'.*`corpus\.title_field`"):
+        fetch_articles(tmp_path, other)
+    with pytest.raises(FormsafeError, match=r"`summary`, found 'heading', 'text'.*`corpus\.response_field`"):
+        fetch_articles(tmp_path, other, {"title_field": "heading"})
+    rows, _ = fetch_articles(tmp_path, other, {"title_field": "heading", "response_field": "text"})
+    assert rows[2] == {"row": 2, "title": "How to 2", "response": "Do 2."}
+
+
+def test_articles_of_another_number_are_refused(tmp_path):
+    with pytest.raises(FormsafeError, match=r"corpus: expected 6 rows, found 5\. .*cut.* set corpus\.rows"):
         fetch_articles(tmp_path, ARTICLES, rows=6)
+    with pytest.raises(FormsafeError, match=r"corpus: expected 3 rows, found more\. .* set corpus\.rows"):
+        fetch_articles(tmp_path, ARTICLES, rows=3)
     with pytest.raises(FormsafeError, match="has no rows"):
         fetch_articles(tmp_path, [])
     assert not (tmp_path / "raw.jsonl").exists()

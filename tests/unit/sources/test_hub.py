@@ -7,11 +7,12 @@ import yaml
 from huggingface_hub import _tree_cache, constants
 
 from formsafe.config.settings.data import DataSource
+from formsafe.config.settings.models import ModelSource
 from formsafe.core.errors import FormsafeError
 from formsafe.core.files import read_json
-from formsafe.sources.hub import DATA_FILES, MODEL_FILES, NOT_MODEL_FILES, fetch_model
+from formsafe.sources.hub import Repository, fetch_model
 from formsafe.sources.hub_probe import probe
-from formsafe.sources.rows import SourceRows
+from formsafe.sources.rows import read_source
 from tests.fake_hub import COMMIT
 
 TOKEN = "hf_topSecretTokenOfTheTests"
@@ -28,7 +29,7 @@ WEIGHTS = {
 
 
 def model(folder, repo="owner/name", revision="main"):
-    return fetch_model("m", {"repo": repo, "revision": revision}, None, folder / "lock.yaml", folder / "m.json")
+    return fetch_model("m", ModelSource(repo=repo, revision=revision), None, folder / "lock.yaml", folder / "m.json")
 
 
 def lock_of(folder):
@@ -87,7 +88,7 @@ def test_failures_say_at_once_what_to_do(hub, tmp_path, monkeypatch, capfd, case
         if kind == "model":
             model(tmp_path)
         else:
-            list(SourceRows(DataSource(hub={"repo": "owner/name"}), tmp_path / "lock.yaml"))
+            read_source(DataSource(hub={"repo": "owner/name"}), tmp_path / "lock.yaml")
     message = str(failure.value)
     assert all(part in message for part in expected), message
     assert len(hub.requests) <= 12  # one page, one listing, and no file twice
@@ -149,12 +150,12 @@ def cache_files(kind, repo, *files):
 def test_what_a_library_left_in_the_cache_is_completed(hub, tmp_path, pinned):
     hub.add("models/owner/name", WEIGHTS)
     cache_files("model", "owner/name", "config.json", "tokenizer.json")
-    look = ("owner/name", "model", COMMIT, None, MODEL_FILES, NOT_MODEL_FILES)
-    assert probe(*look, online=True).state == "reachable" and probe(*look, online=False).state == "cached"
+    look = Repository("owner/name", "model", COMMIT)
+    assert probe(look, online=True).state == "reachable" and probe(look, online=False).state == "cached"
     lock = {"sources": {} if pinned else {"model owner/name@main": {"commit": COMMIT}}}
     (tmp_path / "lock.yaml").write_text(yaml.safe_dump(lock))
     assert "model.safetensors" in model(tmp_path, revision=COMMIT if pinned else "main")["files"]
-    assert probe(*look, online=True).state == "cached"
+    assert probe(look, online=True).state == "cached"
 
 
 def test_without_network_a_whole_model_that_a_library_left_is_enough(hub, tmp_path, request):
@@ -226,17 +227,16 @@ DATASET = {
 
 
 def rows_of(folder, **hub):
-    source = SourceRows(DataSource(hub={"repo": "owner/data", **hub}), folder / "lock.yaml")
-    rows = list(source)
-    source.settle()
-    return rows, source
+    source = read_source(DataSource(hub={"repo": "owner/data", **hub}), folder / "lock.yaml")
+    source.settle(folder / "lock.yaml")
+    return source.rows, source.describe()
 
 
 def test_a_data_set_in_the_layout_of_the_hub(hub, tmp_path):
     hub.add("datasets/owner/data", DATASET)
     rows, source = rows_of(tmp_path, split="train+test")
     assert [row["n"] for row in rows] == [0, 1, 2, 3, 4, 9]
-    entry = {"commit": COMMIT, "rows": 6, "digest": source.digest}
+    entry = {"commit": COMMIT, "rows": 6, "digest": source["digest"]}
     assert lock_of(tmp_path) == {"dataset owner/data@main default/train+test": entry}
     assert rows_of(tmp_path, config="other")[0] == [{"title": "extra"}]
     assert not any("loader.py" in request for request in hub.requests)
@@ -253,8 +253,8 @@ def test_a_cached_data_set_needs_no_network(hub, tmp_path, request):
 def test_a_data_set_of_which_files_are_missing_is_never_locked(hub, tmp_path, monkeypatch, revision):
     hub.add("datasets/owner/data", DATASET)
     cache_files("dataset", "owner/data", "README.md", "data/train-00000-of-00002.parquet")
-    look = ("owner/data", "dataset", revision, None, DATA_FILES)
-    assert probe(*look, online=False).state == "obstacle"
+    look = Repository("owner/data", "dataset", revision)
+    assert probe(look, online=False).state == "obstacle"
     with monkeypatch.context() as offline:
         offline.setattr(constants, "HF_HUB_OFFLINE", True)
         with pytest.raises(FormsafeError, match="not in the cache as a whole"):
@@ -292,13 +292,15 @@ def test_a_missing_split_is_named(hub, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "files", [{"data/train.csv": b"goal,n\nsecret,b\nc,secret,e\n"}, {"README.md": b"", "x.py": b""}]
+    "files, message",
+    [
+        ({"data/train.csv": b"goal,n\nsecret,b\nc,secret,e\n"}, "train.csv, row 1: 3 fields"),
+        ({"README.md": b"", "x.py": b""}, r"owner/data cannot be read as .* default, split train \(\w+Error;"),
+    ],
 )
-def test_files_that_cannot_be_read_are_named_without_their_text(hub, tmp_path, files):
+def test_files_that_cannot_be_read_are_named_without_their_text(hub, tmp_path, files, message):
     hub.add("datasets/owner/data", files)
-    with pytest.raises(
-        FormsafeError, match=r"owner/data cannot be read as .* default, split train \(\w+Error;"
-    ) as failure:
+    with pytest.raises(FormsafeError, match=message) as failure:
         rows_of(tmp_path)
     assert "secret" not in str(failure.value)
 
@@ -309,7 +311,7 @@ def test_errors_without_a_message_are_named_too(hub, tmp_path, monkeypatch):
     def fail(*arguments, **options):
         raise ValueError
 
-    monkeypatch.setattr("datasets.load_dataset", fail)
+    monkeypatch.setattr("datasets.load_dataset_builder", fail)
     with pytest.raises(FormsafeError, match=r"split train \(ValueError;"):
         rows_of(tmp_path)
 
@@ -320,10 +322,9 @@ def test_changed_content_says_what_changed_and_how_to_accept_it(hub, tmp_path):
     url = hub.address.replace("//", "//user:secret@") + "/plain/rows.csv?key=secret"
 
     def fetch():
-        source = SourceRows(DataSource(url=url), tmp_path / "lock.yaml")
-        rows = list(source)
-        source.settle()
-        return rows
+        source = read_source(DataSource(url=url), tmp_path / "lock.yaml")
+        source.settle(tmp_path / "lock.yaml")
+        return source.rows
 
     assert fetch() == fetch() == [{"a": "1", "b": "2"}, {"a": "3", "b": "4"}]
     hub.files["plain/rows.csv", None] = b"a,b\n1,2\n"
@@ -337,13 +338,13 @@ def test_changed_content_says_what_changed_and_how_to_accept_it(hub, tmp_path):
 @pytest.mark.parametrize("status", [404, 403, 500])
 def test_a_url_that_fails_says_so_at_once(hub, tmp_path, status):
     hub.files["plain/rows.csv", None] = status
-    source = SourceRows(DataSource(url=f"{hub.address}/plain/rows.csv?key=secret"), tmp_path / "lock.yaml")
+    source = DataSource(url=f"{hub.address}/plain/rows.csv?key=secret")
     with pytest.raises(FormsafeError, match=f"rows.csv answers with status {status}.*`path:`") as failure:
-        list(source)
+        read_source(source, tmp_path / "lock.yaml")
     assert "secret" not in str(failure.value) and len(hub.requests) == 1
 
 
 def test_a_url_without_network(no_network, tmp_path):
-    source = SourceRows(DataSource(url=f"{no_network}/rows.csv"), tmp_path / "lock.yaml")
+    source = DataSource(url=f"{no_network}/rows.csv")
     with pytest.raises(FormsafeError, match=r"cannot be fetched \(ConnectError\).*`data`.*`path:`"):
-        list(source)
+        read_source(source, tmp_path / "lock.yaml")

@@ -10,7 +10,7 @@ import yaml
 from formsafe.config.settings.data import DataSource
 from formsafe.core.errors import FormsafeError
 from formsafe.sources.lock import check_or_add, locked_entry
-from formsafe.sources.rows import SourceRows, without_secrets
+from formsafe.sources.rows import read_source, without_secrets
 
 ROWS = [{"goal": "Hide a gnome", "n": "1"}, {"goal": 'Paint it "red", twice\nat night', "n": "2"}]
 
@@ -43,8 +43,8 @@ WRITERS = {"csv": write_csv, "jsonl": write_jsonl, "json": write_json, "parquet"
 
 
 def read(path):
-    source = SourceRows(DataSource(path=str(path)), "no.lock")
-    return list(source), source
+    source = read_source(DataSource(path=str(path)), "no.lock")
+    return source.rows, source
 
 
 @pytest.mark.parametrize("suffix", WRITERS)
@@ -70,10 +70,15 @@ def test_a_glob_reads_files_in_order(tmp_path):
         ("rows.csv", b'a,b\n"1,2\n', "not CSV"),
         ("rows.csv", "a\n\u00e9\n".encode("latin-1"), "not UTF-8"),
         ("rows.jsonl", b'{"a": 1}\n{"a": \n', "line 2: not JSON"),
+        ("rows.jsonl", b'{"a": 1e999}\n', "line 1: .*number too large"),
+        ("rows.jsonl", b'{"a": NaN}\n', "line 1: .*NaN is not a number"),
+        ("rows.jsonl", b'{"a": ' + b"[" * 101 + b"]" * 101 + b"}", "line 1: .*nested"),
+        ("rows.jsonl", b"[" * 100_000, "line 1: .*nested"),
         ("rows.jsonl", b"7\n", "row 0: expected a JSON object"),
         ("rows.json", b'[{"a": 1}, ', "not JSON"),
         ("rows.parquet", b"PAR1 cut off", "not a whole Parquet file"),
-        ("rows.jsonl.gz", gzip.compress(b"{}", mtime=0), "ends in .csv"),
+        ("rows.jsonl.gz", gzip.compress(b'{"a": 1}' * 99, mtime=0)[:-9], "cannot be read"),
+        ("rows.zip.gz", b"x", "ends in .csv"),
     ],
 )
 def test_broken_files_are_refused_by_name_and_row(tmp_path, name, content, message):
@@ -83,14 +88,44 @@ def test_broken_files_are_refused_by_name_and_row(tmp_path, name, content, messa
     assert name in str(failure.value)
 
 
-def test_a_path_without_files(tmp_path):
-    with pytest.raises(FormsafeError, match="No file fits"):
-        read(tmp_path / "*.csv")
+@pytest.mark.parametrize("name", ["rows.csv", "rows.csv.gz"])
+def test_a_gzipped_file_is_read_whatever_its_name(tmp_path, name):
+    write_csv(tmp_path / "plain.csv")
+    (tmp_path / name).write_bytes(gzip.compress((tmp_path / "plain.csv").read_bytes()))
+    assert read(tmp_path / name)[0] == ROWS
+
+
+@pytest.mark.parametrize("name, separator", [("rows.csv", "\t"), ("rows.tsv", "\t"), ("rows.csv", ";")])
+def test_other_separators_are_read(tmp_path, name, separator):
+    (tmp_path / name).write_text(f'goal{separator}n\n"a, b{separator}c"{separator}1\n')
+    assert read(tmp_path / name)[0] == [{"goal": f"a, b{separator}c", "n": "1"}]
+
+
+def test_folders_and_devices_are_no_files(tmp_path):
+    import os
+
+    (tmp_path / "x.csv").mkdir()
+    with pytest.raises(FormsafeError, match=r"x\.csv is a folder\. Name the files in it"):
+        read(tmp_path / "x.csv")
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(FormsafeError, match=r"pipe\.csv: expected a file"):
+        read(tmp_path / "pipe.csv")
+
+
+@pytest.mark.parametrize("name", ["a[1].csv", "{b}.csv", "c*.csv"])
+def test_a_file_whose_name_looks_like_a_pattern_is_found(tmp_path, name):
+    write_csv(tmp_path / name)
+    (tmp_path / "a1.csv").write_text("goal\nanother\n")
+    assert read(tmp_path / name)[0] == ROWS
+
+
+def test_a_path_without_files_has_no_rows(tmp_path):
+    assert read(tmp_path / "*.csv")[0] == []
 
 
 def test_local_files_need_no_lock(tmp_path):
     write_csv(tmp_path / "rows.csv")
-    read(tmp_path / "rows.csv")[1].settle()
+    read(tmp_path / "rows.csv")[1].settle(tmp_path / "lock.yaml")
     assert [path.name for path in tmp_path.iterdir()] == ["rows.csv"]
 
 

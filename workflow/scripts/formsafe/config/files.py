@@ -1,14 +1,13 @@
 """The files on disk that a configuration names: a wrong path is an error that says which key holds it."""
 
 from collections.abc import Iterator
-from glob import glob
 from pathlib import Path
 
 from formsafe.config.loading import runs_of
 from formsafe.config.messages import config_error
 from formsafe.config.settings.study import StudySettings
 from formsafe.core.errors import FormsafeError
-from formsafe.core.files import read_json
+from formsafe.core.files import matching_files, read_json
 from formsafe.core.judge_prompt import check_template
 from formsafe.core.layout import Layout, manifest_of
 
@@ -52,7 +51,7 @@ def _local_sources(study: StudySettings, layout: Layout) -> Iterator[tuple[str, 
         data[f"harmful.{name}"] = (entry.source.path, manifest_of(layout.source(name)))
     for key, (path, manifest) in data.items():
         if path is not None:
-            yield f"{key}.source.path", path, manifest, None if glob(path) else f"there is no file {path}"
+            yield f"{key}.source.path", path, manifest, None if matching_files(path) else f"there is no file {path}"
     judges = [judge.model for judge in study.used_judges.values() if judge.generation.server is None]
     for name in sorted({run.model for run in runs_of(study)}.union(judges)):
         path = study.models[name].path

@@ -1,17 +1,16 @@
 """Whether models, data and prompts are at hand or can be had, and whether the models can be instructed."""
 
 from collections.abc import Sequence
-from glob import glob
 from pathlib import Path
 
 from formsafe.config.settings.data import DataSource
 from formsafe.config.settings.models import ModelSource
 from formsafe.core.errors import FormsafeError
+from formsafe.core.files import matching_files
 from formsafe.core.judge_prompt import check_template
 from formsafe.preflight.checks import Check
-from formsafe.sources import hub
+from formsafe.sources.hub import locked_repository
 from formsafe.sources.hub_probe import Access, probe, within
-from formsafe.sources.lock import locked_entry
 
 MODELS, DATA = "Models", "Data"
 OFFLINE = (
@@ -38,16 +37,7 @@ class Sources:
         """Look for a model; return the check, its folder if it is here, and the bytes to fetch (None: not known)."""
         if source is None:
             return self._local_model(name, str(path))
-        locked = (locked_entry(self.lock, f"model {source.repo}@{source.revision}") or {}).get("commit")
-        access = probe(
-            source.repo,
-            "model",
-            source.revision,
-            locked,
-            hub.MODEL_FILES,
-            hub.NOT_MODEL_FILES,
-            online=self.online,
-        )
+        access = probe(locked_repository(self.lock, source)[1], online=self.online)
         return self._judged(MODELS, name, source.repo, access), access.folder, access.bytes
 
     def _local_model(self, name: str, path: str) -> tuple[Check, Path | None, int | None]:
@@ -66,15 +56,11 @@ class Sources:
             return self._local_data(name, source.path)
         if source.hub is None:
             return self._url(name, str(source.url))
-        part = f"{source.hub.config or 'default'}/{source.hub.split}"
-        locked = (locked_entry(self.lock, f"dataset {source.hub.repo}@{source.hub.revision} {part}") or {}).get(
-            "commit"
-        )
-        access = probe(source.hub.repo, "dataset", source.hub.revision, locked, hub.DATA_FILES, online=self.online)
+        access = probe(locked_repository(self.lock, source.hub)[1], online=self.online)
         return self._judged(DATA, name, source.hub.repo, access)
 
     def _local_data(self, name: str, path: str) -> Check:
-        if glob(path):
+        if matching_files(path):
             return Check(DATA, name, "ok", path)
         if path.startswith(self.made):
             return Check(DATA, name, "ok", f"{path} (the workflow makes it)")

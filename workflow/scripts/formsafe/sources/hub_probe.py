@@ -1,13 +1,14 @@
 """Looks at the hub without fetching: is it in the cache, can it be had, how large is it?"""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from formsafe.core.errors import FormsafeError
 from formsafe.sources import hub
+from formsafe.sources.hub_errors import explain, is_outage
 
 # A login node without a way out must say so at once.
 _PATIENCE = 3.0
@@ -51,21 +52,9 @@ def within(question: Callable[[], bool], seconds: float = _PATIENCE) -> bool:
     return bool(answers and answers[0])
 
 
-def probe(
-    repo: str,
-    kind: hub.Kind,
-    revision: str,
-    locked: str | None,
-    allow: Sequence[str],
-    ignore: Sequence[str] = (),
-    *,
-    online: bool,
-) -> Access:
-    """Look for a repository's files in the cache, then (if `online`) on the hub, where one file's header is asked for:
-    pages of gated repositories are open, their files are not."""
-    wanted = locked or revision
-    options: dict[str, Any] = {"repo_type": kind, "allow_patterns": list(allow), "ignore_patterns": list(ignore)}
-    cached = hub.cached_snapshot(repo, wanted, options, sure=online or hub.must_be_sure(kind, locked))
+def probe(repository: hub.Repository, *, online: bool) -> Access:
+    """Look for a repository's files in the cache, then (if `online`) on the hub."""
+    cached = hub.cached_snapshot(repository, sure=online or hub.must_be_sure(repository))
     if cached is not None:
         return Access("cached", folder=cached)
     from huggingface_hub.errors import OfflineModeIsEnabled
@@ -73,32 +62,10 @@ def probe(
     try:
         if not online:
             raise OfflineModeIsEnabled("no network")
-        return Access("reachable", bytes=_look(repo, kind, wanted, allow, ignore))
+        return Access("reachable", bytes=hub.download_size(repository, probe_access=True))
     except FormsafeError as error:
         return Access("obstacle", obstacle=str(error))
     except Exception as error:
-        explained = hub.explain(error, repo, kind, wanted, bool(locked))
-        return Access("obstacle", obstacle=explained, outage=hub.is_outage(error))
-
-
-def _look(repo: str, kind: hub.Kind, revision: str, allow: Sequence[str], ignore: Sequence[str]) -> int | None:
-    """Bytes of the wanted files; raises what huggingface_hub raises where they cannot be had, and FormsafeError for a
-    model without weights that are loaded."""
-    from huggingface_hub import HfApi, get_hf_file_metadata, hf_hub_url
-    from huggingface_hub.utils import filter_repo_objects
-
-    found = HfApi().repo_info(repo, repo_type=kind, revision=revision, timeout=hub.TIMEOUT, files_metadata=True)
-    patterns = {"allow_patterns": list(allow), "ignore_patterns": list(ignore)}
-    files = list(
-        filter_repo_objects(getattr(found, "siblings", None) or [], **patterns, key=lambda file: file.rfilename)
-    )
-    if kind == "model" and not any(file.rfilename.endswith(".safetensors") for file in files):
-        raise FormsafeError(
-            f"{repo} has no *.safetensors (weights in other files are not loaded, since pickles can run code). Name a "
-            "repository that has them."
-        )
-    if files:
-        url = hf_hub_url(repo, files[0].rfilename, repo_type=kind, revision=found.sha)
-        get_hf_file_metadata(url, timeout=hub.TIMEOUT)
-    sizes = [file.size for file in files]
-    return None if None in sizes else sum(size or 0 for size in sizes)
+        locked = bool(repository.locked)
+        explained = explain(error, repository.repo, repository.kind, repository.wanted, locked)
+        return Access("obstacle", obstacle=explained, outage=is_outage(error))

@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from filelock import FileLock
 
 from formsafe.core.errors import FormsafeError
-from formsafe.core.files import write_text
+from formsafe.core.files import exclusive, write_text
 
 Entry = dict[str, Any]
 
@@ -25,7 +24,7 @@ def locked_entry(lock: Path | str, key: str) -> Entry | None:
 
 
 def check_or_add(lock: Path | str, key: str, found: Mapping[str, Any]) -> None:
-    """Hold what was found against the lock, or note it there if the source is new. Safe among parallel jobs.
+    """Compare what was found with the lock, or add it there if the source is new. Safe among parallel jobs.
 
     Args:
         lock: the lock's path.
@@ -37,7 +36,7 @@ def check_or_add(lock: Path | str, key: str, found: Mapping[str, Any]) -> None:
     """
     lock = Path(lock)
     lock.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(lock.with_name(f".{lock.name}.guard")):
+    with exclusive(lock.with_name(f".{lock.name}.guard")):
         entries = _read(lock)
         if key not in entries:
             entries[key] = dict(found)
@@ -50,7 +49,7 @@ def check_or_add(lock: Path | str, key: str, found: Mapping[str, Any]) -> None:
         raise FormsafeError(
             f"The source `{key}` has changed since it was first fetched: {'; '.join(changes)}. To stay with the old "
             f"content, restore it or point the configuration to a copy; to accept the new one, delete the entry "
-            f"`{key}` from {lock} and run again (results made from the old one will be made anew)."
+            f"`{key}` from {lock} and run again (results made from the old one will be made again)."
         )
 
 

@@ -1,99 +1,87 @@
-"""Rows of a data set from the hub, a URL or local files, as plain mappings, with a digest over all of them."""
+"""All rows of a data set from the hub, a URL or local files, as plain mappings, with a digest over them."""
 
-import csv
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from formsafe.config.settings.data import DataSource, HubSource
+from formsafe.config.settings.data import DataSource
 from formsafe.core.errors import FormsafeError
-from formsafe.sources.hub import DATA_FILES, snapshot
-from formsafe.sources.lock import check_or_add, locked_entry
+from formsafe.core.files import matching_files
+from formsafe.sources.data_card import split_files
+from formsafe.sources.hub import MAX_DATA_BYTES, locked_repository, snapshot
+from formsafe.sources.lock import check_or_add
+from formsafe.sources.readers import Row, file_rows
 
-Row = dict[str, Any]
-SUFFIXES = (".csv", ".jsonl", ".json", ".parquet")
+MAX_ROWS = 5_000_000  # read where the configuration does not say how many there are
+DOWNLOAD_SECONDS = 3600.0  # a server that sends a byte now and then would hold the job forever
 
 
+@dataclass(frozen=True)
 class SourceRows:
-    """Rows of one source, read once; afterwards `count`, `columns` and `digest` describe all of them.
+    """Rows of one source.
 
     Attributes:
+        rows: all of them, in order.
+        place: where they come from, without secrets.
+        key: names the source in the lock; None for local files, which are the user's own and are not locked.
         commit: of a hub repository, else None.
-        columns: names in the order of the first row.
     """
 
-    def __init__(self, source: DataSource, lock: Path | str) -> None:
-        """Find the source (and fetch it, unless it is local); raises FormsafeError if it cannot be had."""
-        self.lock = lock
-        self.commit: str | None = None
-        self.count = 0
-        self.columns: list[str] = []
-        self._hash = hashlib.sha256()
-        self._key: str | None = None
-        if source.hub is not None:
-            part = f"{source.hub.config or 'default'}/{source.hub.split}"
-            self.place = self._key = f"dataset {source.hub.repo}@{source.hub.revision} {part}"
-            commit = (locked_entry(lock, self.place) or {}).get("commit")
-            folder, self.commit = snapshot(source.hub.repo, "dataset", source.hub.revision, commit, DATA_FILES)
-            self._rows = _hub_rows(folder, source.hub)
-        elif source.url is not None:
-            self.place = self._key = without_secrets(source.url)
-            self._rows = _url_rows(source.url)
-        else:
-            self.place = str(source.path)
-            self._rows = (row for file in _local_files(self.place) for row in file_rows(file))
+    rows: list[Row]
+    place: str
+    key: str | None = None
+    commit: str | None = None
 
-    def __iter__(self) -> Iterator[Row]:
-        for row in self._rows:
-            self.columns = self.columns or list(row)
-            self.count += 1
-            self._hash.update(json.dumps(row, ensure_ascii=True, sort_keys=True, default=str).encode() + b"\n")
-            yield row
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 over all columns of the rows read so far, in order."""
-        return self._hash.hexdigest()
-
-    def settle(self) -> None:
-        """Hold what was read against the lock, or note it there (local files are not locked).
-
-        Raises:
-            FormsafeError: the source has changed.
-        """
-        if self._key is None:
-            return
-        commit = {} if self.commit is None else {"commit": self.commit}
-        check_or_add(self.lock, self._key, {**commit, "rows": self.count, "digest": self.digest})
-
-    def describe(self) -> Row:
-        """What a manifest says of the source."""
+    def describe(self) -> dict[str, Any]:
+        """What a manifest says of the source; the digest is SHA-256 over all columns of all rows."""
+        hashed = hashlib.sha256()
+        for row in self.rows:
+            hashed.update(json.dumps(row, ensure_ascii=True, sort_keys=True, default=str).encode() + b"\n")
         return {
             "source": self.place,
             "commit": self.commit,
-            "rows": self.count,
-            "columns": self.columns,
-            "digest": self.digest,
+            "rows": len(self.rows),
+            "columns": list(self.rows[0]) if self.rows else [],
+            "digest": hashed.hexdigest(),
         }
 
+    def settle(self, lock: Path | str) -> None:
+        """Compare the rows with the lock, or add them there; raises FormsafeError if the source has changed."""
+        if self.key is not None:
+            found = self.describe()
+            names = ("rows", "digest") if self.commit is None else ("commit", "rows", "digest")
+            check_or_add(lock, self.key, {name: found[name] for name in names})
 
-def file_rows(path: Path) -> Iterator[Row]:
-    """Read a CSV (with header), JSON Lines, JSON (array of objects) or Parquet file row by row.
+
+def read_source(source: DataSource, lock: Path | str, most: int | None = None) -> SourceRows:
+    """Fetch a source unless it is local, and read its rows, but no more than one beyond `most`.
 
     Raises:
-        FormsafeError: another kind of file, or a row that does not fit; names file and row, never the row's text.
+        FormsafeError: it cannot be had or read.
     """
-    readers = {".csv": _csv_rows, ".jsonl": _json_rows, ".json": _json_rows, ".parquet": _parquet_rows}
-    if path.suffix.lower() not in readers:
-        raise FormsafeError(f"{path}: expected a file that ends in {', '.join(SUFFIXES)}.")
-    try:
-        yield from readers[path.suffix.lower()](path)
-    except UnicodeDecodeError as error:
-        raise FormsafeError(f"{path} is not UTF-8 text (byte {error.start}). Convert it, e.g. with iconv.") from None
+    key, commit = None, None
+    with tempfile.TemporaryDirectory() as scratch:
+        if source.hub is not None:
+            key, repository = locked_repository(lock, source.hub)
+            folder, commit = snapshot(repository)
+            files: Iterable[Path] = split_files(folder, source.hub)
+        elif source.url is not None:
+            key = without_secrets(source.url)
+            files = [download(source.url, Path(scratch))]
+        else:
+            files = map(Path, matching_files(str(source.path)))
+        rows = chain.from_iterable(map(file_rows, files))
+        taken = list(islice(rows, (most or MAX_ROWS) + 1))
+    if most is None and len(taken) > MAX_ROWS:
+        raise FormsafeError(f"{key or source.path} has more than {MAX_ROWS:,} rows. Say how many under `rows`.")
+    return SourceRows(taken, key or str(source.path), key, commit)
 
 
 def without_secrets(url: str) -> str:
@@ -102,111 +90,28 @@ def without_secrets(url: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
-def _csv_rows(path: Path) -> Iterator[Row]:
-    csv.field_size_limit(2**31 - 1)
-    with open(path, encoding="utf-8-sig", newline="") as lines:
-        reader = csv.reader(lines, strict=True)
-        try:
-            header = next(reader, [])
-            _check_header(path, header)
-            for number, fields in enumerate(reader):
-                if fields and len(fields) != len(header):
-                    raise FormsafeError(
-                        f"{path}, row {number}: {len(fields)} fields where the first line has {len(header)}. "
-                        "The file is cut or not quoted as CSV."
-                    )
-                if fields:
-                    yield dict(zip(header, fields, strict=True))
-        except csv.Error as error:
-            raise FormsafeError(f"{path}, near line {reader.line_num}: not CSV ({error}).") from None
-
-
-def _check_header(path: Path, header: Sequence[str]) -> None:
-    # By place, since in a file without header a name is a row's text.
-    places = [str(place) for place, column in enumerate(header, start=1) if header.count(column) > 1]
-    if places:
-        raise FormsafeError(f"{path}: columns {', '.join(places)} do not differ in name. Rename or remove all but one.")
-
-
-def _json_rows(path: Path) -> Iterator[Row]:
-    with open(path, encoding="utf-8-sig", newline="\n") as lines:
-        array = lines.read(1) == "["
-        lines.seek(0)
-        rows = _parsed(path, lines.read().lstrip("\ufeff"), 1) if array else _json_lines(path, lines)
-        for number, row in enumerate(rows):
-            if not isinstance(row, dict):
-                raise FormsafeError(f"{path}, row {number}: expected a JSON object.")
-            yield row
-
-
-def _json_lines(path: Path, lines: Any) -> Iterator[Any]:
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            yield _parsed(path, line, number)
-
-
-def _parsed(path: Path, text: str, line: int) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        raise FormsafeError(f"{path}, line {line}: not JSON. The file is cut or of another kind.") from None
-
-
-def _parquet_rows(path: Path) -> Iterator[Row]:
-    import pyarrow  # type: ignore[import-untyped]
-    from pyarrow import parquet
-
-    try:
-        with parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=1000):
-                yield from batch.to_pylist()
-    except pyarrow.ArrowException as error:
-        raise FormsafeError(f"{path} is not a whole Parquet file ({type(error).__name__}).") from None
-
-
-def _local_files(pattern: str) -> list[Path]:
-    from glob import glob
-
-    files = [Path(pattern)] if Path(pattern).is_file() else [Path(found) for found in sorted(glob(pattern))]
-    if not files:
-        raise FormsafeError(f"No file fits `path: {pattern}` (looked from {Path.cwd()}).")
-    return files
-
-
-def _url_rows(url: str) -> Iterator[Row]:
+def download(url: str, folder: Path) -> Path:
+    """Fetch a file into `folder`; raises FormsafeError where it cannot be had, is too large or takes too long."""
     import httpx
 
     shown = without_secrets(url)
-    suffix = Path(urlsplit(url).path).suffix.lower()
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / f"source{suffix}"
-        try:
-            with httpx.stream("GET", url, follow_redirects=True, timeout=15.0) as response, open(file, "wb") as out:
-                response.raise_for_status()
-                for block in response.iter_bytes():
-                    out.write(block)
-        except httpx.HTTPStatusError as error:
-            raise FormsafeError(
-                f"{shown} answers with status {error.response.status_code}. Check the address, or name a copy on disk "
-                "under `path:` (with `url: null`)."
-            ) from None
-        except httpx.HTTPError as error:
-            raise FormsafeError(
-                f"{shown} cannot be fetched ({type(error).__name__}). Without network: run the target `data` on a "
-                "machine that has it, or name a copy on disk under `path:` (with `url: null`)."
-            ) from None
-        yield from file_rows(file)
-
-
-def _hub_rows(folder: Path, hub: HubSource) -> Iterator[Row]:
-    from datasets import load_dataset
-
-    for split in hub.split.split("+"):
-        try:
-            yield from load_dataset(str(folder), hub.config, split=split.strip(), streaming=True)
-        except Exception as error:  # of every library that reads files; its message may hold a row's text
-            raise FormsafeError(
-                f"{hub.repo} cannot be read as configuration {hub.config or 'default'}, split {split.strip()} "
-                f"({type(error).__name__}; looked in {folder}). Check `config` and `split`, or name a copy as CSV, "
-                "JSON Lines or Parquet under `path:` (with `hub: null`)."
-            ) from None
+    file = folder / (Path(urlsplit(url).path).name or "source")
+    remedy = "Check the address, or name a copy on disk under `path:` (with `url: null`)."
+    size, end = 0, time.monotonic() + DOWNLOAD_SECONDS
+    try:
+        with httpx.stream("GET", url, follow_redirects=True, timeout=15.0) as response, open(file, "wb") as out:
+            response.raise_for_status()
+            for block in response.iter_bytes():  # decompressed: a small reply can hold terabytes
+                size += len(block)
+                if size > MAX_DATA_BYTES or time.monotonic() > end:
+                    limits = f"{MAX_DATA_BYTES / 2**30:.0f} GiB or takes longer than {DOWNLOAD_SECONDS / 3600:.0f} h"
+                    raise FormsafeError(f"{shown} sends more than {limits}. {remedy}")
+                out.write(block)
+    except httpx.HTTPStatusError as error:
+        raise FormsafeError(f"{shown} answers with status {error.response.status_code}. {remedy}") from None
+    except httpx.HTTPError as error:
+        raise FormsafeError(
+            f"{shown} cannot be fetched ({type(error).__name__}). Without network: run the target `data` on a machine "
+            "that has it, or name a copy on disk under `path:` (with `url: null`)."
+        ) from None
+    return file

@@ -39,9 +39,9 @@ class DataSource(Settings):
     hub: HubSource | None = None
     """A data set of the hub."""
     url: Annotated[str, AfterValidator(_is_address)] | None = None
-    """One CSV, JSONL or Parquet file behind http or https."""
+    """One CSV, TSV, JSONL, JSON or Parquet file behind http or https, also gzipped."""
     path: Annotated[str, AfterValidator(os.path.expanduser)] | None = None
-    """A local CSV, JSONL or Parquet file, or a glob; `~` is the home directory."""
+    """A local CSV, TSV, JSONL, JSON or Parquet file, also gzipped, or a glob; `~` is the home directory."""
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "DataSource":
@@ -65,11 +65,13 @@ class CorpusSettings(Settings):
     """The how-to articles and how they become sentences."""
 
     source: DataSource
-    """Data with the columns of WikiSum."""
+    """Where the articles come from."""
     licence: str
     """Licence of the source, shown in the report."""
-    response_field: Literal["summary", "article"] = "summary"
-    """The column that is the response; each run of its white space becomes one space, then it is cut into sentences."""
+    title_field: str = "title"
+    """The column that fills `{title}` of the instruction."""
+    response_field: str = "summary"
+    """The column that is the response (`summary` or `article` of WikiSum); it is cut into sentences."""
     instruction: str = "{title}"
     """Template of the user's message; `{title}` is filled in."""
     splits: Splits
