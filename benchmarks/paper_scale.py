@@ -39,7 +39,7 @@ from formsafe.preflight import costs  # noqa: E402
 RESULTS = ROOT / "benchmarks" / "results"
 MODELS = {"llama-3.1-8b": shapes.LLAMA_3_1_8B, "llama-2-7b": shapes.LLAMA_2_7B}
 SMALL = {"small": shapes.ModelShape(2, 64, 192, 4, 2, 16, 2048)}
-STAGES = ("training", "answers", "judge", "engines")
+STAGES = ("training", "answers", "judge")
 # Jobs of the paper's grid by model (config/config.yaml), and what each does.
 PAPER = {
     "llama-3.1-8b": {"soft_prompt": 3, "sft": 3, "promot": 7, "answers": 11, "judge": 18},
@@ -154,8 +154,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=None)
     options = parser.parse_args()
-    if {"answers", "engines"} & set(options.stages) and "training" not in options.stages:
-        parser.error("answers and engines take the adapter that the stage training makes: name it, too")
+    if "answers" in options.stages and "training" not in options.stages:
+        parser.error("answers take the adapter that the stage training makes: name it, too")
     if not options.small and not torch.cuda.is_available():
         raise SystemExit("No GPU here. --small runs the same code on tiny shapes; its figures say nothing about a GPU.")
     tight = "" if options.gpu_memory_gb is None else f"_{options.gpu_memory_gb}gb"

@@ -11,7 +11,7 @@ from typing import Any
 
 FOLDER = Path(__file__).resolve().parent
 BEGIN, END = "<!-- results: written by readme.py -->", "<!-- end of results -->"
-GPU, WAYS, DATA = "models.llama-3.1-8b", "ways", "full_size"
+GPU, DATA = "models.llama-3.1-8b", "full_size"
 # Where training gains over TRL: the variant that goes without it, and what it is. The factors multiply to the whole.
 GAINS = {
     "padded": "of it, batches without padding",
@@ -33,14 +33,6 @@ FIGURES: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("answers against one prompt at a time", "times_one_by_one", "{:.2f} x"),
         ("answers against batches of 16 in file order", "times_fixed_batches_of_16", "{:.2f} x"),
     ),
-    **{
-        f"decoding_engines_cpu_{size}": (
-            (f"our decoding loop, new tokens a CPU second, {label}", f"{WAYS}.dynamic.tokens_per_second", "{:.0f}"),
-            (f"our loop against a static cache, {label}", f"{WAYS}.static.dynamic_is_faster_by", "{:.2f} x"),
-            (f"our loop against continuous batching, {label}", f"{WAYS}.continuous.dynamic_is_faster_by", "{:.2f} x"),
-        )
-        for size, label in (("demo", "1 M parameters"), ("20m", "20 M parameters"))
-    },
     "answers_kills": (
         ("kills while answering", "kills", "{:d}"),
         ("answers the same to the byte after them", "byte_identical", "{}"),
@@ -80,11 +72,6 @@ FIGURES: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("answers at 8B, new tokens a second", f"{GPU}.answers.formsafe.tokens_per_second", "{:,.0f}"),
         ("judgements a second at 8B", f"{GPU}.judge.formsafe.judgements_per_second", "{:.1f}"),
         ("the whole paper without reading the weights, minutes", "whole_paper.together", "{:.0f}"),
-    ),
-    "decoding_engines_gpu_8b": (
-        ("our decoding loop, new tokens a second", f"{WAYS}.dynamic.tokens_per_second", "{:.0f}"),
-        ("our loop against a static cache", f"{WAYS}.static.dynamic_is_faster_by", "{:.2f} x"),
-        ("our loop against continuous batching", f"{WAYS}.continuous.dynamic_is_faster_by", "{:.2f} x"),
     ),
 }
 

@@ -1,25 +1,17 @@
-"""What a measured stage needs beside itself: answers of set lengths, memory peaks, engines on the clock."""
+"""What a measured stage needs beside itself: answers of set lengths, memory peaks."""
 
 import gc
-import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import torch
-from scale_baselines import synchronise
 from scale_models import ORDINARY_ID, STOP_ID
 
-from formsafe.config.settings.generation import GenerationSettings
 from formsafe.generation import local_engine as generation_module
-from formsafe.generation.decoding import Sampler
-from formsafe.generation.journal import Journal
-from formsafe.generation.local_engine import LocalEngine
-from formsafe.generation.replies import Prompt
+from formsafe.generation.sampling import Sampler
 
 
 @dataclass(frozen=True)
@@ -38,24 +30,10 @@ class Scale:
     judge_prefix: int = 1100
     one_by_one: int = 12
     by_eight: int = 32
-    engine_prompts: int = 256
-    engine_tokens: int = 128
-    engine_runs: int = 2
 
 
 FULL = Scale()
-TINY = Scale(32, 8, 1.0, 24, 8, 24, 32, 8, 16, 256, 4, 8, 4, 4, 1)
-
-
-def engine_speed(engine: LocalEngine, asked: list[str], generation: GenerationSettings) -> float:
-    """New tokens a second; an engine's first run includes whatever it compiles."""
-    with tempfile.TemporaryDirectory() as folder:
-        journal = Journal(Path(folder) / "journal", {})
-        prompts = [Prompt(str(number), prompt) for number, prompt in enumerate(asked)]
-        started = time.perf_counter()
-        engine.complete(prompts, generation, journal, "engine")
-        synchronise(engine.model.device.type)
-        return round(sum(batch["tokens"] for batch in journal.batches) / (time.perf_counter() - started), 1)
+TINY = Scale(32, 8, 1.0, 24, 8, 24, 32, 8, 16, 256, 4, 8)
 
 
 @contextmanager
@@ -82,19 +60,6 @@ def sharing(share: bool) -> Iterator[None]:
     """Switch the shared prefix of the library's engine off, or leave it on."""
     with patch.object(generation_module, "SHORTEST_PREFIX", generation_module.SHORTEST_PREFIX if share else 10**9):
         yield
-
-
-@contextmanager
-def noted_attention(model: Any) -> Iterator[list[str]]:
-    """Note the attention that a model computes with, as often as transformers changes it."""
-    found, real = [model.config._attn_implementation], model.set_attn_implementation
-
-    def change(name: str) -> None:
-        found.append(name)
-        real(name)
-
-    with patch.object(model, "set_attn_implementation", change):
-        yield found
 
 
 def fresh_memory() -> None:

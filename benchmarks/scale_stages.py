@@ -8,12 +8,10 @@ import scale_baselines as baselines
 import torch
 from scale_control import (
     Scale,
-    engine_speed,
     forced,
     fresh_memory,
     gigabytes,
     limit_memory,
-    noted_attention,
     peak_memory,
     sharing,
 )
@@ -22,8 +20,6 @@ from scale_models import (
     TITLES,
     answer_length,
     random_weights,
-    some_stops,
-    spread_weights,
     write_folder,
     write_judge_files,
     write_prompts,
@@ -35,11 +31,12 @@ from formsafe.config.settings.judge import JudgeSettings
 from formsafe.config.settings.models import ModelSettings
 from formsafe.config.settings.training import AdapterSettings, LoraSettings, SoftPromptSettings, TrainingSettings
 from formsafe.core.files import read_json, read_jsonl
-from formsafe.generation.answers import answer_prompts
+from formsafe.generation.answers import AnswerJob, answer_prompts
 from formsafe.generation.local_engine import load_engine
 from formsafe.models import shapes
 from formsafe.models.chat import render_prompt
-from formsafe.models.load import load_tokenizer, resolve
+from formsafe.models.context import read_context
+from formsafe.models.load import load_tokenizer, place
 from formsafe.preflight import costs
 from formsafe.scoring.judge import judge_answers
 from formsafe.training.stages import Inputs, train_adapter, tune_soft_prompt
@@ -129,7 +126,7 @@ class Bench:
 
     def _trl(self, ours: dict[str, Any], checkpointing: bool) -> dict[str, Any]:
         """TRL at the largest micro-batch that fits."""
-        placement = replace(resolve(self.model, "training", self.memory), attention="sdpa")
+        placement = replace(place(read_context(self.folder, self.model, self.memory), "training"), attention="sdpa")
         for micro in (16, 8, 4, 2, 1):
             fresh_memory()
             try:
@@ -151,11 +148,11 @@ class Bench:
         generation = GenerationSettings(max_new_tokens=most, threads=self.threads)
         adapter = self.folder / "sft"
         with random_weights(), forced(answer_length):
-            answer_prompts(
-                self.manifest,
-                {"harmful": self.prompts, "task": self.tasks},
-                {"harmful": out / "harmful.jsonl", "task": out / "task.jsonl"},
-                out / "metrics.json",
+            job = AnswerJob(
+                model_manifest=self.manifest,
+                prompts={"harmful": self.prompts, "task": self.tasks},
+                answers={"harmful": out / "harmful.jsonl", "task": out / "task.jsonl"},
+                metrics=out / "metrics.json",
                 model=self.model,
                 generation=generation,
                 system_prompt=None,
@@ -163,6 +160,7 @@ class Bench:
                 code="",
                 adapter=adapter / "metrics.json",
             )
+            answer_prompts(job)
         rows = [render_prompt(self.tokenizer, row["prompt"]) for row in read_jsonl(self.prompts)]
         everything = rows + [render_prompt(self.tokenizer, row["prompt"]) for row in read_jsonl(self.tasks)]
         ours = self._generation_figures(out / "metrics.json", sum(map(len, everything)) / len(everything), 0)
@@ -224,27 +222,6 @@ class Bench:
             "times_the_floor": round(record["generation_seconds"] / floor, 2),
             "peak_gpu_memory_gb": gigabytes(record["peak_gpu_memory_bytes"]),
         }
-
-    def engines(self) -> dict[str, Any]:
-        """The decoding engines of transformers on the same prompts with an adapter; answers end by themselves."""
-        scale, found = self.scale, {}
-        asked = [row["prompt"] for row in read_jsonl(self.prompts)][: scale.engine_prompts]
-        for cache in ("dynamic", "static", "continuous"):
-            engine = None  # its model leaves before the next one comes
-            fresh_memory()
-            settings = GenerationSettings(max_new_tokens=scale.engine_tokens, threads=self.threads, cache=cache)
-            with random_weights():
-                engine = load_engine(self.folder, self.model, settings, self.memory, self.folder / "sft")
-            spread_weights(engine.model)
-            engine.stop_ids = some_stops(self.shape)
-            try:
-                with noted_attention(engine.model) as attention:
-                    runs = [engine_speed(engine, asked, settings) for _ in range(scale.engine_runs)]
-                # transformers puts back what was there before
-                found[cache] = {"tokens_per_second": runs, "attention": list(dict.fromkeys(attention))[-1]}
-            except Exception as error:
-                found[cache] = failure(error)
-        return found
 
 
 def failure(error: Exception) -> dict[str, Any]:

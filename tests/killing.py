@@ -48,20 +48,21 @@ def answer(inputs: Path, output: Path) -> None:
     """Answer both sets in many small batches."""
     from formsafe.config.settings.generation import GenerationSettings
     from formsafe.config.settings.models import ModelSettings
-    from formsafe.generation.answers import answer_prompts
+    from formsafe.generation.answers import AnswerJob, answer_prompts
 
     path = json.loads((inputs / "model.json").read_text())["path"]
-    answer_prompts(
-        inputs / "model.json",
-        {name: inputs / f"{name}.jsonl" for name in SETS},
-        {name: output / f"{name}.jsonl" for name in SETS},
-        output / "metrics.json",
+    job = AnswerJob(
+        model_manifest=inputs / "model.json",
+        prompts={name: inputs / f"{name}.jsonl" for name in SETS},
+        answers={name: output / f"{name}.jsonl" for name in SETS},
+        metrics=output / "metrics.json",
         model=ModelSettings(path=path, label="t", parameters=1e5, quantisation="none", device="cpu"),
         generation=GenerationSettings(max_new_tokens=24, token_budget=240),
         system_prompt=None,
         gpu_memory_gb="auto",
         code="c",
     )
+    answer_prompts(job)
 
 
 def run_whole(context: ForkServerContext, job: Callable[..., None], *arguments: Any) -> float:

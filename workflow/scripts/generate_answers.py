@@ -12,13 +12,13 @@ with logging_to(snakemake.log[0]):
     if snakemake.resources.get("gpu"):
         claim_device(model.device)
     with lean_imports(*unused_imports(model.inference_quantisation)):
-        from formsafe.generation.answers import answer_prompts
+        from formsafe.generation.answers import AnswerJob, answer_prompts
 
-    answer_prompts(
-        snakemake.input.model,
-        {"harmful": snakemake.input.harmful, "task": snakemake.input.task},
-        {"harmful": snakemake.output.harmful, "task": snakemake.output.task},
-        snakemake.output.metrics,
+    job = AnswerJob(
+        model_manifest=snakemake.input.model,
+        prompts={"harmful": snakemake.input.harmful, "task": snakemake.input.task},
+        answers={"harmful": snakemake.output.harmful, "task": snakemake.output.task},
+        metrics=snakemake.output.metrics,
         model=model,
         generation=with_delivery(snakemake.params.generation, snakemake.config["generation"]),
         system_prompt=snakemake.params.system_prompt,
@@ -27,3 +27,4 @@ with logging_to(snakemake.log[0]):
         adapter=next(iter(snakemake.input.adapter), None),
         soft_prompt=next(iter(snakemake.input.soft_prompt), None),
     )
+    answer_prompts(job)

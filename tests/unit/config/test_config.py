@@ -365,22 +365,6 @@ def test_an_address_without_its_scheme_is_an_error(paper, section, address):
     assert f"{section}.server.base_url: {address!r} is no address: write http" in problems(paper)
 
 
-@pytest.mark.parametrize("cache", ["static", "continuous"])
-def test_a_cache_that_cannot_do_what_is_asked_is_named(paper, cache):
-    paper["judges"]["policy"]["generation"]["cache"] = cache
-    assert f"judges.policy.generation.cache: {cache!r} cannot serve a judge" in problems(paper)
-    paper["judges"]["policy"]["generation"] |= {"server": SERVER}  # it has a cache of its own
-    paper["generation"]["cache"] = cache
-    load_study(paper)
-    kept = {"label": "x", "soft_prompt": "tuned", "soft_prompt_at_inference": True, "adapter_of": "promot"}
-    paper["methods"]["kept"] = kept
-    load_study(paper)
-    paper["grid"][0]["methods"] = ["base", "kept"]
-    assert f"generation.cache: {cache!r} cannot keep the soft prompt of kept" in problems(paper)
-    paper["generation"]["temperature"] = 0.7
-    assert f"generation.cache: {cache!r} answers greedily only" in problems(paper)
-
-
 def test_all_mistakes_are_listed_at_once(paper):
     paper["judges"]["policy"]["model"] = "gpt"
     paper["grid"] = []

@@ -5,7 +5,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3NextConfig, Qwen3NextForCausalLM
 
 from formsafe.config.settings.generation import Decoding
-from formsafe.generation.decoding import DigitWatch, Sampler, SharedPrefix, decode, pad_left
+from formsafe.generation.decoding import Batch, GrowingSteps, decode, pad_left
+from formsafe.generation.prefix import SharedPrefix
+from formsafe.generation.sampling import DigitWatch, Sampler
 from tests.talkative import prompts
 
 NEW = 40
@@ -44,8 +46,10 @@ def truth(loaded, rows, stops):
 
 
 def run(model, rows, stops, decoding=GREEDY, **more):
-    ids, mask = pad_left(rows, model.device)
-    return decode(model, {"input_ids": ids}, mask, stops, Sampler(decoding, rows), **more)
+    prefix = more.pop("prefix", None)
+    ids, mask = pad_left(rows if prefix is None else [prefix.rest(row) for row in rows], model.device)
+    batch = Batch({"input_ids": ids}, mask, decoding.max_new_tokens, prefix)
+    return decode(GrowingSteps(model, batch), len(rows), stops, Sampler(decoding, rows), **more)
 
 
 def assert_same(results, truth, stops):
@@ -79,10 +83,7 @@ def test_a_shared_prefix_changes_nothing(loaded, rows, stops):
     longer = [shared + row for row in rows]
     prefix = SharedPrefix(model, shared)
     for batch in (longer[:5], longer[5:]):  # twice: the kept states must survive a batch
-        ids, mask = pad_left([prefix.rest(row) for row in batch], model.device)
-        mask = torch.cat([mask.new_ones(len(batch), len(prefix)), mask], dim=1)
-        cache = prefix.cache(len(batch), mask.shape[1] + GREEDY.max_new_tokens)
-        with_prefix = decode(model, {"input_ids": ids}, mask, stops, Sampler(GREEDY, batch), cache)
+        with_prefix = run(model, batch, stops, prefix=prefix)
         assert with_prefix == run(model, batch, stops)
 
 

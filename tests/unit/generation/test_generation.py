@@ -4,12 +4,19 @@ import json
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, MistralConfig, MistralForCausalLM, StaticCache
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    MambaConfig,
+    MambaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+)
 
 from formsafe.config.settings.generation import GenerationSettings
 from formsafe.config.settings.models import ModelSettings
 from formsafe.core.errors import FormsafeError
-from formsafe.generation.answers import answer_prompts
+from formsafe.generation.answers import AnswerJob, answer_prompts
 from formsafe.generation.journal import Journal
 from formsafe.generation.local_engine import LocalEngine, digit_spellings, load_engine
 from formsafe.generation.replies import Prompt, Reply, ask
@@ -123,20 +130,22 @@ def test_only_errors_for_want_of_memory_lower_the_budget(talkative_model, replie
             ask(made, PROMPTS, GREEDY, Journal(tmp_path / "j", {}), "s")
 
 
-def test_the_budget_follows_the_shape_of_the_model_that_was_loaded(talkative_model, monkeypatch):
-    seen = {}
-    plan = memory.plan
-    monkeypatch.setattr(memory, "plan", lambda *args, **more: seen.update(more) or plan(*args, **more))
+def test_the_budget_follows_the_shape_of_the_model_and_the_adapters_rank(talkative_model, adapter, monkeypatch):
+    seen = []
+    plan = memory.plan_inference
+    monkeypatch.setattr(memory, "plan_inference", lambda *args: seen.append(args) or plan(*args))
     model = AutoModelForCausalLM.from_pretrained(talkative_model)
     counted = settings(talkative_model).model_copy(update={"parameters": model.num_parameters()})
     load_engine(talkative_model, counted, GREEDY, 1)
-    config = model.config
-    assert (seen["shape"].layers, seen["shape"].hidden) == (config.num_hidden_layers, config.hidden_size)
+    load_engine(talkative_model, counted, GREEDY, 1, adapter=adapter / "lora")
+    shapes, ranks = [context.shape for context, _ in seen], [rank for _, rank in seen]
+    assert {(shape.layers, shape.hidden) for shape in shapes} == {(model.config.num_hidden_layers, 32)}
+    assert ranks[1] == 0 and ranks[-1] == 2
 
 
 def test_a_prompt_that_does_not_fit_alone_is_named_and_nothing_is_lost(talkative_model, tmp_path):
     hopeless = dying(talkative_model, torch.OutOfMemoryError(), most_rows=0)
-    with pytest.raises(FormsafeError, match=r"no room for prompt p-\d+"):
+    with pytest.raises(FormsafeError, match=r"too little memory for prompt p-\d+"):
         ask(hopeless, PROMPTS, GREEDY, Journal(tmp_path / "j", {}), "s")
 
 
@@ -279,53 +288,36 @@ def assert_as_generate(made, found, peft):
         assert made._text([token for token in written if token not in made.stop_ids]) == reply.text
 
 
-@pytest.mark.parametrize("what", [{"watch_digits": True}, {"soft_prompt": torch.zeros(2, 32)}])
-def test_other_caches_say_what_they_cannot_do(talkative_model, what):
-    plain = engine(talkative_model)
-    with pytest.raises(FormsafeError, match="Set cache to auto"):
-        LocalEngine(plain.tokenizer, plain.model, 100, cache="static", **what)
-    still = LocalEngine(plain.tokenizer, plain.model, 100, cache="static")
-    with pytest.raises(FormsafeError, match="greedily only"):
-        still.complete(PROMPTS, GREEDY.model_copy(update={"temperature": 0.5}), None, "s")
-
-
-@pytest.mark.parametrize("cache", ["static", "continuous"])
-def test_other_caches_give_the_same_answers(talkative_model, replies, cache, tmp_path):
-    chosen = GREEDY.model_copy(update={"token_budget": 400, "cache": cache})
-    made = load_engine(talkative_model, settings(talkative_model), chosen, 1)
-    assert ask(made, PROMPTS, GREEDY, Journal(tmp_path / "j", {}), "s") == replies
-
-
-@pytest.mark.parametrize("cache", ["dynamic", "static", "continuous"])
-def test_the_models_own_penalties_change_no_answer(talkative_model, replies, cache, tmp_path):
-    chosen = GREEDY.model_copy(update={"token_budget": 400, "cache": cache})
-    made = load_engine(talkative_model, settings(talkative_model), chosen, 1)
+def test_the_models_own_penalties_change_no_answer(talkative_model, replies, tmp_path):
+    made = engine(talkative_model)
     made.model.generation_config.repetition_penalty = 50.0
     assert ask(made, PROMPTS, GREEDY, Journal(tmp_path / "j", {}), "s") == replies
 
 
-def test_a_static_cache_is_no_longer_than_its_batch_needs_after_a_longer_one(talkative_model, tmp_path, monkeypatch):
-    lengths, real = [], StaticCache.__init__
-
-    def note(self, *arguments, max_cache_len, **named):
-        real(self, *arguments, max_cache_len=max_cache_len, **named)
-        lengths.append(max_cache_len)
-
-    monkeypatch.setattr(StaticCache, "__init__", note)
-    plain = engine(talkative_model)
-    used = LocalEngine(plain.tokenizer, plain.model, 4096, cache="static")
-    for prompt in ("long " * 50, "short"):
-        used.complete([Prompt("p", prompt)], GREEDY, Journal(tmp_path / prompt[:5], {}), "s")
-    assert lengths[1] < lengths[0] and lengths[1] <= len(render_prompt(plain.tokenizer, "short")) + 24
-
-
-def test_continuous_batching_in_fp32_leaves_flash_attention_alone(talkative_model, replies, tmp_path, monkeypatch):
-    from transformers.generation.continuous_batching import continuous_api
-
-    for version in (2, 3):
-        monkeypatch.setattr(continuous_api, f"is_flash_attn_{version}_available", lambda **_: True)
-    made = load_engine(talkative_model, settings(talkative_model), GREEDY.model_copy(update={"cache": "continuous"}), 1)
-    assert ask(made, PROMPTS, GREEDY, Journal(tmp_path / "j", {}), "s") == replies
+def test_a_model_that_keeps_no_keys_answers_one_by_one(talkative_model, tmp_path):
+    tokenizer = AutoTokenizer.from_pretrained(talkative_model)
+    torch.manual_seed(0)
+    sizes = {"vocab_size": len(tokenizer), "hidden_size": 32, "num_hidden_layers": 2, "state_size": 4}
+    model = MambaForCausalLM(MambaConfig(**sizes, initializer_range=0.5, tie_word_embeddings=False)).eval()
+    model.lm_head.weight.data.normal_()  # or it repeats one token
+    made = LocalEngine(tokenizer, model, 400)
+    made.stop_ids = list(range(40, 60))
+    found = ask(made, PROMPTS[:5], GREEDY, Journal(tmp_path / "j", {}), "s")
+    assert len({reply.text for reply in found}) > 1
+    for prompt, reply in zip(PROMPTS, found, strict=False):
+        ids, written = render_prompt(tokenizer, prompt.text), []
+        while len(written) < GREEDY.max_new_tokens and not set(written) & set(made.stop_ids):
+            written.append(int(model(torch.tensor([ids + written])).logits[0, -1].argmax()))
+        stopped = written[-1] in made.stop_ids
+        assert (reply.text, reply.finish_reason) == (
+            made._text(written[:-1] if stopped else written),
+            "stop" if stopped else "length",
+        )
+    with pytest.raises(FormsafeError, match="greedily only"):
+        made.generate([[5]], GREEDY.model_copy(update={"temperature": 0.5}), None)
+    for what in ({"watch_digits": True}, {"soft_prompt": torch.zeros(2, 32)}):
+        with pytest.raises(FormsafeError, match="neither keep a soft prompt nor judge"):
+            LocalEngine(tokenizer, model, 400, **what)
 
 
 def test_digits_are_found_in_the_vocabulary(talkative_model):
@@ -352,15 +344,16 @@ def stage(talkative_model, tmp_path):
 
     def run(folder, **changes):
         chosen = {"generation": GREEDY, "system_prompt": None, "code": "c"} | changes
-        answer_prompts(
-            tmp_path / "model.json",
-            {name: tmp_path / f"{name}.jsonl" for name in NAMES},
-            {name: tmp_path / folder / f"{name}.jsonl" for name in NAMES},
-            tmp_path / folder / "metrics.json",
+        own = AnswerJob(
+            model_manifest=tmp_path / "model.json",
+            prompts={name: tmp_path / f"{name}.jsonl" for name in NAMES},
+            answers={name: tmp_path / folder / f"{name}.jsonl" for name in NAMES},
+            metrics=tmp_path / folder / "metrics.json",
             model=settings(talkative_model),
             gpu_memory_gb="auto",
             **chosen,
         )
+        answer_prompts(own)
         return [(tmp_path / folder / f"{name}.jsonl").read_bytes() for name in NAMES]
 
     return run
@@ -384,7 +377,7 @@ def test_a_prompt_of_the_last_set_without_room_is_named_before_anything_is_gener
     long = {"id": "long", "source": "s", "prompt": "How to " + "wait and " * 1200}
     with open(tmp_path / "task.jsonl", "a") as lines:
         lines.write(json.dumps(long) + "\n")
-    with pytest.raises(FormsafeError, match=r"Prompt long leaves 0 tokens .* max_new_tokens is 24"):
+    with pytest.raises(FormsafeError, match=r"Prompt task/long leaves 0 tokens .* max_new_tokens is 24"):
         stage("one")
     assert not (tmp_path / "one").exists()
 

@@ -6,56 +6,70 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from formsafe.config.settings.models import ModelSettings
 from formsafe.models import memory
-from formsafe.models.shapes import LLAMA_2_7B, LLAMA_3_1_8B, ModelShape, of_config, of_folder, of_size
+from formsafe.models.context import ModelContext, read_context
+from formsafe.models.shapes import LLAMA_2_7B, LLAMA_3_1_8B, ModelShape, of_config, of_size
 
 SHAPES = {"8b": LLAMA_3_1_8B, "7b": LLAMA_2_7B}
 CARDS = (24, 40, 80, 140)
 
 
-def estimated_training(shape, plan, tokens_per_example):
-    return memory.training_bytes(
-        shape, plan.micro_batch_size * tokens_per_example, checkpointing=plan.gradient_checkpointing
-    )
+def context(shape, memory_gb, device="cuda", **changes):
+    settings = ModelSettings(path="m", label="m", parameters=shape.parameters, **changes)
+    return ModelContext(settings, None, shape, device, memory_gb)
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize("card", CARDS)
-@pytest.mark.parametrize("tokens", [160, 320, 1056])
-def test_the_plan_fits_its_card_by_its_own_estimate(shape, card, tokens):
-    plan = memory.plan(card, shape.parameters, tokens_per_example=tokens)
-    assert estimated_training(shape, plan, tokens) <= card * 1e9
-    answering = memory.inference_bytes(shape, plan.token_budget, quantisation=plan.inference_quantisation)
-    assert answering <= card * 1e9
-    assert 16 % plan.micro_batch_size == 0
-    assert plan.token_budget >= 2 * (1100 + 512), "at least two judgements at once"
+@pytest.mark.parametrize("longest", [160, 320, 1056])
+@pytest.mark.parametrize("rank", [0, 8, 16, 256])
+def test_the_plan_fits_its_card_by_its_own_estimate(shape, card, longest, rank):
+    own = context(shape, card)
+    training = memory.plan_training(own, memory.TrainingBatch(16, 2, longest, rank))
+    tokens = training.micro_batch_size * longest
+    assert memory.training_bytes(own, tokens, training.gradient_checkpointing, rank) <= card * 1e9
+    inference = memory.plan_inference(own, rank)
+    assert memory.inference_bytes(own, inference, rank) <= card * 1e9
+    assert 32 % training.micro_batch_size == 0
+    assert inference.token_budget >= 2 * (1100 + 512), "at least two judgements at once"
 
 
 def test_all_stages_of_8b_fit_into_24_gb_with_the_papers_batch():
-    plan = memory.plan(24, LLAMA_3_1_8B.parameters, tokens_per_example=320)
-    assert plan.micro_batch_size >= 2
-    assert plan.token_budget >= 16384
+    own = context(LLAMA_3_1_8B, 24)
+    assert memory.plan_training(own, memory.TrainingBatch(16, 2, 320, 16)).micro_batch_size >= 2
+    assert memory.plan_inference(own, 16).token_budget >= 16384
+
+
+def test_a_higher_rank_takes_memory_from_the_rest():
+    own = context(LLAMA_3_1_8B, 24)
+    few, many = (memory.training_bytes(own, 320, False, rank) for rank in (16, 64))
+    assert many - few == pytest.approx(memory.BYTES_TRAINED * 48 * LLAMA_3_1_8B.lora_parameters(1))
+    assert memory.plan_inference(own, 256).token_budget < memory.plan_inference(own, 16).token_budget
+    assert memory.plan_inference(own, 256).quantisation == memory.plan_inference(own, 0).quantisation
 
 
 @given(
     parameters=st.sampled_from([8.03e9, 6.74e9, 3e9, 1.2e9, 13e9]),
     smaller=st.integers(8, 160),
     more=st.integers(0, 100),
-    tokens=st.integers(64, 1100),
+    longest=st.integers(64, 1100),
 )
 @settings(max_examples=200, deadline=None)
-def test_more_memory_never_plans_worse(parameters, smaller, more, tokens):
-    small, large = (memory.plan(card, parameters, tokens_per_example=tokens) for card in (smaller, smaller + more))
-    assert _time(large, tokens) <= _time(small, tokens)
-    if small.inference_quantisation == "none":
-        assert large.inference_quantisation == "none"
-    if small.inference_quantisation == large.inference_quantisation:
+def test_more_memory_never_plans_worse(parameters, smaller, more, longest):
+    shape, batch = of_size(parameters), memory.TrainingBatch(16, 2, longest, 16)
+    contexts = [context(shape, card) for card in (smaller, smaller + more)]
+    slow, fast = (_time(memory.plan_training(own, batch), longest) for own in contexts)
+    assert fast <= slow
+    small, large = (memory.plan_inference(own, 16) for own in contexts)
+    if small.quantisation == "none":
+        assert large.quantisation == "none"
+    if small.quantisation == large.quantisation:
         assert large.token_budget >= small.token_budget
 
 
-def _time(plan, tokens):
-    fits = plan.micro_batch_size * tokens
-    return memory._cost(fits, plan.gradient_checkpointing, "nf4")
+def _time(plan, longest):
+    return memory._cost(plan.micro_batch_size * longest, plan.gradient_checkpointing, "nf4")
 
 
 @given(tokens=st.integers(1, 5000), more=st.integers(1, 5000), rank=st.integers(1, 64))
@@ -63,7 +77,7 @@ def _time(plan, tokens):
 def test_bytes_grow_with_tokens_and_shrink_with_checkpointing(tokens, more, rank):
     for shape in SHAPES.values():
         few, many, tight = (
-            memory.training_bytes(shape, count, checkpointing=checkpointing, lora_rank=rank)
+            memory.training_bytes(context(shape, 80), count, checkpointing, rank)
             for count, checkpointing in ((tokens, False), (tokens + more, False), (tokens + more, True))
         )
         assert few < many
@@ -71,22 +85,27 @@ def test_bytes_grow_with_tokens_and_shrink_with_checkpointing(tokens, more, rank
 
 
 def test_what_does_not_fit_gets_the_smallest_plan():
-    plan = memory.plan(4, 8.03e9)
-    assert (plan.micro_batch_size, plan.gradient_checkpointing) == (1, True)
-    assert (plan.inference_quantisation, plan.token_budget) == ("nf4", memory.FEWEST_TOKENS)
+    own = context(LLAMA_3_1_8B, 4)
+    assert memory.plan_training(own, memory.TrainingBatch()) == memory.TrainingPlan(1, True)
+    assert memory.plan_inference(own, 0) == memory.InferencePlan("nf4", memory.FEWEST_TOKENS)
 
 
 def test_a_quantisation_that_is_set_stays():
-    assert memory.plan(140, 8.03e9, inference_quantisation="nf4").inference_quantisation == "nf4"
-    loose, tight = (memory.plan(40, 8.03e9, quantisation=quantisation) for quantisation in ("nf4", "none"))
-    assert _time(loose, 512) < memory._cost(tight.micro_batch_size * 512, tight.gradient_checkpointing, "nf4")
+    assert memory.plan_inference(context(LLAMA_3_1_8B, 140, inference_quantisation="nf4"), 0).quantisation == "nf4"
+    loose, tight = (
+        _time(memory.plan_training(context(LLAMA_3_1_8B, 40, quantisation=chosen), memory.TrainingBatch()), 512)
+        for chosen in ("nf4", "none")
+    )
+    assert loose < tight
 
 
-def test_a_cpu_has_its_own_plan_whatever_the_card():
-    assert memory.plan(24, 1e6, device="cpu") == memory.plan("auto", 1e6, device="cpu")
-    assert memory.plan("auto", 1e6, device="cpu").micro_batch_size == 16
-    large = memory.plan("auto", 8e9, device="cpu", tokens_per_example=1024)
-    assert 1 <= large.micro_batch_size < 16
+def test_a_cpu_has_its_own_plan():
+    small, large = (context(of_size(size), 0.0, "cpu") for size in (1e6, 8.03e9))
+    batch = memory.TrainingBatch(16, 2, 1024, 16)
+    assert memory.plan_training(small, batch) == memory.TrainingPlan(16, False)
+    assert memory.plan_training(large, batch) == memory.TrainingPlan(4, False)
+    assert memory.plan_inference(small, 16) == memory.InferencePlan("none", memory.CPU_TOKENS_SMALL)
+    assert memory.plan_inference(large, 16) == memory.InferencePlan("none", memory.CPU_TOKENS_LARGE)
 
 
 def test_shapes_count_the_parameters_that_the_models_have():
@@ -122,14 +141,19 @@ def write_config(folder, **config):
 WIDTHS = {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32}
 
 
+def shape_in(folder, parameters):
+    own = ModelSettings(path="m", label="m", parameters=parameters)
+    return read_context(folder, own, 80, "cuda").shape
+
+
 def test_a_folder_has_the_shape_of_its_configuration_where_that_accounts_for_its_parameters(tmp_path):
     mistral = {"model_type": "mistral", "num_key_value_heads": 8, "vocab_size": 32768, **WIDTHS}
-    assert of_folder(write_config(tmp_path / "dense", **mistral), 7.25e9).kv_heads == 8
+    assert shape_in(write_config(tmp_path / "dense", **mistral), 7.25e9).kv_heads == 8
     experts = {"model_type": "mixtral", "num_key_value_heads": 8, "vocab_size": 32000, "num_local_experts": 8, **WIDTHS}
-    assert of_folder(write_config(tmp_path / "experts", **experts), 46.7e9) == of_size(46.7e9)
+    assert shape_in(write_config(tmp_path / "experts", **experts), 46.7e9) == of_size(46.7e9)
     for name, config in {"renamed": {"model_type": "gpt2"}, "unknown": {"model_type": "no such"}, "bare": {}}.items():
-        assert of_folder(write_config(tmp_path / name, **config), 8.03e9) == LLAMA_3_1_8B
-    assert of_folder(None, 8.03e9) == of_folder(tmp_path / "none", 8.03e9) == LLAMA_3_1_8B
+        assert shape_in(write_config(tmp_path / name, **config), 8.03e9) == LLAMA_3_1_8B
+    assert shape_in(None, 8.03e9) == shape_in(tmp_path / "none", 8.03e9) == LLAMA_3_1_8B
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])

@@ -3,14 +3,16 @@
 import importlib.util
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, Gemma2Config, Gemma2ForCausalLM, GPTNeoConfig, GPTNeoForCausalLM
 
 from formsafe.core.errors import FormsafeError
 from formsafe.models import varlen_attention
+from formsafe.models.context import read_context
 from formsafe.models.load import (
     Placement,
     end_of_turn_ids,
@@ -19,7 +21,7 @@ from formsafe.models.load import (
     load_model,
     load_soft_prompt,
     load_tokenizer,
-    resolve,
+    place,
 )
 from formsafe.models.shapes import ModelShape
 from formsafe.training.stages import add_soft_prompt
@@ -30,32 +32,63 @@ from tests.training_cases import model_settings, write_rows
 CPU = Placement("cpu", "float32", "none", "sdpa")
 
 
-def test_auto_is_fp32_without_quantised_answers_on_a_cpu(tmp_path):
-    settings = model_settings(tmp_path, quantisation="nf4")
-    assert resolve(settings, "training", "auto") == Placement("cpu", "float32", "nf4", varlen_attention.NAME)
-    assert resolve(settings, "inference", 24) == CPU
+def placed(folder, purpose, memory_gb, **changes):
+    return place(read_context(folder, model_settings(folder, **changes), memory_gb), purpose)
 
 
-def test_auto_is_bf16_on_a_gpu(tmp_path, monkeypatch):
+def test_auto_is_fp32_without_quantised_answers_on_a_cpu(tiny_model):
+    assert placed(tiny_model, "training", "auto", quantisation="nf4") == Placement(
+        "cpu", "float32", "nf4", varlen_attention.NAME
+    )
+    assert placed(tiny_model, "inference", 24, quantisation="nf4") == CPU
+
+
+def test_auto_is_bf16_on_a_gpu(tiny_model, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    settings = model_settings(tmp_path, quantisation="nf4", device="auto", parameters=8e9)
-    assert resolve(settings, "training", 24) == Placement("cuda", "bfloat16", "nf4", varlen_attention.NAME)
-    assert resolve(settings, "inference", 80) == Placement("cuda", "bfloat16", "none", "sdpa")
-    assert resolve(model_settings(tmp_path, device="cpu"), "training", 80).device == "cpu"
+    large = {"quantisation": "nf4", "device": "auto", "parameters": 8e9}
+    training = Placement("cuda", "bfloat16", "nf4", varlen_attention.NAME)
+    assert placed(tiny_model, "training", 24, **large) == training
+    assert placed(tiny_model, "inference", 80, **large).quantisation == "none"
+    assert placed(tiny_model, "inference", 80, **large).dtype == "bfloat16"
+    assert placed(tiny_model, "training", 80, device="cpu").device == "cpu"
 
 
-def test_answers_are_quantised_by_the_shape_of_the_model(tmp_path, monkeypatch):
+def test_answers_are_quantised_by_the_shape_of_the_model(tiny_model, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    settings = model_settings(tmp_path, quantisation="nf4", device="auto", parameters=7.25e9)
-    few_heads = ModelShape(32, 4096, 14336, 32, 8, 128, 32768)
-    assert resolve(settings, "inference", 24, few_heads).quantisation == "none"
-    assert resolve(settings, "inference", 24).quantisation == "nf4", "every head with keys and values of its own"
+    guessed = read_context(tiny_model, model_settings(tiny_model, device="auto", parameters=7.25e9), 24)
+    known = replace(guessed, shape=ModelShape(32, 4096, 14336, 32, 8, 128, 32768))
+    assert place(known, "inference").quantisation == "none"
+    assert place(guessed, "inference").quantisation == "nf4", "every head with keys and values of its own"
+
+
+def test_an_architecture_without_sdpa_is_loaded_with_eager_attention(tmp_path):
+    """Of the causal architectures of transformers, about one in five has no sdpa and is refused with it."""
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "vocab_size": 97, "head_dim": 8}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
+    for name, kind, config in (
+        ("without", GPTNeoForCausalLM, GPTNeoConfig(num_layers=2, attention_types=[[["global"], 2]], hidden_size=32)),
+        ("with", Gemma2ForCausalLM, Gemma2Config(**sizes, **heads)),
+    ):
+        kind(config).save_pretrained(tmp_path / name)
+    eager = "eager" if not GPTNeoForCausalLM._supports_sdpa else "sdpa"
+    for name, attention in (("without", eager), ("with", "sdpa" if Gemma2ForCausalLM._supports_sdpa else "eager")):
+        for purpose in ("training", "inference"):
+            placement = placed(tmp_path / name, purpose, "auto")
+            assert placement.attention == attention
+            assert load_model(tmp_path / name, placement).config._attn_implementation == attention
+    assert not GPTNeoForCausalLM._supports_sdpa
+
+
+def test_a_folder_that_has_gone_is_named_with_the_remedy(tmp_path):
+    for load in (load_tokenizer, lambda folder: load_model(folder, CPU)):
+        with pytest.raises(FormsafeError, match=r"gone does not exist.*Delete the model's manifest"):
+            load(tmp_path / "gone")
 
 
 def test_a_gpu_that_is_not_there_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(FormsafeError, match=r"finds no GPU here.*device to auto or cpu"):
-        resolve(model_settings(tmp_path, device="cuda"), "training", 24)
+        read_context(tmp_path, model_settings(tmp_path, device="cuda"), 24)
 
 
 def test_a_model_without_chat_template_is_refused(tiny_model, tmp_path):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from formsafe.models.memory import plan
+from formsafe.models.memory import InferencePlan, TrainingPlan
 from formsafe.models.shapes import LLAMA_2_7B, LLAMA_3_1_8B
 from formsafe.preflight import costs, stage_costs
 from formsafe.preflight.stage_costs import Card, Cost, Lengths, Work
@@ -74,7 +74,9 @@ def test_a_shared_prefix_is_read_once():
 def test_a_stages_floor_grows_with_its_work_and_its_model(stage, units, batch):
     def floor(units, shape):
         work = Work(stage, "m", ["a/model=m/x"], units, batch, 512)
-        return stage_costs.floor(work, shape, H200, plan(140, shape.parameters), Lengths(), 16)
+        return stage_costs.floor(
+            work, shape, H200, TrainingPlan(16, False), InferencePlan("none", 500_000), Lengths(), 16
+        )
 
     assert 0 < floor(units, LLAMA_3_1_8B) < floor(2 * units, LLAMA_3_1_8B)
     if batch:

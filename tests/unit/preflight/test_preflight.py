@@ -13,7 +13,7 @@ from formsafe.config.settings.data import DataSource
 from formsafe.config.settings.models import ModelSource
 from formsafe.config.settings.study import StudySettings
 from formsafe.core.layout import Layout
-from formsafe.models.shapes import of_size
+from formsafe.models.context import read_context
 from formsafe.preflight import machine_checks, source_checks
 from formsafe.preflight import page as preflight
 from formsafe.preflight.checks import Check, page, verdict
@@ -353,11 +353,15 @@ def test_everything_at_hand_is_a_go_on_a_gpu(study, tmp_path, monkeypatch, tiny_
     assert not go and "gpu_memory_gb is 200, the GPU here has 150 GB" in written
 
 
+def context_of(plan, model, memory_gb):
+    return read_context(None, plan.models[model], memory_gb, "cuda")
+
+
 def test_a_model_too_large_for_the_card_is_a_no(study, tmp_path):
     plan, jobs = planned(study)
     work = next(work for work in preflight.works_of(plan, jobs) if work.stage == "adapters")
-    small = preflight.Card("small", 4.0, None)
-    cost = preflight.cost_of(work, plan, of_size(8.03e9), small, H200, tmp_path / "results")
+    small, context = preflight.Card("small", 4.0, None), context_of(plan, work.model, 4.0)
+    cost = preflight.cost_of(work, plan, context, small, H200, tmp_path / "results")
     (check,) = preflight.check_memory([cost], small, "auto", None)
     assert cost.seconds is None and check.state == "no" and "4 GB" in check.detail
 
@@ -365,8 +369,8 @@ def test_a_model_too_large_for_the_card_is_a_no(study, tmp_path):
 def test_a_model_too_large_for_the_plan_is_a_no_on_a_larger_card(study, tmp_path):
     plan, jobs = planned(study.model_copy(update={"gpu_memory_gb": 4}))
     work = next(work for work in preflight.works_of(plan, jobs) if work.stage == "adapters")
-    card = preflight.Card("NVIDIA H200", 150.0, None)
-    cost = preflight.cost_of(work, plan, of_size(8.03e9), card, H200, tmp_path / "results")
+    card, context = preflight.Card("NVIDIA H200", 150.0, None), context_of(plan, work.model, 4.0)
+    cost = preflight.cost_of(work, plan, context, card, H200, tmp_path / "results")
     (check,) = preflight.check_memory([cost], card, 4, H200)
     assert check.state == "no" and "gpu_memory_gb is 4" in check.detail
 
@@ -376,18 +380,18 @@ def test_finished_jobs_replace_the_floor(study, tmp_path):
     works = {(work.stage, work.model): work for work in preflight.works_of(plan, jobs)}
     results, model = tmp_path / "results/paper", "llama-3.1-8b-instruct"
     card = preflight.Card(H200.name, 150.0, rates_of(H200.name))
-    work, shape = works["adapters", model], of_size(8.03e9)
-    floor = preflight.cost_of(work, plan, shape, card, H200, results)
+    work, context = works["adapters", model], context_of(plan, model, 150.0)
+    floor = preflight.cost_of(work, plan, context, card, H200, results)
     assert floor.basis == "floor, not measured" and floor.seconds > 0
     folder = tmp_path / f"results/other/runs/model={model}/method=sft/format=list/lr=1e-4/seed=0/adapter"
     folder.mkdir(parents=True)
     took = {"device": card.name, "seconds": 70.0, "training_seconds": 45.0, "validation_seconds": 5.0, "steps": 45}
     (folder / "metrics.json").write_text(json.dumps(took))
-    measured = preflight.cost_of(work, plan, shape, card, H200, results)
+    measured = preflight.cost_of(work, plan, context, card, H200, results)
     assert measured.seconds == pytest.approx(20 + 50 * 90 / 45) and measured.basis == "measured: 1 finished"
-    away = preflight.cost_of(work, plan, shape, preflight.card_of_class(140), None, results)
+    away = preflight.cost_of(work, plan, context, preflight.card_of_class(140), None, results)
     assert (away.seconds, away.basis) == (measured.seconds, "measured: 1 finished on NVIDIA H200")
     (folder / "metrics.json").write_text(json.dumps(took | {"device": "another GPU"}))
-    assert preflight.cost_of(work, plan, shape, card, H200, results) == floor
+    assert preflight.cost_of(work, plan, context, card, H200, results) == floor
     (folder / "metrics.json").write_text("torn")
-    assert preflight.cost_of(work, plan, shape, card, H200, results) == floor
+    assert preflight.cost_of(work, plan, context, card, H200, results) == floor

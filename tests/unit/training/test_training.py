@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 from formsafe.config.settings.training import Optimiser
 from formsafe.core.errors import FormsafeError
 from formsafe.core.files import read_json
-from formsafe.models.load import Placement, load_adapter, load_model, load_soft_prompt
+from formsafe.models.context import read_context
+from formsafe.models.load import Placement, load_adapter, load_model, load_soft_prompt, place
 from formsafe.training import stages as training
 from formsafe.training.stages import Inputs, train_adapter, tune_soft_prompt
 from formsafe.training.trainer import SplitLossTrainer
@@ -163,18 +164,24 @@ class TestBadInput:
 
 def test_a_changed_job_does_not_continue_the_old_one(tiny_model, tmp_path, monkeypatch):
     own = Inputs(**job(tmp_path, tiny_model, rows=4))
-    identity = training._identity(own, adapter_settings(), 1e-2, None)
+
+    def identity_of(inputs, rate=1e-2, prompt=None):
+        context = read_context(tiny_model, inputs.model, "auto")
+        return training._identity(inputs, adapter_settings(), rate, place(context, "training"), prompt)
+
+    identity = identity_of(own)
     changes = [
         dataclasses.replace(own, seed=1),
         dataclasses.replace(own, code="other"),
         dataclasses.replace(own, system_prompt="Be brief."),
         dataclasses.replace(own, train=write_rows(tmp_path / "other.jsonl", 5)),
     ]
-    assert all(training._identity(changed, adapter_settings(), 1e-2, None) != identity for changed in changes)
-    assert training._identity(own, adapter_settings(), 2e-2, None) != identity
+    assert all(identity_of(changed) != identity for changed in changes)
+    assert identity_of(own, 2e-2) != identity
     elsewhere = dataclasses.replace(own, model=own.model.model_copy(update={"device": "auto"}))
-    identity = training._identity(elsewhere, adapter_settings(), 1e-2, None)
+    identity = identity_of(elsewhere)
     other = not torch.cuda.is_available()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: other)
-    assert training._identity(elsewhere, adapter_settings(), 1e-2, None) != identity, "auto means another device here"
-    assert training._identity(own, adapter_settings(), 1e-2, torch.zeros(2, 2)) != identity
+    monkeypatch.setattr("formsafe.models.context.gpu_memory_in_gb", lambda: 24.0)
+    assert identity_of(elsewhere) != identity, "auto means another device here"
+    assert identity_of(own, prompt=torch.zeros(2, 2)) != identity

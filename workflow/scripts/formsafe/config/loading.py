@@ -7,7 +7,6 @@ from pydantic import ValidationError
 
 from formsafe.config.grid import Draw, Run, enumerate_runs, idle_exclusions
 from formsafe.config.messages import config_error, field_problems
-from formsafe.config.settings.generation import LIBRARY_CACHES
 from formsafe.config.settings.study import StudySettings
 from formsafe.formats.registry import format_names
 
@@ -128,13 +127,7 @@ def _data_problems(study: StudySettings) -> Iterator[str]:
 def _generation_problems(study: StudySettings) -> Iterator[str]:
     """What an engine would refuse, some of it only after training."""
     used = {name for block in study.grid for name in block.methods if name in study.methods}
-    kept = sorted(name for name in used if study.methods[name].soft_prompt_at_inference)
-    cache, server = study.generation.cache, study.generation.server
-    if server is None and cache in LIBRARY_CACHES and kept:
-        yield f"generation.cache: {cache!r} cannot keep the soft prompt of {', '.join(kept)}; set it to auto"
-    for name, judge in study.judges.items():
-        if judge.generation.server is None and judge.generation.cache in LIBRARY_CACHES:
-            yield f"judges.{name}.generation.cache: {judge.generation.cache!r} cannot serve a judge; set it to auto"
+    server = study.generation.server
     trained = sorted(name for name in used if study.methods[name].trained)
     if server is not None and trained:
         yield (

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,53 +15,67 @@ from formsafe.generation.journal import Journal, digest
 from formsafe.generation.replies import Prompt, Reply, ask, generation_figures, prompts_digest, require_room
 
 JOURNAL = ".answers.journal.jsonl"
+SECTION = "answers"
 
 
-def answer_prompts(
-    model_manifest: str | Path,
-    prompts: Mapping[str, str | Path],
-    answers: Mapping[str, str | Path],
-    metrics: str | Path,
-    *,
-    model: ModelSettings,
-    generation: GenerationSettings,
-    system_prompt: str | None,
-    gpu_memory_gb: Any,
-    code: str,
-    adapter: str | Path | None = None,
-    soft_prompt: str | Path | None = None,
-) -> None:
-    """Answer each set of prompts (name to JSONL of `id` and `prompt`) into the file of the same name.
+@dataclass(frozen=True)
+class AnswerJob:
+    """Inputs and outputs of the stage.
 
-    Args:
+    Attributes:
         model_manifest: JSON with the model's `path`.
-        prompts: file of prompts a set.
-        answers: file of answers to write a set.
-        metrics: JSON with the stage's figures to write; the journal lies beside it while the stage runs.
+        prompts: name to file (JSONL of `id` and `prompt`) of each set of prompts.
+        answers: name to file of answers to write for each set.
+        metrics: JSON with the stage's figures to write; the journal is beside it while the stage runs.
+        model: the model's settings.
+        generation: how it answers.
+        system_prompt: system prompt, if any.
+        gpu_memory_gb: memory plan.
+        code: digest of the code.
         adapter: `metrics.json` in the folder of the run's adapter.
         soft_prompt: `metrics.json` in the folder of a soft prompt that stays at inference.
     """
-    started = time.time()
-    manifest = read_json(model_manifest)
-    sets = {name: read_prompts(path, system_prompt) for name, path in prompts.items()}
-    engine = make_engine(manifest, model, generation, gpu_memory_gb, _folder(adapter), _folder(soft_prompt))
-    for found in sets.values():  # all of them before the first is answered
-        require_room(engine, found, generation)
+
+    model_manifest: str | Path
+    prompts: Mapping[str, str | Path]
+    answers: Mapping[str, str | Path]
+    metrics: str | Path
+    model: ModelSettings
+    generation: GenerationSettings
+    system_prompt: str | None
+    gpu_memory_gb: Any
+    code: str
+    adapter: str | Path | None = None
+    soft_prompt: str | Path | None = None
+
+
+def answer_prompts(job: AnswerJob) -> None:
+    """Answer all sets of prompts in one plan of batches; write a file of answers per set, and the metrics last."""
+    started, generation = time.time(), job.generation
+    manifest = read_json(job.model_manifest)
+    sets = {name: read_prompts(path, job.system_prompt) for name, path in job.prompts.items()}
+    # Ids may repeat between sets, but not in the section of a journal.
+    asked = [replace(prompt, id=f"{name}/{prompt.id}") for name, found in sets.items() for prompt in found]
+    engine = make_engine(
+        manifest, job.model, generation, job.gpu_memory_gb, _folder(job.adapter), _folder(job.soft_prompt)
+    )
+    require_room(engine, asked, generation)
     header = {
         "model": manifest,
-        "adapter": _digest(adapter),
-        "soft_prompt": _digest(soft_prompt),
-        "prompts": {name: prompts_digest(found) for name, found in sets.items()},
+        "adapter": _digest(job.adapter),
+        "soft_prompt": _digest(job.soft_prompt),
+        "prompts": prompts_digest(asked),
         "settings": generation.model_dump(),
         "engine": engine.describe(),
-        "code": code,
+        "code": job.code,
     }
-    journal = Journal(Path(metrics).parent / JOURNAL, header)
-    replies = {name: ask(engine, found, generation, journal, name) for name, found in sets.items()}
+    journal = Journal(Path(job.metrics).parent / JOURNAL, header)
+    replies = ask(engine, asked, generation, journal, SECTION)
+    remaining = iter(replies)
     for name, found in sets.items():
-        write_jsonl(answers[name], map(answer_record, found, replies[name]))
-    figures = generation_figures(engine, journal, [reply for found in replies.values() for reply in found])
-    write_json(metrics, figures | stage_record(started, code, generation.seed, journal.continued_seconds))
+        write_jsonl(job.answers[name], [answer_record(prompt, next(remaining)) for prompt in found])
+    figures = generation_figures(engine, journal, replies)
+    write_json(job.metrics, figures | stage_record(started, job.code, generation.seed, journal.continued_seconds))
     journal.remove()
 
 
@@ -78,7 +93,7 @@ def read_prompts(path: str | Path, system: str | None = None) -> list[Prompt]:
 
 
 def answer_record(prompt: Prompt, reply: Reply) -> dict[str, Any]:
-    """One line of answers.jsonl. Seconds stand in the metrics: here they would differ after every kill."""
+    """One line of answers.jsonl. Seconds are in the metrics: here they would differ after every kill."""
     return {
         "id": prompt.id,
         "prompt_sha256": prompt.sha256,

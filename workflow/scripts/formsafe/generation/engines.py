@@ -18,7 +18,7 @@ def make_engine(
     soft_prompt: str | Path | None = None,
     watch_digits: bool = False,
 ) -> Engine:
-    """The engine that the settings ask for: a server, or the model in this process.
+    """Make the engine that the settings ask for: a server, or the model in this process.
 
     Args:
         manifest: the model's manifest, of which `path` is used.

@@ -1,4 +1,4 @@
-"""Keys and values with room to grow: a step writes its own in place, and does not copy all before it."""
+"""Keys and values with room to grow: a step writes its own in place instead of copying all that came before."""
 
 import torch
 from transformers import DynamicCache, PreTrainedConfig
@@ -23,7 +23,7 @@ class GrowingLayer(DynamicLayer):
     """A layer whose `keys` and `values`, `[rows, heads, tokens, width]`, are the filled part of larger tensors.
 
     Args:
-        limit: tokens for which there need be room at last.
+        limit: the most tokens that the batch will have.
     """
 
     def __init__(self, limit: int) -> None:
@@ -68,7 +68,7 @@ class _Store:
     def append(self, held: torch.Tensor | None, new: torch.Tensor, limit: int) -> torch.Tensor:
         length = held.shape[-2] if held is not None and held.numel() else 0
         end = length + new.shape[-2]
-        # what the library did to the layer by itself (a crop, say) is not in the store
+        # What transformers did to the layer by itself (a crop, for example) is not in the store: copy it in again.
         if self._whole is None or held is not self._filled or end > self._whole.shape[-2]:
             rows, heads, _, width = new.shape
             self._whole = new.new_empty(rows, heads, max(end, min(end + _BLOCK, limit)), width)

@@ -4,7 +4,7 @@ import math
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -13,20 +13,30 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from formsafe.config.settings.generation import Decoding, GenerationSettings
 from formsafe.config.settings.models import ModelSettings
 from formsafe.core.errors import FormsafeError
+from formsafe.core.files import read_json
 from formsafe.generation.batches import common_prefix, plan_batches
-from formsafe.generation.decoding import DigitWatch, Generated, Sampler, SharedPrefix, decode, pad_left
+from formsafe.generation.decoding import Batch, GrowingSteps, Steps, decode, pad_left
 from formsafe.generation.journal import Journal
+from formsafe.generation.prefix import SharedPrefix
 from formsafe.generation.replies import Prompt, Reply
-from formsafe.models import memory, shapes
+from formsafe.generation.sampling import DigitWatch, Generated, Sampler
+from formsafe.generation.unbatched import generate_one_by_one, keeps_keys
+from formsafe.models import memory
 from formsafe.models.chat import render_prompt
-from formsafe.models.load import end_of_turn_ids, load_adapter, load_model, load_soft_prompt, load_tokenizer, resolve
+from formsafe.models.context import read_context
+from formsafe.models.load import (
+    ADAPTER_CONFIG,
+    end_of_turn_ids,
+    load_adapter,
+    load_model,
+    load_soft_prompt,
+    load_tokenizer,
+    place,
+)
 
-Cache = Literal["dynamic", "static", "continuous"]
-# With continuous batching, this many times the rows that fit at once are handed over: some wait for others to end.
-WAITING = 8
-# A shorter prefix is computed anew with each prompt: copying its cache would save nothing.
+# A shorter prefix is computed again with each prompt: copying its keys and values would save nothing.
 SHORTEST_PREFIX = 32
-VIRTUAL = -1  # stands for a vector of the soft prompt
+VIRTUAL = -1  # the id at the place of a soft prompt's vector
 
 
 class LocalEngine:
@@ -36,14 +46,13 @@ class LocalEngine:
         tokenizer: the model's tokenizer.
         model: the model, its adapter included, in evaluation mode.
         token_budget: tokens (prompts, answers and padding) in memory at once.
-        soft_prompt: vectors `[virtual tokens, width]` that stand before every prompt, as in training.
+        soft_prompt: vectors `[virtual tokens, width]` before every prompt, as in training.
         watch_digits: note the probabilities of the digits 1 to 5.
         share_prefix: compute what all prompts start with only once, where the model allows it.
         placement: where and how the model is held, for records.
-        cache: how the keys and values are kept; `dynamic` is the loop of `decoding`, the others are transformers' own.
 
     Raises:
-        FormsafeError: where the cache cannot do what is asked.
+        FormsafeError: for a soft prompt or watched digits with a model that keeps no keys and values.
     """
 
     def __init__(
@@ -54,29 +63,29 @@ class LocalEngine:
         soft_prompt: torch.Tensor | None = None,
         watch_digits: bool = False,
         share_prefix: bool = True,
-        cache: Cache = "dynamic",
         placement: dict[str, Any] | None = None,
     ) -> None:
         self.tokenizer, self.model = tokenizer, model
         self.token_budget = token_budget
         self.soft_prompt = soft_prompt
         self.soft_length = 0 if soft_prompt is None else len(soft_prompt)
-        self.share_prefix = share_prefix and soft_prompt is None and cache == "dynamic" and SharedPrefix.suits(model)
-        self.cache = cache
         self.placement = placement or {}
-        if cache != "dynamic" and (soft_prompt is not None or watch_digits):
+        self.batched = keeps_keys(model)
+        if not self.batched and (soft_prompt is not None or watch_digits):
             raise FormsafeError(
-                f"The cache '{cache}' can neither keep a soft prompt nor serve the judge. Set cache to auto there."
+                f"Models of the type {model.config.model_type} can neither keep a soft prompt nor judge here: their "
+                "forward pass takes no keys and values. Use another model, or a server."
             )
+        self.share_prefix = share_prefix and soft_prompt is None and self.batched and SharedPrefix.suits(model)
         self.stop_ids = end_of_turn_ids(tokenizer, model)
         self.watch = DigitWatch(digit_spellings(tokenizer)) if watch_digits else None
 
     def describe(self) -> dict[str, Any]:
         """What determines the replies besides prompts and settings; the token budget is a note of the journal."""
-        return {"cache": self.cache, **self.placement}
+        return self.placement
 
     def record(self, journal: Journal) -> dict[str, Any]:
-        """How the replies came: the token budget that each section ended with, and the batches."""
+        """How the replies were made: the token budget that each section ended with, and the batches."""
         sections = dict.fromkeys(batch["section"] for batch in journal.batches)
         budgets = {section: journal.note(section).get("token_budget") for section in sections}
         return {"token_budget": budgets, "batches": journal.batches}
@@ -93,24 +102,19 @@ class LocalEngine:
         Raises:
             FormsafeError: when a single prompt does not fit into memory.
         """
-        if self.cache != "dynamic" and decoding.temperature > 0:
-            raise FormsafeError(
-                f"The cache '{self.cache}' answers greedily only. Set cache to auto, or temperature to 0."
-            )
         rows = [render_prompt(self.tokenizer, prompt.text, prompt.system) for prompt in prompts]
         done = journal.replies(section)
         prefix = self._prefix(rows) if len(done) < len(prompts) else None
-        if "token_budget" not in journal.note(section):  # whoever goes on, on whatever card, plans the same batches
+        if "token_budget" not in journal.note(section):  # a successor on another card must plan the same batches
             journal.add_note(section, token_budget=self.token_budget)
         with tqdm(total=len(prompts), initial=len(done), desc=section, unit="prompt", mininterval=5) as progress:
             while left := [index for index, prompt in enumerate(prompts) if prompt.id not in done]:
                 budget = journal.note(section)["token_budget"]
-                planned = budget * WAITING if self.cache == "continuous" else budget
                 lengths = [len(rows[index]) + self.soft_length for index in left]
-                for batch in plan_batches(lengths, decoding.max_new_tokens, planned):
+                for batch in plan_batches(lengths, decoding.max_new_tokens, budget):
                     asked = [prompts[left[place]] for place in batch]
                     started = time.perf_counter()
-                    results = self._try_batch([rows[left[place]] for place in batch], decoding, prefix, budget)
+                    results = self._try_batch([rows[left[place]] for place in batch], decoding, prefix)
                     if results is None:
                         taken = len(batch) * (max(lengths[place] for place in batch) + decoding.max_new_tokens)
                         self._halve(budget, taken, asked, journal, section)
@@ -136,9 +140,9 @@ class LocalEngine:
         """Lower the budget of a section by halves until a batch that took `tokens` is cut."""
         if len(asked) == 1:
             raise FormsafeError(
-                f"There is no room for prompt {asked[0].id} on its own. A GPU with more memory that holds the "
-                "weights as this one goes on from what is finished; after a change of max_new_tokens or "
-                "inference_quantisation (to nf4) the stage starts afresh."
+                f"There is too little memory for prompt {asked[0].id} on its own. A GPU with more memory that holds "
+                "the weights as this one does goes on from what is finished; after a change of max_new_tokens or "
+                "inference_quantisation (to nf4) the stage starts from the beginning."
             )
         lower = budget // 2
         while lower >= tokens:  # the batch would be the same again
@@ -147,35 +151,35 @@ class LocalEngine:
         journal.add_note(section, token_budget=lower)
 
     def _try_batch(
-        self, rows: list[list[int]], decoding: Decoding, prefix: SharedPrefix | None, budget: int
+        self, rows: list[list[int]], decoding: Decoding, prefix: SharedPrefix | None
     ) -> list[Generated] | None:
+        """Answer one batch; None when memory runs out."""
         try:
-            if self.cache == "dynamic":
-                return self.generate(rows, decoding, prefix)
-            from formsafe.generation.library_decoding import decode_by_library
-
-            return decode_by_library(self.model, rows, self.cache, decoding.max_new_tokens, self.stop_ids, budget)
+            return self.generate(rows, decoding, prefix)
         except RuntimeError as error:
             if not memory.is_lacking(error):
                 raise
-        torch.cuda.empty_cache()  # outside the handler: the exception holds on to the batch's tensors
+        torch.cuda.empty_cache()  # after the handler, whose exception holds on to the batch's tensors
         return None
 
     @torch.inference_mode()
     def generate(self, rows: list[list[int]], decoding: Decoding, prefix: SharedPrefix | None) -> list[Generated]:
         """Answer one batch of token rows."""
+        if not self.batched:
+            return generate_one_by_one(self.model, rows, decoding, self.stop_ids)
         rests = rows if prefix is None else [prefix.rest(row) for row in rows]
         # `pads|soft prompt|text`: the pads stay outermost, so that positions are those of training
         ids, mask = pad_left([[VIRTUAL] * self.soft_length + rest for rest in rests], self.model.device)
-        inputs, cache = {"input_ids": ids}, None
+        inputs = {"input_ids": ids}
         if self.soft_prompt is not None:
             embeds = self.model.get_input_embeddings()(ids.clamp(min=0))
             embeds[ids == VIRTUAL] = self.soft_prompt.to(embeds.dtype).repeat(len(rows), 1)
             inputs = {"inputs_embeds": embeds}
-        if prefix is not None:
-            mask = torch.cat([mask.new_ones(len(rows), len(prefix)), mask], dim=1)
-            cache = prefix.cache(len(rows), mask.shape[1] + decoding.max_new_tokens)
-        return decode(self.model, inputs, mask, self.stop_ids, Sampler(decoding, rows), cache, self.watch)
+        steps = self._steps(Batch(inputs, mask, decoding.max_new_tokens, prefix))
+        return decode(steps, len(rows), self.stop_ids, Sampler(decoding, rows), self.watch)
+
+    def _steps(self, batch: Batch) -> Steps:
+        return GrowingSteps(self.model, batch)
 
     def _prefix(self, rows: list[list[int]]) -> SharedPrefix | None:
         shared = common_prefix(rows) if self.share_prefix and len(rows) > 1 else 0
@@ -202,27 +206,25 @@ def load_engine(
 ) -> LocalEngine:
     """Load a model, with the adapter and the soft prompt in these folders, to answer in this process."""
     torch.set_num_threads(generation.threads)
-    shape = shapes.of_folder(directory, model.parameters)
-    placement = resolve(model, "inference", gpu_memory_gb, shape)
+    context = read_context(directory, model, gpu_memory_gb)
+    placement = place(context, "inference")
     loaded = load_model(directory, placement)
     vectors = None if soft_prompt is None else load_soft_prompt(soft_prompt, loaded)
+    rank = 0
     if adapter is not None:
+        rank = read_json(Path(adapter) / ADAPTER_CONFIG)["r"]
         loaded = load_adapter(loaded, adapter).get_base_model()
     budget = generation.token_budget
     if budget == "auto":
-        device, quantisation = placement.device, placement.quantisation
-        planned = memory.plan(
-            gpu_memory_gb, model.parameters, device=device, shape=shape, inference_quantisation=quantisation
-        )
-        budget = planned.token_budget
-    cache = "dynamic" if generation.cache == "auto" else generation.cache
+        budget = memory.plan_inference(context, rank).token_budget
     tokenizer = load_tokenizer(directory)
-    return LocalEngine(tokenizer, loaded, budget, vectors, watch_digits, cache=cache, placement=asdict(placement))
+    return LocalEngine(tokenizer, loaded, budget, vectors, watch_digits, placement=asdict(placement))
 
 
 def digit_spellings(tokenizer: PreTrainedTokenizerFast) -> list[list[int]]:
     """Token ids of each of the digits 1 to 5, alone or after a space, as the vocabulary spells them."""
     vocabulary = tokenizer.get_vocab()
+    # Byte-level vocabularies write a space as "Ġ", sentencepiece as "▁".
     return [
         sorted({vocabulary[spelling] for spelling in (digit, "Ġ" + digit, "▁" + digit) if spelling in vocabulary})
         for digit in "12345"

@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from safetensors.torch import load_file
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
-from formsafe.config.settings.models import ModelSettings
 from formsafe.core.errors import FormsafeError
 from formsafe.core.files import read_json
 from formsafe.models import memory, varlen_attention
-from formsafe.models.shapes import ModelShape
+from formsafe.models.context import ModelContext
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -31,50 +30,37 @@ class Placement:
     attention: str
 
 
-def resolve(
-    settings: ModelSettings,
-    purpose: Literal["training", "inference"],
-    gpu_memory_gb: int | Literal["auto"],
-    shape: ModelShape | None = None,
-) -> Placement:
-    """Settle every `auto` of a model's settings for this machine.
-
-    Args:
-        settings: the model's.
-        purpose: what it is loaded for.
-        gpu_memory_gb: the memory plan.
-        shape: the model's, by which inference is planned; without it, one is taken from the number of parameters.
-
-    Raises:
-        FormsafeError: when `device: cuda` meets a machine without a GPU.
-    """
-    available = torch.cuda.is_available()
-    if settings.device == "cuda" and not available:
-        raise FormsafeError(
-            f"Model '{settings.label}' asks for device cuda, but PyTorch finds no GPU here. Run the job on a GPU node "
-            "(see profiles/slurm), install a CUDA build of PyTorch, or set the model's device to auto or cpu."
-        )
-    device: Literal["cpu", "cuda"] = "cuda" if available and settings.device != "cpu" else "cpu"
+def place(context: ModelContext, purpose: Literal["training", "inference"]) -> Placement:
+    """Settle every `auto` of a model's settings for one purpose."""
+    settings = context.settings
     dtype: str = settings.dtype
     if dtype == "auto":
-        dtype = "bfloat16" if device == "cuda" else "float32"
-    quantisation = settings.quantisation if purpose == "training" else settings.inference_quantisation
-    if quantisation == "auto":
-        planned = memory.plan(gpu_memory_gb, settings.parameters, device=device, shape=shape)
-        quantisation = planned.inference_quantisation
-    attention: str = settings.attention
-    if attention == "auto":
-        attention = varlen_attention.NAME if purpose == "training" else "sdpa"
-    return Placement(device, dtype, quantisation, attention)
+        dtype = "bfloat16" if context.device == "cuda" else "float32"
+    quantisation = settings.quantisation
+    if purpose == "inference":
+        quantisation = memory.plan_inference(context, 0).quantisation
+    return Placement(context.device, dtype, quantisation, _attention(context, purpose))
+
+
+def _attention(context: ModelContext, purpose: str) -> str:
+    """The attention implementation: a padding-free one for training, sdpa, or eager for architectures without sdpa."""
+    if context.settings.attention != "auto":
+        return context.settings.attention
+    if purpose == "training" and context.config is not None and varlen_attention.supports(context.config):
+        return varlen_attention.NAME
+    classes: Any = AutoModelForCausalLM._model_mapping
+    known = context.config is not None and type(context.config) in classes
+    # Gemma-2 and some thirty others have no sdpa, and transformers refuses to load them with it.
+    return "sdpa" if not known or classes[type(context.config)]._supports_sdpa else "eager"
 
 
 def load_tokenizer(directory: str | Path) -> PreTrainedTokenizerFast:
     """Load a model's tokenizer.
 
     Raises:
-        FormsafeError: without a chat template, or without a fast tokenizer (character offsets need one).
+        FormsafeError: without the folder, a chat template, or a fast tokenizer (character offsets need one).
     """
-    tokenizer = AutoTokenizer.from_pretrained(directory)
+    tokenizer = AutoTokenizer.from_pretrained(_existing(directory))
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise FormsafeError(f"The tokenizer in {directory} has no tokenizer.json; convert it to a fast tokenizer.")
     if not tokenizer.chat_template:
@@ -86,7 +72,11 @@ def load_tokenizer(directory: str | Path) -> PreTrainedTokenizerFast:
 
 
 def load_model(directory: str | Path, placement: Placement) -> PreTrainedModel:
-    """Load a causal language model as `placement` says, in evaluation mode, from safetensors only."""
+    """Load a causal language model as `placement` says, in evaluation mode, from safetensors only.
+
+    Raises:
+        FormsafeError: without the folder, enough memory, or the package of the attention implementation.
+    """
     varlen_attention.register()
     arguments: dict[str, Any] = {"dtype": getattr(torch, placement.dtype), "use_safetensors": True}
     if placement.quantisation == "nf4":
@@ -100,17 +90,16 @@ def load_model(directory: str | Path, placement: Placement) -> PreTrainedModel:
         )
     if placement.device == "cuda" or placement.quantisation == "nf4":
         arguments["device_map"] = {"": 0 if placement.device == "cuda" else "cpu"}
-    attention = placement.attention
-    if attention == varlen_attention.NAME and not varlen_attention.supports(AutoConfig.from_pretrained(directory)):
-        attention = "sdpa"  # and padded batches
     try:
-        model = AutoModelForCausalLM.from_pretrained(directory, attn_implementation=attention, **arguments)
+        model = AutoModelForCausalLM.from_pretrained(
+            _existing(directory), attn_implementation=placement.attention, **arguments
+        )
     except ImportError as error:
-        if attention != "flash_attention_2":
+        if placement.attention != "flash_attention_2":
             raise
         raise FormsafeError(
-            "attention: flash_attention_2 needs the package flash-attn for this GPU and PyTorch, and it is not to be "
-            "had here. Install it, or set the model's attention to auto or sdpa."
+            "attention: flash_attention_2 needs the package flash-attn for this GPU and PyTorch, and it is not "
+            "installed here. Install it, or set the model's attention to auto or sdpa."
         ) from error
     except RuntimeError as error:
         # While it quantises, transformers goes on after a lack of memory and fails at the end without its name.
@@ -121,6 +110,16 @@ def load_model(directory: str | Path, placement: Placement) -> PreTrainedModel:
     return model.eval()
 
 
+def _existing(directory: str | Path) -> str | Path:
+    # transformers would take a path that does not exist for a repository id, and blame its spelling.
+    if not Path(directory).is_dir():
+        raise FormsafeError(
+            f"The model's folder {directory} does not exist (any more): the hub's cache was moved or cleaned after the "
+            "model was fetched. Delete the model's manifest (models/NAME.json in the results) and run again."
+        )
+    return directory
+
+
 def _too_small(directory: str | Path) -> FormsafeError:
     return FormsafeError(
         f"There is too little memory for the weights in {directory}: use a GPU with more memory, or quantisation nf4 "
@@ -129,7 +128,7 @@ def _too_small(directory: str | Path) -> FormsafeError:
 
 
 def _nearly_full(placement: Placement) -> bool:
-    """Whether hardly any of the GPU's memory is free."""
+    """Whether the GPU's memory is nearly full."""
     if placement.device != "cuda":
         return False
     free, total = torch.cuda.mem_get_info()

@@ -1,34 +1,35 @@
-"""What fits: micro-batches, gradient checkpointing, quantisation and token budgets from the memory at hand.
+"""What fits: micro-batches, gradient checkpointing, quantisation and token budgets from the memory of the card.
 
 The memory model counts bytes from the shape of the model:
 
-- weights: 2 a parameter in bf16; in NF4 with double quantisation 0.516 a parameter of the layers' matrices, while
+- weights: 2 per parameter in bf16; in NF4 with double quantisation 0.516 per parameter of the layers' matrices, while
   embeddings and output layer stay in bf16;
-- adapter: fp32 weight, gradient and two moments, and a temporary: 20 a parameter;
-- activations kept for the backward pass, a token and layer (bf16, autocast, frozen base weights): both norms keep
+- adapter: fp32 weight, gradient and two moments, and a temporary: 20 per parameter;
+- activations kept for the backward pass, per token and layer (bf16, autocast, frozen base weights): both norms keep
   their fp32 input, attention its queries, keys, values and output, the feed-forward layer its two halves and their
   product, and each adapter a bf16 copy and a dropout mask of its input. With checkpointing only the layer's input,
-  and one layer at a time the rest;
-- logits, only where a token is learned: bf16, fp32, log-probabilities and their gradients, 14 a vocabulary entry;
-- cache: keys and values of every token in every layer; for a moment one layer's are there again, for all heads, and
-  while a batch of prompts is read, one layer's activations are there as well;
+  and the rest for one layer at a time;
+- logits, only where a token is learned: bf16, fp32, log-probabilities and their gradients, 14 per vocabulary entry;
+- cache: keys and values of every token in every layer; for a moment one layer's exist twice, repeated for all heads,
+  and while a batch of prompts is read, one layer's activations exist as well;
 - one GB for CUDA and its libraries, and two matrices dequantised.
 
 It is an estimate to plan by; a share of the card stays free for what it does not count (fragmentation).
 """
 
 from dataclasses import dataclass
+from itertools import product
 from typing import Literal
 
-from formsafe.models.shapes import ModelShape, of_size
+from formsafe.models.context import ModelContext
+from formsafe.models.shapes import ModelShape
 
-Device = Literal["cpu", "cuda"]
 Quantisation = Literal["nf4", "none"]
 
 USABLE = 0.9
 FIXED_BYTES = 1e9
 BYTES_BF16 = 2.0
-# 4 bits, an 8-bit scale every 64 weights, a 32-bit scale every 256 of those.
+# 4 bits, an 8-bit scale for 64 weights, a 32-bit scale for 256 of those.
 BYTES_NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)
 BYTES_TRAINED = 20.0
 BYTES_LOGIT = 14.0
@@ -38,91 +39,98 @@ PROMPT_SHARE = 0.5
 UNQUANTISED_TOKENS = 16384
 # A step of decoding costs much the same for few rows as for many, so a budget has no cap but one beyond any study.
 MOST_TOKENS, FEWEST_TOKENS = 1 << 20, 1024
-CPU_TOKENS_SMALL, CPU_TOKENS_LARGE = 32768, 4096
+SMALL_PARAMETERS, CPU_TOKENS_SMALL, CPU_TOKENS_LARGE = 1e8, 32768, 4096
+# The rank that the choice between 16 bits and NF4 is made for, whatever the adapter has.
+MOST_RANK = 64
 # Arithmetic operations in the time of one byte moved, on current data-centre GPUs; and bytes moved to dequantise one
 # weight for one pass (read 0.5, write 2, read 2).
 OPERATIONS_PER_BYTE, BYTES_DEQUANTISED = 200.0, 4.5
-# How PyTorch (GPU and CPU), CUDA and its libraries put it.
+# The words of PyTorch (GPU and CPU), CUDA and its libraries for a lack of memory.
 _LACK = ("out of memory", "can't allocate memory", "alloc_failed")
 
 
 @dataclass(frozen=True)
-class MemoryPlan:
-    """How to fit: `micro_batch_size` examples in training, `token_budget` tokens (padding included) in generation."""
+class TrainingBatch:
+    """What a training holds in memory at most.
+
+    Attributes:
+        size: examples of a batch (`batch_size`).
+        accumulation: batches of an optimiser step.
+        longest: tokens of the longest example: prompt, response and soft prompt.
+        lora_rank: rank of the adapter; 0 for none.
+    """
+
+    size: int = 16
+    accumulation: int = 1
+    longest: int = 512
+    lora_rank: int = 16
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """How a training fits: examples in memory at once, and whether activations are computed again."""
 
     micro_batch_size: int
     gradient_checkpointing: bool
-    inference_quantisation: Quantisation
+
+
+@dataclass(frozen=True)
+class InferencePlan:
+    """How answering fits: the weights' quantisation, and tokens in memory at once (padding and answers included)."""
+
+    quantisation: Quantisation
     token_budget: int
 
 
-def plan(
-    gpu_memory_gb: int | Literal["auto"],
-    parameters: float,
-    *,
-    device: Device = "cuda",
-    batch_size: int = 16,
-    tokens_per_example: int = 512,
-    shape: ModelShape | None = None,
-    quantisation: Quantisation = "nf4",
-    inference_quantisation: Quantisation | Literal["auto"] = "auto",
-    lora_rank: int = 16,
-) -> MemoryPlan:
-    """Plan one job's memory.
+def plan_training(context: ModelContext, batch: TrainingBatch) -> TrainingPlan:
+    """The cheapest micro-batch and checkpointing that fit; where nothing fits, the smallest.
 
-    Args:
-        gpu_memory_gb: memory to stay within; `auto` asks the GPU.
-        parameters: number of parameters of the model.
-        device: where the job runs; a CPU has its own plan, whatever `gpu_memory_gb` says.
-        batch_size: examples a batch; the micro-batch divides it, so that the effective batch stays what it is.
-        tokens_per_example: tokens of the longest example, prompt, response and soft prompt.
-        shape: the model's shape; without it, one is taken from the number of parameters.
-        quantisation: of the weights in training.
-        inference_quantisation: of the weights while answering; `auto` chooses.
-        lora_rank: rank of the adapter.
+    The micro-batch divides `batch.size`, so that the effective batch stays what the settings say.
     """
-    if device == "cpu":
-        small = parameters < 1e8
+    if context.device == "cpu":
+        # A small model on a CPU is bound by Python, so whole batches; a large one by memory and caches.
+        small = context.settings.parameters < SMALL_PARAMETERS
+        limit = batch.size if small else CPU_TOKENS_LARGE / batch.longest
+        return TrainingPlan(max(_divisors(batch.size, limit)), False)
+    choices = []
+    for micro, checkpointing in product(_divisors(batch.size, batch.size), (False, True)):
+        tokens = micro * batch.longest
+        if training_bytes(context, tokens, checkpointing, batch.lora_rank) <= _usable(context):
+            choices.append((_cost(tokens, checkpointing, context.settings.quantisation), micro, checkpointing))
+    _, micro, checkpointing = min(choices, default=(0.0, 1, True))
+    return TrainingPlan(micro, checkpointing)
+
+
+def plan_inference(context: ModelContext, lora_rank: int) -> InferencePlan:
+    """Quantisation and token budget of answering and judging with an adapter of this rank (0: none)."""
+    quantisation = context.settings.inference_quantisation
+    if context.device == "cpu":
+        small = context.settings.parameters < SMALL_PARAMETERS
         tokens = CPU_TOKENS_SMALL if small else CPU_TOKENS_LARGE
-        micro = batch_size if small else max(_divisors(batch_size, tokens / tokens_per_example))
-        return MemoryPlan(micro, False, "none" if inference_quantisation == "auto" else inference_quantisation, tokens)
-    shape = shape or of_size(parameters)
-    room = USABLE * 1e9 * (gpu_memory_in_gb() if gpu_memory_gb == "auto" else gpu_memory_gb)
-    micro, checkpointing = _training(shape, room, batch_size, tokens_per_example, quantisation, lora_rank)
-    if inference_quantisation == "auto":
-        fitting = token_limit(shape, room, "none", lora_rank)
-        inference_quantisation = "none" if fitting >= UNQUANTISED_TOKENS else "nf4"
-    budget = token_limit(shape, room, inference_quantisation, lora_rank)
-    return MemoryPlan(micro, checkpointing, inference_quantisation, max(FEWEST_TOKENS, min(budget, MOST_TOKENS)))
+        return InferencePlan("none" if quantisation == "auto" else quantisation, tokens)
+    if quantisation == "auto":
+        # An adapter or none must not decide: a run and its base model are compared in the same precision.
+        fitting = _token_limit(context, "none", MOST_RANK)
+        quantisation = "none" if fitting >= UNQUANTISED_TOKENS else "nf4"
+    budget = _token_limit(context, quantisation, lora_rank)
+    return InferencePlan(quantisation, max(FEWEST_TOKENS, min(budget, MOST_TOKENS)))
 
 
-def training_bytes(
-    shape: ModelShape,
-    tokens: int,
-    *,
-    checkpointing: bool,
-    quantisation: Quantisation = "nf4",
-    lora_rank: int = 16,
-) -> float:
+def training_bytes(context: ModelContext, tokens: int, checkpointing: bool, lora_rank: int) -> float:
     """Bytes that a micro-batch of `tokens` tokens takes where all of them are learned."""
-    dequantised = 2 * BYTES_BF16 * shape.hidden * shape.intermediate
+    shape = context.shape
     layer = _kept_bytes(shape)
     kept = BYTES_BF16 * shape.hidden * shape.layers + layer if checkpointing else layer * shape.layers
-    logits = BYTES_LOGIT * shape.vocabulary * tokens
+    logits = BYTES_LOGIT * shape.vocabulary
     trained = BYTES_TRAINED * shape.lora_parameters(lora_rank)
-    return FIXED_BYTES + weight_bytes(shape, quantisation) + dequantised + trained + kept * tokens + logits
+    return _fixed_bytes(shape, context.settings.quantisation) + trained + (kept + logits) * tokens
 
 
-def inference_bytes(shape: ModelShape, tokens: int, *, quantisation: Quantisation, lora_rank: int = 16) -> float:
-    """Bytes that answering takes with `tokens` tokens of prompts and answers in memory at once."""
-    fixed, token = _inference_parts(shape, quantisation, lora_rank)
-    return fixed + token * tokens
-
-
-def token_limit(shape: ModelShape, room: float, quantisation: Quantisation, lora_rank: int = 16) -> int:
-    """The most tokens at once that answering holds within `room` bytes; 0 where the weights alone are too much."""
-    fixed, token = _inference_parts(shape, quantisation, lora_rank)
-    return max(0, int((room - fixed) / token))
+def inference_bytes(context: ModelContext, plan: InferencePlan, lora_rank: int) -> float:
+    """Bytes that answering takes with a full token budget."""
+    return _inference_fixed(context.shape, plan.quantisation, lora_rank) + plan.token_budget * _token_bytes(
+        context.shape
+    )
 
 
 def weight_bytes(shape: ModelShape, quantisation: Quantisation) -> float:
@@ -137,11 +145,14 @@ def is_lacking(error: BaseException | str) -> bool:
     return type(error).__name__ == "OutOfMemoryError" or any(words in said for words in _LACK)
 
 
-def gpu_memory_in_gb() -> float:
-    """Memory of the first visible GPU in GB (1e9 bytes)."""
-    import torch
+def _usable(context: ModelContext) -> float:
+    return USABLE * 1e9 * context.gpu_memory_gb
 
-    return torch.cuda.get_device_properties(0).total_memory / 1e9
+
+def _fixed_bytes(shape: ModelShape, quantisation: Quantisation) -> float:
+    """Bytes that do not depend on the batch, without the adapter."""
+    dequantised = 2 * BYTES_BF16 * shape.hidden * shape.intermediate
+    return FIXED_BYTES + weight_bytes(shape, quantisation) + dequantised
 
 
 def _kept_bytes(shape: ModelShape) -> float:
@@ -154,35 +165,26 @@ def _kept_bytes(shape: ModelShape) -> float:
     return norms + attention + feed_forward + adapters
 
 
-def _inference_parts(shape: ModelShape, quantisation: Quantisation, lora_rank: int) -> tuple[float, float]:
-    """Bytes whatever the batch, and bytes a token."""
-    dequantised = 2 * BYTES_BF16 * shape.hidden * shape.intermediate
-    fixed = FIXED_BYTES + weight_bytes(shape, quantisation) + dequantised + 4 * shape.lora_parameters(lora_rank)
-    repeated = 2 * 2 * shape.heads * shape.head_width
-    reading = 2 * (4 * shape.hidden + 3 * shape.intermediate)
-    return fixed, shape.cache_bytes + repeated + PROMPT_SHARE * reading
+def _inference_fixed(shape: ModelShape, quantisation: Quantisation, lora_rank: int) -> float:
+    return _fixed_bytes(shape, quantisation) + 2 * BYTES_BF16 * shape.lora_parameters(lora_rank)
 
 
-def _training(
-    shape: ModelShape, room: float, batch_size: int, tokens: int, quantisation: Quantisation, lora_rank: int
-) -> tuple[int, bool]:
-    """The cheapest micro-batch and checkpointing that fit; without any, the smallest there is."""
-    choices = [
-        (_cost(micro * tokens, checkpointing, quantisation), micro, checkpointing)
-        for micro in _divisors(batch_size, batch_size)
-        for checkpointing in (False, True)
-        if training_bytes(
-            shape, micro * tokens, checkpointing=checkpointing, quantisation=quantisation, lora_rank=lora_rank
-        )
-        <= room
-    ]
-    _, micro, checkpointing = min(choices, default=(0.0, 1, True))
-    return micro, checkpointing
+def _token_bytes(shape: ModelShape) -> float:
+    """Bytes per token of the budget while answering."""
+    repeated = 2 * BYTES_BF16 * shape.heads * shape.head_width
+    reading = BYTES_BF16 * (4 * shape.hidden + 3 * shape.intermediate)
+    return shape.cache_bytes + repeated + PROMPT_SHARE * reading
+
+
+def _token_limit(context: ModelContext, quantisation: Quantisation, lora_rank: int) -> int:
+    """The most tokens at once that fit; 0 where the weights alone are too much."""
+    free = _usable(context) - _inference_fixed(context.shape, quantisation, lora_rank)
+    return max(0, int(free / _token_bytes(context.shape)))
 
 
 def _cost(tokens: int, checkpointing: bool, quantisation: Quantisation) -> float:
-    """Relative time a token: passes over the weights (forward, backward to the inputs, forward again), and reading or
-    dequantising the weights once a pass and micro-batch."""
+    """Relative time per token: passes over the weights (forward, backward to the inputs, forward again), and reading or
+    dequantising the weights once per pass and micro-batch."""
     passes = 3 if checkpointing else 2
     moved = BYTES_DEQUANTISED if quantisation == "nf4" else BYTES_BF16
     return passes * (2 + moved * OPERATIONS_PER_BYTE / tokens)

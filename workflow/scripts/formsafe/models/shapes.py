@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 
@@ -55,8 +54,6 @@ class ModelShape:
 LLAMA_3_1_8B = ModelShape(32, 4096, 14336, 32, 8, 128, 128256)
 LLAMA_2_7B = ModelShape(32, 4096, 11008, 32, 32, 128, 32000)
 KNOWN = (LLAMA_3_1_8B, LLAMA_2_7B)
-# A configuration may leave biases and further norms out; a mixture of experts has many times the weights it describes.
-_AGREEMENT = 0.15
 
 
 def of_config(config: Mapping[str, Any]) -> ModelShape:
@@ -72,21 +69,6 @@ def of_config(config: Mapping[str, Any]) -> ModelShape:
         vocabulary=config["vocab_size"],
         tied=bool(config.get("tie_word_embeddings", False)),
     )
-
-
-def of_folder(folder: str | Path | None, parameters: float) -> ModelShape:
-    """The shape that the configuration in a model's folder describes, where that accounts for its parameters; else, and
-    without a folder, the shape of a model of that size."""
-    from transformers import AutoConfig
-
-    if folder is None or not (Path(folder) / "config.json").exists():
-        return of_size(parameters)
-    try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        shape = of_config(config.get_text_config().to_dict())
-    except (KeyError, OSError, TypeError, ValueError):  # an architecture that is unknown or names its sizes otherwise
-        return of_size(parameters)
-    return shape if abs(shape.parameters / parameters - 1) <= _AGREEMENT else of_size(parameters)
 
 
 def of_size(parameters: float) -> ModelShape:

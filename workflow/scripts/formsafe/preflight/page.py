@@ -8,7 +8,8 @@ from pathlib import Path
 from formsafe.config.settings.models import ModelSettings
 from formsafe.config.settings.study import StudySettings
 from formsafe.models import memory
-from formsafe.models.shapes import ModelShape, of_folder
+from formsafe.models.context import ModelContext, read_context
+from formsafe.models.shapes import ModelShape
 from formsafe.preflight.checks import Check, page, verdict
 from formsafe.preflight.costs import rates_of
 from formsafe.preflight.machine_checks import (
@@ -33,7 +34,6 @@ from formsafe.preflight.stage_costs import (
     floor,
     from_finished,
     optimiser_steps,
-    planned_bytes,
     table,
 )
 from formsafe.sources.hub_probe import hub_answers
@@ -72,10 +72,11 @@ def preflight(
     sources = Sources(_needs_hub(plan, models) and hub_answers(), lock, made)
     found, folders, download = _look_at_sources(plan, models, sources, results)
     found += [check_chat(name, folders[name], systems) for name in models]
-    shapes = {name: of_folder(folders[name], model.parameters) for name, model in models.items()}
-    machine += check_disk(disk_needs(plan, works, shapes, results, download))
     card = Card(gpu.name, gpu.total / 1e9, rates_of(gpu.name)) if gpu else card_of_class(plan.gpu_memory_gb)
-    figures = [cost_of(work, plan, shapes[work.model], card, gpu, results) for work in works]
+    contexts = contexts_of(plan, models, folders, gpu, card)
+    shapes = {name: context.shape for name, context in contexts.items()}
+    machine += check_disk(disk_needs(plan, works, shapes, results, download))
+    figures = [cost_of(work, plan, contexts[work.model], card, gpu, results) for work in works]
     checks = [*machine, *found, *check_memory(figures, card, plan.gpu_memory_gb, gpu)]
     title = f"Preflight of the study {plan.study}: {len(jobs['answers'])} runs, {len(models)} models"
     unseen = "" if gpu else " (none is in sight; gpu_memory_gb chooses the class)"
@@ -114,11 +115,26 @@ def model_of(path: str) -> str:
     return next(part for part in Path(path).parts if part.startswith("model=")).removeprefix("model=")
 
 
-def cost_of(work: Work, plan: StudySettings, shape: ModelShape, card: Card, gpu: Gpu | None, results: Path) -> Cost:
-    """Cost of a job of `work`: as finished jobs on this device took (without one in sight, on any GPU), else the floor
+def contexts_of(
+    plan: StudySettings,
+    models: Mapping[str, ModelSettings],
+    folders: Mapping[str, Path | None],
+    gpu: Gpu | None,
+    card: Card,
+) -> dict[str, ModelContext]:
+    """What the jobs will know of each model, on the device that they will have."""
+    memory_gb = card.memory_gb if plan.gpu_memory_gb == "auto" else plan.gpu_memory_gb
+    contexts = {}
+    for name, model in models.items():
+        on_gpu = model.device == "cuda" or (model.device == "auto" and gpu is not None)
+        contexts[name] = read_context(folders[name], model, memory_gb, "cuda" if on_gpu else "cpu")
+    return contexts
+
+
+def cost_of(work: Work, plan: StudySettings, context: ModelContext, card: Card, gpu: Gpu | None, results: Path) -> Cost:
+    """Cost of a job of `work`: as finished jobs on this device took (without one here, on any GPU), else the floor
     on `card`."""
-    model = plan.models[work.model]
-    on_gpu = model.device == "cuda" or (model.device == "auto" and gpu is not None)
+    on_gpu = context.device == "cuda"
     device = f"cpu ({platform.machine()})" if not on_gpu else None if gpu is None else gpu.name
     took = from_finished(work, finished_jobs(work, results), device)
     basis = f"measured: {took[1]} finished" if took else "not measured"
@@ -126,21 +142,19 @@ def cost_of(work: Work, plan: StudySettings, shape: ModelShape, card: Card, gpu:
         basis += f" on {took[2]}"
     if not on_gpu:
         return Cost(work, took[0] if took else None, basis)
-    lengths, rank = Lengths(), plan.adapter.lora.r
-    planned = memory.plan(
-        int(card.memory_gb) if plan.gpu_memory_gb == "auto" else plan.gpu_memory_gb,
-        model.parameters,
-        batch_size=(plan.soft_prompt if work.stage == "soft prompts" else plan.adapter).batch_size,
-        tokens_per_example=lengths.longest_example,
-        shape=shape,
-        quantisation=model.quantisation,
-        inference_quantisation=model.inference_quantisation,
-        lora_rank=rank,
-    )
-    size = planned_bytes(work, shape, planned, lengths, model.quantisation, rank)
+    lengths, settings = Lengths(), plan.soft_prompt if work.stage == "soft prompts" else plan.adapter
+    rank = plan.adapter.lora.r if work.stage in ("adapters", "answers") else 0
+    batch = memory.TrainingBatch(settings.batch_size, settings.gradient_accumulation, lengths.longest_example, rank)
+    training, inference = memory.plan_training(context, batch), memory.plan_inference(context, rank)
+    if work.trains:
+        tokens = training.micro_batch_size * lengths.longest_example
+        size = memory.training_bytes(context, tokens, training.gradient_checkpointing, rank)
+    else:
+        size = memory.inference_bytes(context, inference, rank)
     if took or card.rates is None:
         return Cost(work, took[0] if took else None, basis, size)
-    return Cost(work, floor(work, shape, card.rates, planned, lengths, rank), "floor, not measured", size)
+    seconds = floor(work, context.shape, card.rates, training, inference, lengths, rank)
+    return Cost(work, seconds, "floor, not measured", size)
 
 
 def check_memory(figures: Sequence[Cost], card: Card, wanted: int | str, gpu: Gpu | None) -> list[Check]:

@@ -144,7 +144,13 @@ def _scaled(record: Mapping[str, Any], units: int, trains: bool) -> float | None
 
 
 def floor(
-    work: Work, shape: ModelShape, rates: costs.Rates, plan: memory.MemoryPlan, lengths: Lengths, lora_rank: int
+    work: Work,
+    shape: ModelShape,
+    rates: costs.Rates,
+    training: memory.TrainingPlan,
+    inference: memory.InferencePlan,
+    lengths: Lengths,
+    lora_rank: int,
 ) -> float:
     """Seconds that a job of `work` takes at the least."""
     if work.trains:
@@ -153,8 +159,8 @@ def floor(
             shape,
             examples * (lengths.train_prompt + lengths.train_response),
             examples * lengths.train_response,
-            checkpointing=plan.gradient_checkpointing,
-            lora_rank=lora_rank if work.stage == "adapters" else 0,
+            checkpointing=training.gradient_checkpointing,
+            lora_rank=lora_rank,
         )
         return rates.seconds(operations, 0)
     judge = work.stage == "judge"
@@ -164,31 +170,9 @@ def floor(
         prompts=work.units,
         prompt_tokens=lengths.judge_prefix + lengths.judge_rest if judge else lengths.prompt,
         new_tokens=min(lengths.judge_reply if judge else lengths.answer, work.new_tokens),
-        token_budget=plan.token_budget,
-        quantisation=plan.inference_quantisation,
+        token_budget=inference.token_budget,
+        quantisation=inference.quantisation,
         prefix_tokens=lengths.judge_prefix if judge else 0,
-    )
-
-
-def planned_bytes(
-    work: Work,
-    shape: ModelShape,
-    plan: memory.MemoryPlan,
-    lengths: Lengths,
-    quantisation: memory.Quantisation,
-    rank: int,
-) -> float:
-    """GPU memory of a job of `work` as planned."""
-    if not work.trains:
-        return memory.inference_bytes(
-            shape, plan.token_budget, quantisation=plan.inference_quantisation, lora_rank=rank
-        )
-    return memory.training_bytes(
-        shape,
-        plan.micro_batch_size * lengths.longest_example,
-        checkpointing=plan.gradient_checkpointing,
-        quantisation=quantisation,
-        lora_rank=rank,
     )
 
 

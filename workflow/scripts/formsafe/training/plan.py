@@ -1,7 +1,7 @@
-"""How a training is laid out: what it takes, what fits into memory, and what the Trainer is told."""
+"""A training's inputs, its memory plan, and the arguments of transformers' Trainer."""
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -11,13 +11,14 @@ from transformers import PreTrainedModel, TrainingArguments
 from formsafe.config.settings.models import ModelSettings
 from formsafe.config.settings.training import AdapterSettings, Optimisation, TrainingSettings
 from formsafe.core.errors import FormsafeError
-from formsafe.models import memory, shapes
+from formsafe.models.context import ModelContext
+from formsafe.models.memory import TrainingBatch, TrainingPlan, plan_training
 from formsafe.training.arm import Arm
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What both stages take: the model's manifest, its settings, the data, and where the results go."""
+    """Inputs of both stages: the model's manifest, its settings, the data, and the folder of the results."""
 
     manifest: str | Path
     model: ModelSettings
@@ -32,28 +33,30 @@ class Inputs:
     arm: Arm = field(default_factory=Arm)
 
 
-def memory_plan(inputs: Inputs, settings: Optimisation, model: PreTrainedModel, longest: int) -> memory.MemoryPlan:
-    """The memory plan, with what the user has set himself."""
+def memory_plan(inputs: Inputs, settings: Optimisation, context: ModelContext, longest: int) -> TrainingPlan:
+    """The memory plan, with what the user has set taking precedence.
+
+    Args:
+        inputs: of the training.
+        settings: of the stage.
+        context: of the model.
+        longest: tokens of the longest example, the soft prompt included.
+
+    Raises:
+        FormsafeError: when `training.micro_batch_size` does not divide the batch.
+    """
+    rank = settings.lora.r if isinstance(settings, AdapterSettings) else 0
+    batch = TrainingBatch(settings.batch_size, settings.gradient_accumulation, longest, rank)
+    plan = plan_training(context, batch)
     wanted = inputs.training
-    plan = memory.plan(
-        inputs.gpu_memory_gb,
-        inputs.model.parameters,
-        device="cuda" if model.device.type == "cuda" else "cpu",
-        batch_size=settings.batch_size,
-        tokens_per_example=longest,
-        shape=shapes.of_folder(str(model.name_or_path), inputs.model.parameters),
-        quantisation=inputs.model.quantisation,
-        lora_rank=settings.lora.r if isinstance(settings, AdapterSettings) else 0,
-    )
-    micro, checkpointing = wanted.micro_batch_size, wanted.gradient_checkpointing
-    micro = plan.micro_batch_size if micro == "auto" else micro
-    checkpointing = plan.gradient_checkpointing if checkpointing == "auto" else checkpointing
-    if micro < 1 or settings.batch_size % micro:
+    micro = plan.micro_batch_size if wanted.micro_batch_size == "auto" else wanted.micro_batch_size
+    checkpointing = wanted.gradient_checkpointing
+    if settings.batch_size % micro:
         raise FormsafeError(
             f"training.micro_batch_size {micro} does not divide batch_size {settings.batch_size}: choose a divisor, "
             "so that every optimiser step sees whole batches, or auto."
         )
-    return replace(plan, micro_batch_size=micro, gradient_checkpointing=checkpointing)
+    return TrainingPlan(micro, plan.gradient_checkpointing if checkpointing == "auto" else checkpointing)
 
 
 def steps_with(examples: int, settings: Optimisation) -> int:
@@ -65,14 +68,14 @@ def training_arguments(
     inputs: Inputs,
     settings: Optimisation,
     learning_rate: float,
-    plan: memory.MemoryPlan,
+    plan: TrainingPlan,
     model: PreTrainedModel,
     scratch: Path,
     resume: Path | None,
 ) -> TrainingArguments:
-    """What transformers is told; the effective batch is `batch_size x gradient_accumulation` whatever the plan."""
+    """Arguments of the Trainer; a step has `batch_size x gradient_accumulation` examples with every plan."""
     cuda = model.device.type == "cuda"
-    # `use_reentrant=False`: the embeddings of the input need no gradient, which the other variant would take for none.
+    # `use_reentrant=False`: embeddings of the input need no gradient, and the other variant then computes none at all.
     arguments = TrainingArguments(
         output_dir=str(scratch),
         per_device_train_batch_size=plan.micro_batch_size,
@@ -89,7 +92,7 @@ def training_arguments(
         activation_checkpointing=plan.gradient_checkpointing,
         activation_checkpointing_kwargs={"use_reentrant": False},
         bf16=cuda and model.dtype == torch.bfloat16,
-        fp16=cuda and model.dtype == torch.float16,  # scales the loss, or small gradients would vanish
+        fp16=cuda and model.dtype == torch.float16,  # scales the loss, since small gradients would become 0
         seed=inputs.seed,
         data_seed=inputs.seed,
         use_cpu=not cuda,
@@ -103,5 +106,5 @@ def training_arguments(
         report_to="none",
         disable_tqdm=True,
     )
-    arguments._n_gpu = min(arguments.n_gpu, 1)  # never DataParallel, however many GPUs are in sight
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # never DataParallel, however many GPUs are visible
     return arguments

@@ -15,7 +15,8 @@ from formsafe.core.errors import FormsafeError
 from formsafe.core.files import read_json, write_json
 from formsafe.core.provenance import stage_record
 from formsafe.models import memory, varlen_attention
-from formsafe.models.load import end_of_turn_ids, load_model, load_soft_prompt, load_tokenizer, resolve
+from formsafe.models.context import ModelContext, read_context
+from formsafe.models.load import Placement, end_of_turn_ids, load_model, load_soft_prompt, load_tokenizer, place
 from formsafe.training import checkpoints, examples, loss_log
 from formsafe.training.arm import METRICS, prompt_config, untrained_soft_prompt, write_soft_prompt
 from formsafe.training.collation import Collator
@@ -36,9 +37,9 @@ def tune_soft_prompt(inputs: Inputs, settings: SoftPromptSettings) -> None:
         FormsafeError: for what the user can correct (data, model, memory, device), or when stopped by a signal.
     """
     started = time.time()
-    model = _load(inputs)
+    context, model = _load(inputs)
     tuned = add_soft_prompt(model, settings.virtual_tokens, inputs.seed)
-    _train(inputs, settings, settings.learning_rate, tuned, None, started)
+    _train(inputs, settings, settings.learning_rate, context, tuned, None, started)
 
 
 def train_adapter(
@@ -53,12 +54,12 @@ def train_adapter(
         FormsafeError: as `tune_soft_prompt`, and for a soft prompt of another model.
     """
     started = time.time()
-    model = _load(inputs)
+    context, model = _load(inputs)
     prompt = None if soft_prompt is None else load_soft_prompt(soft_prompt, model)
     if inputs.arm.joint is not None:
         prompt = untrained_soft_prompt(model, inputs.arm.joint.virtual_tokens, inputs.seed)
     adapted = add_adapter(model, settings.lora, inputs.seed)
-    _train(inputs, settings, learning_rate, adapted, prompt, started)
+    _train(inputs, settings, learning_rate, context, adapted, prompt, started)
 
 
 def add_soft_prompt(model: PreTrainedModel, virtual_tokens: int, seed: int) -> PeftModel:
@@ -88,16 +89,18 @@ def _wrapped(model: PreTrainedModel, config: PeftConfig, seed: int) -> PeftModel
     return wrapped
 
 
-def _load(inputs: Inputs) -> PreTrainedModel:
+def _load(inputs: Inputs) -> tuple[ModelContext, PreTrainedModel]:
     torch.set_num_threads(inputs.training.threads)
-    placement = resolve(inputs.model, "training", inputs.gpu_memory_gb)
-    return load_model(read_json(inputs.manifest)["path"], placement)
+    folder = read_json(inputs.manifest)["path"]
+    context = read_context(folder, inputs.model, inputs.gpu_memory_gb)
+    return context, load_model(folder, place(context, "training"))
 
 
 def _train(
     inputs: Inputs,
     settings: Optimisation,
     learning_rate: float,
+    context: ModelContext,
     model: PeftModel,
     prompt: torch.Tensor | None,
     started: float,
@@ -106,8 +109,9 @@ def _train(
     virtual = model.active_peft_config.num_virtual_tokens if model.active_peft_config.is_prompt_learning else 0
     virtual = virtual if prompt is None else len(prompt)
     train, validation = _tokenised(inputs, base, virtual)
-    plan = memory_plan(inputs, settings, base, max(len(example.ids) for example in train.rows) + virtual)
-    scratch = checkpoints.open_scratch(inputs.folder, _identity(inputs, settings, learning_rate, prompt))
+    plan = memory_plan(inputs, settings, context, max(len(example.ids) for example in train.rows) + virtual)
+    identity = _identity(inputs, settings, learning_rate, place(context, "training"), prompt)
+    scratch = checkpoints.open_scratch(inputs.folder, identity)
     resume = checkpoints.latest(scratch)
     step = None if resume is None else checkpoints.step_of(resume)
     arguments = training_arguments(inputs, settings, learning_rate, plan, base, scratch, resume)
@@ -181,7 +185,11 @@ def _run(trainer: SplitLossTrainer, pace: Pace, resume: Path | None) -> None:
 
 
 def _identity(
-    inputs: Inputs, settings: Optimisation, learning_rate: float, prompt: torch.Tensor | None
+    inputs: Inputs,
+    settings: Optimisation,
+    learning_rate: float,
+    placement: Placement,
+    prompt: torch.Tensor | None,
 ) -> dict[str, Any]:
     """All that the result depends on, up to rounding; a checkpoint of another identity is not continued."""
     return {
@@ -189,7 +197,7 @@ def _identity(
         "seed": inputs.seed,
         "model": read_json(inputs.manifest),
         "settings": [settings.model_dump(), inputs.training.model_dump(), inputs.model.model_dump()],
-        "placement": asdict(resolve(inputs.model, "training", inputs.gpu_memory_gb)),
+        "placement": asdict(placement),
         "learning_rate": learning_rate,
         "system_prompt": inputs.system_prompt,
         "data": [_digest(Path(path).read_bytes()) for path in (inputs.train, inputs.validation)],

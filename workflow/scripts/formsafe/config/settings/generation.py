@@ -2,15 +2,11 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import Field, PositiveInt, ValidationInfo, field_validator
+from pydantic import Field, PositiveInt, field_validator
 
 from formsafe.config.settings.base import Auto, Seed, Settings
-
-# Caches of transformers, which neither sample nor keep a soft prompt nor watch the judge's digits.
-LIBRARY_CACHES = ("static", "continuous")
-
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,79}")
 # Keys that would pass for a name: `hf_...`, `gsk_...`, or any long mixture of digits and lower-case letters.
@@ -74,19 +70,10 @@ class GenerationSettings(Decoding):
 
     token_budget: PositiveInt | Auto = "auto"
     """Tokens (prompt and answer, padding included) in memory at once; `auto` follows `gpu_memory_gb`."""
-    cache: Literal["dynamic", "static", "continuous"] | Auto = "auto"
-    """`auto`, `dynamic`: own loop, which drops ended answers; `static`, `continuous`: transformers', greedy only."""
     server: ServerSettings | None = None
     """Answer through a server instead of in process (the judge and the base model only)."""
     threads: int = Field(default=1, gt=0)
     """CPU threads of PyTorch; pinned, since results differ between thread counts."""
-
-    @field_validator("cache")
-    @classmethod
-    def _is_greedy(cls, cache: str, values: ValidationInfo) -> str:
-        if cache in LIBRARY_CACHES and values.data.get("temperature", 0.0) > 0:
-            raise ValueError(f"{cache!r} answers greedily only: set it to auto, or temperature to 0")
-        return cache
 
 
 def with_delivery(tracked: Mapping[str, Any], configured: Mapping[str, Any]) -> GenerationSettings:
