@@ -2,22 +2,33 @@
 
 PYTHON ?= python3
 CORES ?= all
+# The study that a configuration names; without a name in it, it is the default's.
+NAMED = $(or $(shell sed -nE "s/^study: *['\"]?([A-Za-z0-9._-]+).*/\1/p" $(CONFIG) | tail -1),paper)
+ifdef CONFIG
+STUDY ?= $(NAMED)
+endif
 STUDY ?= demo
 CONFIG ?= config/$(if $(filter paper,$(STUDY)),config,$(STUDY)).yaml
 OPTIONS ?=
 # A report of the finished part of a study; no rule that trains, answers or judges is allowed.
 PART := --config partial=true --allowed-rules count_tokens summarise plot_figures write_tables describe_study \
   figures tables -- figures tables describe_study
-BIN := .venv/bin
+# An environment that has everything already (conda, a container) is taken as it is; else .venv is made.
+PACKAGES := bitsandbytes datasets openai peft sentence_transformers snakemake statsmodels transformers
+COMPLETE := $(if $(wildcard .venv),,$(shell $(PYTHON) -c 'import sys; from importlib.util import find_spec; \
+  print(sys.prefix) if all(map(find_spec, "$(PACKAGES)".split())) else None' 2>/dev/null))
+INSTALLED := $(if $(COMPLETE),,.venv/installed)
+BIN := $(or $(COMPLETE),.venv)/bin
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
+STALE := PYTHONPATH=workflow/scripts $(BIN)/python -m formsafe.cluster.stale
 RESULTS := results/$(STUDY)
 EMBEDDED = $(wildcard $(RESULTS)/figures/*.svg $(RESULTS)/report/* workflow/report/*.rst)
 
-.PHONY: install demo report test test-unit test-workflow test-slurm mutants lint schema lock stale recover readme-figures
+.PHONY: same-study install demo report test test-unit test-workflow test-slurm mutants lint schema lock stale recover readme-figures
 
 install: .venv/installed ## .venv, with everything in the versions of requirements.txt
 
-demo: .venv/installed ## the whole study in miniature, on a small model of its own
+demo: $(INSTALLED) ## the whole study in miniature, on a small model of its own
 	@if grep -qs /demo/ .snakemake/locks/*; then \
 	  $(MAKE) --no-print-directory recover STUDY=demo CONFIG=config/demo.yaml ORPHANS=wait; fi
 	$(SNAKEMAKE) --configfile config/demo.yaml --quiet rules
@@ -29,18 +40,19 @@ demo: .venv/installed ## the whole study in miniature, on a small model of its o
 
 ifndef PARTIAL
 report: $(RESULTS)/report.html ## the report of a study: make report STUDY=... (of its finished runs: PARTIAL=1)
+	@$(STALE) --warn -- --configfile $(CONFIG) $(OPTIONS) >&2
 else
-report: $(CONFIG) .venv/installed
+report: $(CONFIG) $(INSTALLED) | same-study
 	$(SNAKEMAKE) --configfile $(CONFIG) --quiet rules $(OPTIONS) $(PART)
 	$(SNAKEMAKE) --configfile $(CONFIG) --quiet rules --report $(RESULTS)/.report.html $(OPTIONS) $(PART)
 	@mv $(RESULTS)/.report.html $(RESULTS)/report.html
 endif
 
-$(RESULTS)/report.html: $(RESULTS)/summary.csv $(RESULTS)/report/verdict.rst $(EMBEDDED) .venv/installed
+$(RESULTS)/report.html: $(RESULTS)/summary.csv $(RESULTS)/report/verdict.rst $(EMBEDDED) $(INSTALLED)
 	$(SNAKEMAKE) --configfile $(CONFIG) --quiet rules --report $(@D)/.report.html $(OPTIONS)
 	@mv $(@D)/.report.html $@
 
-$(RESULTS)/summary.csv $(RESULTS)/report/verdict.rst: | $(CONFIG)
+$(RESULTS)/summary.csv $(RESULTS)/report/verdict.rst: | $(CONFIG) same-study
 	@echo "error: The study $(STUDY) has not ended yet: $@ is missing. Run Snakemake to its end first:" >&2
 	@echo "  snakemake --configfile $(CONFIG) --cores all      (or --profile slurm)" >&2
 	@echo "or report on the runs that are finished:" >&2
@@ -51,10 +63,15 @@ $(CONFIG):
 	@echo "error: There is no $@. Name the configuration of the study $(STUDY): CONFIG=my_study.yaml" >&2
 	@exit 1
 
-stale: $(CONFIG) .venv/installed ## what would run again, and why
-	PYTHONPATH=workflow/scripts $(BIN)/python -m formsafe.cluster.stale -- --configfile $(CONFIG)
+# STUDY and CONFIG may both be given, as in the advice that the workflow prints.
+same-study: $(CONFIG)
+	@[ "$(STUDY)" = "$(NAMED)" ] || { \
+	  echo "error: $(CONFIG) is the study $(NAMED), not $(STUDY). Leave STUDY out, or name another CONFIG." >&2; exit 1; }
 
-recover: $(CONFIG) .venv/installed ## after Snakemake itself was killed (ORPHANS=wait or ORPHANS=cancel)
+stale: $(CONFIG) $(INSTALLED) ## what would run again, and why
+	$(STALE) -- --configfile $(CONFIG)
+
+recover: $(CONFIG) $(INSTALLED) | same-study ## after Snakemake itself was killed (ORPHANS=wait or ORPHANS=cancel)
 	PYTHONPATH=workflow/scripts $(BIN)/python -m formsafe.cluster.recover $(STUDY) $(if $(ORPHANS),--$(ORPHANS)) \
 	  $(if $(FORCE),--force) -- --configfile $(CONFIG)
 
@@ -72,23 +89,23 @@ test: lint test-unit ## everything that can run on this machine
 	{ $(BIN)/python -m pytest --ignore tests/unit --ignore tests/slurm --numprocesses 2 $(BY_FILE) || failed=1; } && \
 	exit $$failed
 
-test-unit: .venv/installed
+test-unit: $(INSTALLED)
 	$(BIN)/python -m pytest tests/unit --numprocesses auto
 
-test-workflow test-slurm: test-%: .venv/installed
+test-workflow test-slurm: test-%: $(INSTALLED)
 	$(BIN)/python -m pytest tests/$*
 
-mutants: .venv/installed ## deliberate faults that the tests must notice (hours; SAMPLE=150 draws some, SHARD=1/2 shares)
+mutants: $(INSTALLED) ## deliberate faults that the tests must notice (hours; SAMPLE=150 draws some, SHARD=1/2 shares)
 	$(BIN)/python benchmarks/mutants.py $(MODULES) $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SHARD),--shard $(SHARD))
 
-lint: .venv/installed
+lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile workflow/rules
 	$(BIN)/snakemake --lint
 
-schema: .venv/installed ## the JSON schema and the table of keys, from the typed configuration
+schema: $(INSTALLED) ## the JSON schema and the table of keys, from the typed configuration
 	PYTHONPATH=workflow/scripts $(BIN)/python -m formsafe.config.reference
 
 lock: ## requirements.txt anew from the ranges of pyproject.toml

@@ -73,13 +73,37 @@ def test_a_second_make_demo_has_nothing_to_do_and_ends_with_the_table_and_the_pl
 def test_the_report_is_made_again_after_what_it_shows_and_only_then(demo: Path):
     report = demo / "results/demo/report.html"
     os.utime(report)
-    assert make(demo, "-q", "report").returncode == 0
+    assert make(demo, "-q", "results/demo/report.html").returncode == 0
     after = report.stat().st_mtime + 1
     for name in ("figures/asr_demo.svg", "report/study.html"):
         os.utime(demo / "results/demo" / name, (after, after))
-        assert make(demo, "-q", "report").returncode == 1, name
+        assert make(demo, "-q", "results/demo/report.html").returncode == 1, name
         os.utime(demo / "results/demo" / name, (0, 0))
-    assert make(demo, "-q", "report").returncode == 0
+    assert make(demo, "-q", "results/demo/report.html").returncode == 0
+
+
+def test_a_report_of_stale_results_says_so(demo: Path):
+    assert "stale" not in make(demo, "report").stderr
+    (demo / "config/demo.yaml").write_text((demo / "config/demo.yaml").read_text().replace("3.0e-3", "4.0e-3"))
+    said = make(demo, "report")
+    assert said.returncode == 0 and "results are stale" in said.stderr and "make stale" in said.stderr
+
+
+def test_the_study_is_the_one_that_its_configuration_names(checkout: Path):
+    (checkout / "my.yaml").write_text("study: 'mine'  # my own\n")
+    named = make(checkout, "report", "CONFIG=my.yaml")
+    assert "The study mine has not ended yet" in named.stderr and "STUDY=mine CONFIG=my.yaml" in named.stderr
+    (checkout / "plain.yaml").write_text("title: x\n")
+    assert "The study paper has not ended yet" in make(checkout, "report", "CONFIG=plain.yaml").stderr
+    other = make(checkout, "report", "STUDY=typo", "CONFIG=my.yaml")
+    assert other.stderr.startswith("error: my.yaml is the study mine, not typo.")
+
+
+def test_an_environment_that_has_everything_is_taken_as_it_is(checkout: Path):
+    (checkout / ".venv").unlink()
+    said = make(checkout, "-n", "stale", f"PYTHON={sys.executable}")
+    assert "pip install" not in said.stdout and f"{sys.prefix}/bin/python -m formsafe" in said.stdout
+    assert "pip install" in make(checkout, "-n", "stale", "PYTHON=/usr/bin/python3").stdout
 
 
 def test_the_default_study_has_the_default_configuration(checkout: Path):

@@ -16,6 +16,11 @@ from formsafe.core.errors import FormsafeError
 from tests.checkout import run
 
 SNAKEFILE = """
+from snakemake.logging import logger
+
+onstart:
+    logger.info("Study: mine")
+
 rule all:
     input: "results/mine/a.txt"
 
@@ -71,7 +76,7 @@ def test_what_a_job_finished_is_kept_and_entered_into_the_records(killed: Path, 
     assert not list(killed.glob(".snakemake/scripts/*"))
     (killed / "mine.yaml").write_text("value: 2\n")
     (job,) = planned_jobs(CALL, killed)
-    assert job.reason.now
+    assert job.why == ["a setting changed: 1 to 2"]
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ rule describe_run:
             "model": model_settings(wildcards.model),
             "judge_models": {judge.model: model_settings(judge.model) for judge in STUDY.used_judges.values()},
             "gpu_memory_gb": STUDY.gpu_memory_gb,
-            "method": method_of(wildcards).model_dump(),
+            "method": method_of(wildcards).model_dump(exclude={"label"}),
             "soft_prompt": section("soft_prompt"),
             "adapter": section("adapter"),
             "training": section("training"),
@@ -177,13 +177,20 @@ rule write_tables:
 SHOWN_MODELS = list(
     dict.fromkeys([*(run.model for run in PLANNED_RUNS), *(judge.model for judge in STUDY.used_judges.values())])
 )
+
+
+def shown(settings, hidden, *untracked):
+    """A section as the report shows it: with what determines no result, and without a key that says nothing elsewhere."""
+    return settings.model_dump(exclude={hidden}) | {name: getattr(settings, name) for name in untracked}
+
+
 # Without sources and paths: a URL may hold a secret, a path says nothing elsewhere. Manifests say what was fetched.
 SHOWN_SETTINGS = {
-    "models": {name: STUDY.models[name].model_dump(exclude={"path"}) for name in SHOWN_MODELS},
+    "models": {name: shown(STUDY.models[name], "path", "label", "parameters") for name in SHOWN_MODELS},
     "methods": {run.method: METHOD_SETTINGS[run.method] for run in PLANNED_RUNS},
     "grid": [block.model_dump() for block in STUDY.grid],
-    "corpus": section("corpus", "source"),
-    "harmful": {name: source.model_dump(exclude={"source"}) for name, source in STUDY.harmful.items()},
+    "corpus": shown(STUDY.corpus, "source", "licence", "rows"),
+    "harmful": {name: shown(source, "source", "licence", "rows") for name, source in STUDY.harmful.items()},
     **{name: section(name) for name in ("soft_prompt", "adapter", "training", "generation")},
     "judges": {name: judge_settings(name) for name in STUDY.used_judges},
     "judging": section("judging"),

@@ -1,21 +1,27 @@
 # Takes the configuration; makes what all rules share: the checked study, its runs, and slices of both as builtins
 # (a NumPy number or a Path in params would silently not be tracked).
 
+import os
 import sys
 from functools import cache
-from glob import escape, glob
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
+from snakemake.utils import update_config
 
 SCRIPTS = Path(workflow.basedir) / "workflow" / "scripts"
 sys.path.insert(0, str(SCRIPTS))
+# Snakemake puts a script's own folder last on the path: another copy of the library, on the user's PYTHONPATH or
+# installed, would run under the digest of this one's code. Jobs inherit this.
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(SCRIPTS), os.environ.get("PYTHONPATH")]))
 
 from formsafe.cluster.code_digest import digest
 from formsafe.config.loading import load_study, runs_of
 from formsafe.config.files import require_files
+from formsafe.config.given import nested_settings, require_known_targets, require_unique_keys
 from formsafe.core.errors import FormsafeError
-from formsafe.core.files import matching_files
+from formsafe.core.files import matching_files, read_json
 from formsafe.formats.registry import and_the_papers, format_module, plain_format
 from formsafe.config.grid import adapter_run
 from formsafe.core.records import NONE
@@ -36,27 +42,41 @@ from formsafe.core.layout import (
 )
 from formsafe.cluster import job_resources
 from formsafe.cluster.orphans import make_command, refuse_orphans
+from formsafe.sources.hub import is_read
 from formsafe.report.registry import modules_of, registered_names
+from formsafe.cluster.records import keep_records, require_records, restore_records
 
 DEMO = "resources/demo"
 
 try:
+    update_config(config, nested_settings(workflow.config_settings.config_args or []))
+    if workflow.is_main_process:
+        require_unique_keys([Path(workflow.basedir) / "config" / "config.yaml", *workflow.overwrite_configfiles])
     STUDY = load_study(config)
     L = Layout(STUDY.study)
     if workflow.is_main_process:  # what was fetched from a path need not be in sight of a job on another machine
         require_files(STUDY, L, DEMO)
+        require_known_targets((word for word in sys.argv[1:] if word.startswith("results/")), STUDY)
 except FormsafeError as error:
     raise WorkflowError(str(error)) from None
 
 
 onstart:
+    logger.info(f"Study: {STUDY.study}")  # `recover` looks for it in the log
     try:
         refuse_orphans(STUDY.study, workflow.overwrite_configfiles, Path.cwd())
     except FormsafeError as error:
         raise WorkflowError(str(error)) from None
 
 
+onsuccess:
+    for folder in RECORDED:
+        keep_records(folder, Path.cwd())
+
+
 onerror:
+    for folder in RECORDED:
+        keep_records(folder, Path.cwd())
     done = sum(map(finished, PLANNED_RUNS))
     if done and not STUDY.partial:
         command = make_command("report", STUDY.study, workflow.overwrite_configfiles, Path.cwd())
@@ -69,6 +89,17 @@ onerror:
 
 LOCK = "config/sources.lock.yaml"
 PLANNED_RUNS = runs_of(STUDY)
+
+# Results that were copied here bring Snakemake's records with them, without which their settings could not be compared.
+RECORDED = [Path(L.root), Path(DEMO)]
+if workflow.is_main_process:
+    for folder in RECORDED:
+        restore_records(folder, Path.cwd())
+    if "--touch" not in sys.argv:
+        try:
+            require_records(map(L.answers_metrics, PLANNED_RUNS), Path(L.root), Path.cwd())
+        except FormsafeError as error:
+            raise WorkflowError(str(error)) from None
 
 
 wildcard_constraints:
@@ -145,16 +176,6 @@ def local_files(source):
     return [] if source.path is None else matching_files(source.path) or [source.path]
 
 
-def local_model(path, needed, weights):
-    """What `fetch_model` reads of a local model, the file that each has and its weights, which the demo may yet make."""
-    if path is None:
-        return []
-    return [
-        f"{path}/{needed}",
-        *(sorted(glob(f"{escape(path)}/{weights}", recursive=True)) or [f"{path}/model.safetensors"]),
-    ]
-
-
 def formatted(split):
     """Input function: the training data of a wildcard's run in one split."""
     return lambda wildcards: L.formatted(wildcards.format, split, run_of(wildcards).draw)
@@ -166,6 +187,20 @@ def format_certificate(wildcards):
 
 def soft_prompt_metrics(run):
     return L.soft_prompt(run)
+
+
+# Stages that use a trained part take what determines their results, its weights, not its metrics: their seconds would
+# make all that follows stale when the same weights are trained or copied again.
+USED_FILES = ("weights", "config")
+
+
+def soft_prompt_files(run):
+    return [L.soft_prompt(run, file) for file in USED_FILES]
+
+
+def adapter_files(run):
+    shared = adapter_run(run, STUDY.methods)
+    return [] if shared is None else [L.adapter(shared, file) for file in USED_FILES]
 
 
 def adapter_metrics(run):

@@ -104,7 +104,7 @@ rule split_corpus:
         mem_mb=4000,
         runtime=30,
     params:
-        corpus=section("corpus", "source", "licence", "rows"),
+        corpus=section("corpus", "source"),
         code=code("split_corpus", plain_format()),
     script:
         "../scripts/split_corpus.py"
@@ -130,7 +130,7 @@ rule draw_training:
         mem_mb=4000,
         runtime=30,
     params:
-        corpus=section("corpus", "source", "licence", "rows"),
+        corpus=section("corpus", "source"),
         draw=lambda wildcards: draw_of(wildcards.draw),
         code=code("draw_training", plain_format()),
     script:

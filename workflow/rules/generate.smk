@@ -12,9 +12,9 @@ rule generate_answers:
         model=model_manifest,
         harmful=L.prompts(HARMFUL),
         task=L.prompts(TASK),
-        adapter=lambda wildcards: adapter_metrics(run_of(wildcards)),
+        adapter=lambda wildcards: adapter_files(run_of(wildcards)),
         soft_prompt=lambda wildcards: (
-            [soft_prompt_metrics(run_of(wildcards))] if method_of(wildcards).soft_prompt_at_inference else []
+            soft_prompt_files(run_of(wildcards)) if method_of(wildcards).soft_prompt_at_inference else []
         ),
     output:
         harmful=L.answers(ANY_RUN, HARMFUL),

@@ -42,9 +42,7 @@ rule train_adapter:
         train=formatted("train"),
         validation=formatted("validation"),
         certificate=format_certificate,
-        soft_prompt=lambda wildcards: (
-            [soft_prompt_metrics(run_of(wildcards))] if method_of(wildcards).soft_prompt else []
-        ),
+        soft_prompt=lambda wildcards: (soft_prompt_files(run_of(wildcards)) if method_of(wildcards).soft_prompt else []),
     output:
         **{name: L.adapter(ANY_RUN, name) for name in ADAPTER_FILES},
     log:

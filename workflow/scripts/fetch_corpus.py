@@ -6,7 +6,7 @@ with logging_to(snakemake.log[0]):
     from formsafe.config.settings.data import DataSource
     from formsafe.sources.fetch import Fetched, Wanted, fetch_corpus
 
-    corpus = snakemake.params.corpus
+    corpus = {"rows": None, **snakemake.config["corpus"], **snakemake.params.corpus}
     wanted = Wanted(
         key="corpus",
         source=DataSource(**corpus["source"]),

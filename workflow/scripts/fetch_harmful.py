@@ -7,13 +7,14 @@ with logging_to(snakemake.log[0]):
     from formsafe.sources.fetch import Fetched, Wanted, fetch_harmful
 
     harmful = snakemake.params.harmful
+    configured = snakemake.config["harmful"][snakemake.params.name]
     columns = {key: harmful[key] for key in ("prompt_column", "category_column")}
     wanted = Wanted(
         key=f"harmful.{snakemake.params.name}",
         source=DataSource(**harmful["source"]),
-        licence=harmful["licence"],
+        licence=configured["licence"],
         columns={key: column for key, column in columns.items() if column is not None},
-        rows=harmful["rows"],
+        rows=configured.get("rows"),
         digest=harmful["digest"],
     )
     fetch_harmful(wanted, Fetched(snakemake.output.raw, snakemake.output.manifest, snakemake.params.lock))

@@ -3,17 +3,17 @@
 from formsafe.core.logs import logging_to
 
 with logging_to(snakemake.log[0]):
-    from formsafe.config.settings.generation import with_delivery
+    from formsafe.config.settings.base import restored
     from formsafe.config.settings.judge import JudgeSettings
     from formsafe.config.settings.models import ModelSettings
     from formsafe.core.startup import lean_imports, unused_imports
     from formsafe.models.devices import claim_device
 
-    model = ModelSettings(**snakemake.params.model)
+    configured = snakemake.config["judges"][snakemake.params.name]
+    judge = restored(JudgeSettings, snakemake.params.judge, configured)
+    model = restored(ModelSettings, snakemake.params.model, snakemake.config["models"][configured["model"]])
     if snakemake.resources.get("gpu"):
         claim_device(model.device)
-    settings = snakemake.params.judge
-    generation = with_delivery(settings["generation"], snakemake.config["judges"][snakemake.params.name]["generation"])
     with lean_imports(*unused_imports(model.inference_quantisation)):
         from formsafe.scoring.judge import judge_answers
 
@@ -25,7 +25,7 @@ with logging_to(snakemake.log[0]):
         snakemake.output.scores,
         snakemake.output.metrics,
         model=model,
-        judge=JudgeSettings(**{**settings, "generation": generation}),
+        judge=judge,
         gpu_memory_gb=snakemake.params.gpu_memory_gb,
         code=snakemake.params.code,
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from formsafe.cluster.orphans import (
+    RunLog,
     find_orphans,
     local_orphans,
     make_command,
@@ -22,48 +23,21 @@ from formsafe.cluster.recover import recover
 from formsafe.core.errors import FormsafeError
 
 LOG = """\
+  Host: login1
+  Command: snakemake --configfile 'my study.yaml'
 Building DAG of jobs...
 SLURM run ID: formsafe_1111
+Study: demo
 rule train_adapter:
-    input: results/demo/models/m.json
-    output: results/demo/a/config.json, results/demo/a/metrics.json
-    jobid: 4
-    reason: Missing output files
-rule train_adapter:
-    output: results/demo/b/config.json
-    jobid: 5
-localrule describe_run:
-    output: results/demo/c.json
-    jobid: 6
-rule judge_answers:
-    output: results/demo/d.json
-    jobid: 7
-Job 4 has been submitted with SLURM jobid 101 (log: /x/101.log).
-Job 5 has been submitted with SLURM jobid 102 (log: /x/102.log).
-Job 7 has been submitted with SLURM jobid 103 (log: /x/103.log).
-Finished jobid: 5 (Rule: train_adapter)
-1 of 9 steps (11%) done
-Finished jobid: 6 (Rule: describe_run)
-Error in rule judge_answers:
-    message: SLURM-job '103' failed
-    jobid: 7
-    output: results/demo/d.json
-Trying to restart job 7.
-rule judge_answers:
-    output: results/demo/d.json
-    jobid: 7
-Job 7 has been submitted with SLURM jobid 104 (log: /x/104.log).
+    output: results/another/a/config.json
 """
 
 
-def test_a_log_tells_the_jobs_without_an_end():
+def test_a_log_says_where_and_how_snakemake_was_called_and_for_which_study():
     log = read_log(LOG)
-    assert (log.run_id, log.studies) == ("formsafe_1111", {"demo"})
-    assert log.open_outputs == {
-        "4": ["results/demo/a/config.json", "results/demo/a/metrics.json"],
-        "7": ["results/demo/d.json"],
-    }
-    assert read_log(LOG + "Finished jobid: 7 (Rule: judge_answers)\n").open_outputs.keys() == {"4"}
+    assert (log.host, log.command) == ("login1", ["snakemake", "--configfile", "my study.yaml"])
+    assert (log.run_id, log.study) == ("formsafe_1111", "demo")
+    assert read_log("nothing of all that\n") == RunLog(None, [], None, None)
 
 
 def test_the_newest_log_of_a_study_is_found(tmp_path: Path):
@@ -71,7 +45,7 @@ def test_the_newest_log_of_a_study_is_found(tmp_path: Path):
     logs.mkdir(parents=True)
     (logs / "2026-01-01T000000.1.snakemake.log").write_text(LOG)
     (logs / "2026-01-02T000000.1.snakemake.log").write_text(LOG.replace("1111", "2222"))
-    (logs / "2026-01-03T000000.1.snakemake.log").write_text(LOG.replace("/demo/", "/other/"))
+    (logs / "2026-01-03T000000.1.snakemake.log").write_text(LOG.replace("demo", "other"))
     path, log = newest_log(tmp_path, "demo")
     assert (path.name[:10], log.run_id) == ("2026-01-02", "formsafe_2222")
     assert newest_log(tmp_path, "third") is None
@@ -184,7 +158,7 @@ def test_recover_cancels_exactly_this_studys_jobs_in_slurm(checkout: Path, monke
     logs = checkout / ".snakemake" / "log"
     logs.mkdir(parents=True)
     (logs / "2026-01-01T000000.1.snakemake.log").write_text(LOG)
-    (logs / "2026-01-02T000000.1.snakemake.log").write_text(LOG.replace("1111", "2222").replace("/demo/", "/other/"))
+    (logs / "2026-01-02T000000.1.snakemake.log").write_text(LOG.replace("1111", "2222").replace("demo", "other"))
     jobs = [
         f"101|RUNNING|formsafe_1111|{checkout}|rule_train_adapter",
         f"104|PENDING|formsafe_1111|{checkout}|rule_judge_answers",

@@ -2,8 +2,12 @@
 
 from pathlib import Path
 
-from formsafe.cluster.plan import PlannedJob, Reason
-from formsafe.cluster.stale import explain, gpu_hours, report
+from snakemake.jobs import Reason
+from snakemake.persistence import ParamsChange
+
+from formsafe.cluster.plan import PlannedJob
+from formsafe.cluster.reasons import changed_parameters, explain
+from formsafe.cluster.stale import gpu_hours, report
 
 DIGESTS = ["'" + "a" * 64 + "'", "'" + "b" * 64 + "'"]
 JOBS = [
@@ -12,21 +16,29 @@ JOBS = [
         ["results/s/a/adapter_config.json", "results/s/a/metrics.json"],
         benchmark="results/s/benchmarks/train_adapter/a.tsv",
         gpus=1,
-        reason=Reason(missing=["results/s/a/metrics.json"]),
+        why=["not made yet"],
     ),
-    PlannedJob("describe_run", ["results/s/a/manifest.json"], reason=Reason(remade=["results/s/a/metrics.json"])),
+    PlannedJob("describe_run", ["results/s/a/manifest.json"], why=["after train_adapter"]),
 ]
 
 
-def words(**reason) -> list[str]:
-    return list(explain(Reason(**reason), {"a.json": "train_adapter"}))
+def words(**found) -> list[str]:
+    reason = Reason()
+    for name, value in found.items():
+        getattr(reason, name).update(value) if isinstance(value, set) else setattr(reason, name, value)
+    return list(explain(reason, {"a.json": "train_adapter"}))
+
+
+def changes(before, now) -> list[str]:
+    return list(changed_parameters(before, now))
 
 
 def test_reasons_are_words():
-    assert words(missing=["x", "y"]) == ["not made yet"]
-    assert words(remade=["a.json"]) == ["after train_adapter"]
-    assert words(changed=["p.txt"], missing=["x"]) == ["not made yet", "changed input: p.txt"]
-    assert words(other_inputs=True, software=True, incomplete=["x"], forced=True) == [
+    assert words(missing_output={"x", "y"}) == ["not made yet"]
+    assert words(updated_input={"a.json"}, updated_input_run={"a.json"}) == ["after train_adapter"]
+    assert words(updated_input={"p.txt"}, missing_output={"x"}) == ["not made yet", "changed input: p.txt"]
+    assert words(params_changed=ParamsChange({"1"}, {"2"}, set())) == ["a setting changed: 1 to 2"]
+    assert words(input_changed=True, software_stack_changed=True, incomplete_output={"x"}, forced=True) == [
         "forced",
         "was killed half-way",
         "other inputs than before",
@@ -36,16 +48,16 @@ def test_reasons_are_words():
 
 def test_a_changed_parameter_is_named():
     old, new = DIGESTS
-    assert words(before=[old], now=[new]) == ["its code changed"]
+    assert changes([old], [new]) == ["its code changed"]
     before, now = {"lora": {"r": 16, "alpha": 16}, "epochs": 2.0}, {"lora": {"r": 8, "alpha": 16}, "epochs": 2.0}
-    assert words(before=[old, repr(before)], now=[repr(now), new]) == [
+    assert changes([old, repr(before)], [repr(now), new]) == [
         "its code changed",
         "setting lora.r changed: 16 to 8",
     ]
-    assert words(before=[], now=["{broken"]) == ["new setting: '{broken'"]
-    assert words(before=["3"], now=[]) == ["setting gone: 3"]
+    assert changes([], ["{broken"]) == ["new setting: '{broken'"]
+    assert changes(["3"], []) == ["setting gone: 3"]
     runs, more = [{"lr": "1e-4"}, {"lr": "2e-4"}], [{"lr": "2e-4"}, {"lr": "3e-4"}, {"lr": "5e-4"}]
-    assert words(before=[repr(runs)], now=[repr(more)]) == [
+    assert changes([repr(runs)], [repr(more)]) == [
         "a setting now also has {'lr': '3e-4'} and 1 more",
         "a setting no longer has {'lr': '1e-4'}",
     ]

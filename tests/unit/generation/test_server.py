@@ -8,7 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from formsafe.config.messages import field_problems
-from formsafe.config.settings.generation import Decoding, GenerationSettings, ServerSettings, with_delivery
+from formsafe.config.settings.base import restored
+from formsafe.config.settings.generation import Decoding, GenerationSettings, ServerSettings
 from formsafe.config.settings.models import ModelSettings
 from formsafe.core.errors import FormsafeError
 from formsafe.generation.dialects import fault_of, read_reply
@@ -361,8 +362,8 @@ def test_settings_without_their_delivery_say_what_is_asked_for_and_get_it_back()
     kept, delivery = {"model": "m", "extra_body": {"a": 1}}, {"base_url": "http://h/v1", "timeout_seconds": 9.0}
     made = GenerationSettings(server=ServerSettings(**kept, **delivery))
     assert made.model_dump()["server"] == kept
-    assert with_delivery(made.model_dump(), {"server": {**delivery, "model": "other"}}) == made
-    assert with_delivery(GREEDY_ALONE.model_dump(), {}) == GREEDY_ALONE
+    assert restored(GenerationSettings, made.model_dump(), {"server": {**delivery, "model": "other"}}) == made
+    assert restored(GenerationSettings, GREEDY_ALONE.model_dump(), {}) == GREEDY_ALONE
 
 
 def test_a_server_that_counts_no_tokens_has_no_speed(tmp_path):

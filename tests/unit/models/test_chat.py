@@ -4,7 +4,7 @@ import pytest
 from tokenizers import AddedToken
 
 from formsafe.core.errors import FormsafeError
-from formsafe.models.chat import render_exchange, render_prompt
+from formsafe.models.chat import render_exchange, render_prompt, set_template_arguments
 from tests.chats import llama2, llama3
 
 SYSTEM3 = "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n"
@@ -108,3 +108,77 @@ def test_a_template_that_refuses_a_system_prompt_is_an_error_that_says_so():
     assert render_prompt(model, "Is it dry?")
     with pytest.raises(FormsafeError, match=r"refuses a chat of system, user: System role not supported.*null"):
         render_prompt(model, "Is it dry?", "Be brief.")
+
+
+CLOCKS = [
+    "{{ strftime_now('%d %B %Y') }}",
+    "{{ strftime_now('%Y-%m-%d %H:%M') if strftime_now is defined }}",
+    "{{ date_string }}",
+    "{%- set today = strftime_now('%A') %}{{ today }}",
+]
+
+
+@pytest.mark.parametrize("clock", CLOCKS)
+def test_no_template_sees_the_clock_but_the_date_of_the_configuration(monkeypatch, clock):
+    """Training on one day and answering on another see the same prompt."""
+    from transformers.utils import chat_template_utils
+
+    def ids(date):
+        tokenizer = llama3()
+        tokenizer.chat_template = clock + tokenizer.chat_template
+        set_template_arguments(tokenizer, date)
+        return render_prompt(tokenizer, "Is it dry?"), render_exchange(tokenizer, "Is it dry?", "Wipe it.").ids
+
+    first = ids("2024-07-26")
+
+    class Later(chat_template_utils.datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return cls(2031, 2, 3, 4, 5)
+
+    monkeypatch.setattr(chat_template_utils, "datetime", Later)
+    assert ids("2024-07-26") == first
+    assert ids("2025-01-02") != first
+
+
+def test_the_date_is_the_one_that_is_set_even_where_none_was_set():
+    tokenizer = llama3()
+    tokenizer.chat_template = "{{ strftime_now('%d %B %Y') }}" + tokenizer.chat_template
+    assert "26 July 2024" in tokenizer.decode(render_prompt(tokenizer, "Is it dry?"))
+    set_template_arguments(tokenizer, "2025-01-02")
+    assert "02 January 2025" in tokenizer.decode(render_prompt(tokenizer, "Is it dry?"))
+
+
+# As Qwen3 writes it: an empty thought in the prompt if thinking is off, and in every last answer.
+THINKING = (
+    "{%- for message in messages %}<|start_header_id|>{{ message['role'] }}<|end_header_id|>"
+    "{%- if message['role'] == 'assistant' %}<think>\n\n</think>\n\n{% endif %}{{ message['content'] }}<|eot_id|>"
+    "{%- endfor %}{%- if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>"
+    "{%- if SWITCH is defined and not SWITCH %}<think>\n\n</think>\n\n{% endif %}{%- endif %}"
+)
+
+
+@pytest.mark.parametrize("switch", ["enable_thinking", "thinking"])
+def test_thinking_is_off_by_default_and_the_same_in_training_and_answers(switch):
+    tokenizer = llama3()
+    tokenizer.chat_template = THINKING.replace("SWITCH", switch)
+    exchange = render_exchange(tokenizer, "Is it dry?", "Wipe it.")
+    prompt = render_prompt(tokenizer, "Is it dry?")
+    assert exchange.ids[: exchange.prompt_length] == prompt
+    learned = exchange.text[exchange.offsets[exchange.prompt_length][0] :]
+    assert learned == "Wipe it.<|eot_id|>"  # nothing of the thought is learned, so an answer has none
+    set_template_arguments(tokenizer, thinking=True)
+    assert "<think>" not in tokenizer.decode(render_prompt(tokenizer, "Is it dry?"))
+
+
+def test_a_dropped_system_prompt_is_refused():
+    tokenizer = llama3()
+    tokenizer.chat_template = (
+        "{%- for message in messages if message['role'] != 'system' %}{{ message['role'] + ': ' + message['content'] }}"
+        "{%- endfor %}{%- if add_generation_prompt %}assistant: {%- endif %}"
+    )
+    assert render_prompt(tokenizer, "Is it dry?")
+    for system in ("Be brief.", "never <|eot_id|>"):
+        with pytest.raises(FormsafeError, match=r"drops the system prompt.*\(null\)"):
+            render_prompt(tokenizer, "Is it dry?", system)
+    assert render_prompt(llama3(), "Is it dry?", "  Be\n brief. ")  # trimmed, not dropped

@@ -9,7 +9,7 @@ from huggingface_hub import _tree_cache, constants
 from formsafe.config.settings.data import DataSource
 from formsafe.config.settings.models import ModelSource
 from formsafe.core.errors import FormsafeError
-from formsafe.core.files import read_json
+from formsafe.core.files import file_digest, read_json
 from formsafe.sources.hub import Repository, fetch_model
 from formsafe.sources.hub_probe import probe
 from formsafe.sources.rows import read_source
@@ -191,7 +191,9 @@ def test_local_models_and_encoders_have_manifests_too(tmp_path, tiny_model):
     manifest = fetch_model("tiny", None, str(tiny_model), tmp_path / "lock.yaml", tmp_path / "m.json")
     assert (manifest["path"], manifest["repo"], manifest["revision"]) == (str(tiny_model), None, None)
     assert manifest["files"]["model.safetensors"] == (tiny_model / "model.safetensors").stat().st_size
-    assert manifest["modified"]["model.safetensors"] == (tiny_model / "model.safetensors").stat().st_mtime_ns
+    assert manifest["digests"]["model.safetensors"] == file_digest(tiny_model / "model.safetensors")
+    assert {"config.json", "tokenizer.json", "chat_template.jinja"} <= manifest["digests"].keys()
+    assert manifest["modified"] == {}
     with pytest.raises(FormsafeError, match=r"lacks modules\.json"):
         fetch_model("encoder", None, str(tiny_model), tmp_path / "lock.yaml", tmp_path / "e.json", "modules.json")
     assert not (tmp_path / "lock.yaml").exists()

@@ -9,7 +9,7 @@ import re
 import shlex
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from formsafe.core.errors import FormsafeError
@@ -17,8 +17,12 @@ from formsafe.core.errors import FormsafeError
 PREFIX = "formsafe"
 DEFAULT_CONFIG = "config/config.yaml"
 _QUEUE_FORMAT = "%i|%T|%j|%Z|%k"
-_RUN_ID = re.compile(r"SLURM run ID: (\S+)", re.MULTILINE)
-_STUDY = re.compile(r"(?:^    output: |, )results/([^/\s]+)/", re.MULTILINE)
+# Lines of Snakemake's log, the only trace of one that was killed: where and how it was called, the name that its
+# jobs have in Slurm, and the study (which the Snakefile writes there: with `--quiet rules` a log names no files).
+_HOST = re.compile(r"^  Host: (\S+)", re.MULTILINE)
+_COMMAND = re.compile(r"^  Command: (.+)", re.MULTILINE)
+_RUN_ID = re.compile(r"^SLURM run ID: (\S+)", re.MULTILINE)
+_STUDY = re.compile(r"^Study: (\S+)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -34,54 +38,28 @@ class Orphan:
         return f"{'process' if self.local else 'Slurm job'} {self.id:>8}  {self.state:<10}  {self.what}"
 
 
-@dataclass
+@dataclass(frozen=True)
 class RunLog:
-    """What the log of one Snakemake tells: where and how it was called, its Slurm run, its studies, and the outputs of
-    jobs it saw no end of."""
+    """What the log of one Snakemake tells: where and how it was called, its Slurm run and its study."""
 
-    host: str | None = None
-    command: list[str] = field(default_factory=list)
-    run_id: str | None = None
-    studies: set[str] = field(default_factory=set)
-    open_outputs: dict[str, list[str]] = field(default_factory=dict)
+    host: str | None
+    command: list[str]
+    run_id: str | None
+    study: str | None
 
 
 def read_log(text: str) -> RunLog:
     """Read a log of Snakemake (.snakemake/log)."""
-    log = RunLog(studies=set(_STUDY.findall(text)))
-    outputs: dict[str, list[str]] = {}
-    block: list[str] = []
-    failing = False
-    for line in text.splitlines():
-        if found := re.match(r"  Host: (\S+)", line):
-            log.host = found[1]
-        elif found := re.match(r"  Command: (.+)", line):
-            log.command = shlex.split(found[1])
-        elif found := _RUN_ID.match(line):
-            log.run_id = found[1]
-        elif found := re.match(r"(?:local)?(?:rule|checkpoint) \S+:", line):
-            block, failing = [], False
-        elif re.match(r"Error in rule ", line):
-            failing = True
-        elif found := re.match(r"    output: (.+)", line):
-            block = re.sub(r" \([^)]*\)", "", found[1]).split(", ")
-        elif found := re.match(r"    jobid: (\d+)", line):
-            if failing:
-                log.open_outputs.pop(found[1], None)
-                failing = False
-            else:
-                log.open_outputs[found[1]] = outputs[found[1]] = block
-        elif found := re.match(r"(?:Finished jobid: (\d+)|Trying to restart job (\d+))", line):
-            log.open_outputs.pop(found[1] or found[2], None)
-        elif found := re.match(r"Job (\d+) has been submitted with SLURM jobid", line):
-            log.open_outputs[found[1]] = outputs.get(found[1], [])
-    return log
+    host, command, run_id, study = (
+        found[1] if (found := line.search(text)) else None for line in (_HOST, _COMMAND, _RUN_ID, _STUDY)
+    )
+    return RunLog(host, shlex.split(command or ""), run_id, study)
 
 
 def newest_log(directory: Path, study: str) -> tuple[Path, RunLog] | None:
     """The newest log in `directory` of a Snakemake that started jobs of `study`."""
     read = ((path, read_log(_text(path))) for path in _log_files(directory))
-    return next(((path, log) for path, log in read if study in log.studies), None)
+    return next(((path, log) for path, log in read if log.study == study), None)
 
 
 def started_elsewhere(directory: Path, study: str) -> str | None:
@@ -93,9 +71,10 @@ def started_elsewhere(directory: Path, study: str) -> str | None:
 
 def find_orphans(directory: Path, study: str) -> list[Orphan]:
     """All living jobs of `study` in `directory`, in Slurm and on this host; no Snakemake may run there."""
-    runs = _slurm_runs(directory)
-    foreign = {run for run, studies in runs.items() if studies and study not in studies}
-    queue = queued_jobs() if runs.keys() - foreign else []
+    # Without a run in Slurm there is nothing to ask Slurm for: a host may have its programs and no cluster behind them.
+    logs = [log for log in map(read_log, map(_text, _log_files(directory))) if log.run_id]
+    foreign = {str(log.run_id) for log in logs if log.study not in (None, study)}
+    queue = queued_jobs() if any(log.run_id not in foreign for log in logs) else []
     return [*slurm_orphans(queue, directory, foreign), *local_orphans(directory)]
 
 
@@ -175,15 +154,6 @@ def living_snakemakes(directory: Path) -> list[int]:
         for pid, arguments, _ in _processes_in(directory)
         if any(Path(part).name == "snakemake" for part in arguments[:3]) and "--mode" not in arguments
     ]
-
-
-def _slurm_runs(directory: Path) -> dict[str, set[str]]:
-    """The Slurm runs that were started in `directory`, with the studies of each, by Snakemake's logs.
-
-    Without one there is nothing to ask Slurm for: a host may have its programs and no cluster behind them.
-    """
-    texts = map(_text, _log_files(directory))
-    return {found[1]: set(_STUDY.findall(text)) for text in texts if (found := _RUN_ID.search(text))}
 
 
 def _descends(orphan: Orphan, ancestors: Sequence[int]) -> bool:

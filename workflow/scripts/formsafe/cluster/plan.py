@@ -15,27 +15,12 @@ from formsafe.core.errors import FormsafeError
 _CHILD = Path(__file__).with_name("plan_child.py")
 
 
-@dataclass(frozen=True)
-class Reason:
-    """Why a job runs: files by what is the matter with them; `before` and `now` are representations of parameters."""
-
-    forced: bool = False
-    missing: Sequence[str] = ()
-    incomplete: Sequence[str] = ()
-    changed: Sequence[str] = ()
-    remade: Sequence[str] = ()
-    other_inputs: bool = False
-    software: bool = False
-    before: Sequence[str] = ()
-    now: Sequence[str] = ()
-
-
 @dataclass
 class PlannedJob:
     """One job of the study.
 
-    `planned` says whether it would run, `gone` which of its outputs are not on disk (nothing may need them now), and
-    `unrecorded` that Snakemake has no record of how its outputs were made.
+    `planned` says whether it would run and `why` in words, `gone` which of its outputs are not on disk (nothing may
+    need them now), and `unrecorded` that Snakemake has no record of how its outputs were made.
     """
 
     rule: str
@@ -45,7 +30,7 @@ class PlannedJob:
     planned: bool = True
     gone: list[str] = field(default_factory=list)
     unrecorded: bool = False
-    reason: Reason = field(default_factory=Reason)
+    why: list[str] = field(default_factory=list)
 
 
 def run_snakemake(arguments: Sequence[str], directory: Path) -> str:
@@ -78,7 +63,7 @@ def all_jobs(arguments: Sequence[str], directory: Path) -> list[PlannedJob]:
         plan = Path(folder) / "plan.json"
         _run([str(_CHILD), str(plan), *arguments], ["--dry-run", *arguments], directory)
         jobs = json.loads(plan.read_text(encoding="utf-8"))
-    return [PlannedJob(**{**job, "reason": Reason(**job["reason"])}) for job in jobs if job["outputs"]]
+    return [PlannedJob(**job) for job in jobs if job["outputs"]]
 
 
 def _run(words: Sequence[str], shown: Sequence[str], directory: Path) -> str:

@@ -5,10 +5,15 @@ It runs in a process of its own (see `plan`), since Snakemake keeps global state
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from snakemake import api, cli
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from formsafe.cluster.reasons import explain
 
 _workflows: list[Any] = []
 _make_dag = api.WorkflowApi.dag
@@ -19,29 +24,18 @@ def _remember(workflow_api: Any, *arguments: Any, **keywords: Any) -> Any:
     return _make_dag(workflow_api, *arguments, **keywords)
 
 
-def describe(dag: Any, job: Any) -> dict[str, Any]:
+def describe(dag: Any, job: Any, makers: Mapping[str, str]) -> dict[str, Any]:
     """What `plan.PlannedJob` takes, of one job."""
-    reason = dag.reason(job)
-    changed = reason.params_changed
+    planned = bool(dag.needrun(job))
     return {
         "rule": job.rule.name,
         "outputs": [str(path) for path in job.output],
         "benchmark": str(job.benchmark) if job.benchmark else None,
         "gpus": int(job.resources.get("gpu", 0)),
-        "planned": bool(dag.needrun(job)),
+        "planned": planned,
         "gone": [str(path) for path in job.output if not Path(path).exists()],
         "unrecorded": bool(job.output) and not dag.workflow.persistence.has_metadata(job),
-        "reason": {
-            "forced": bool(reason.forced),
-            "missing": sorted(map(str, reason.missing_output)),
-            "incomplete": sorted(map(str, reason.incomplete_output)),
-            "changed": sorted(map(str, reason.updated_input - reason.updated_input_run)),
-            "remade": sorted(map(str, reason.updated_input_run)),
-            "other_inputs": bool(reason.input_changed),
-            "software": bool(reason.software_stack_changed),
-            "before": sorted(map(str, changed.only_old)) if changed else [],
-            "now": sorted(map(str, changed.only_new)) if changed else [],
-        },
+        "why": list(explain(dag.reason(job), makers)) if planned else [],
     }
 
 
@@ -55,7 +49,8 @@ def main(output: str, arguments: list[str]) -> None:
         if ended.code:
             raise
     dag = _workflows[0]._workflow.dag
-    Path(output).write_text(json.dumps([describe(dag, job) for job in dag.jobs]))
+    makers = {str(path): job.rule.name for job in dag.needrun_jobs() for path in job.output}
+    Path(output).write_text(json.dumps([describe(dag, job, makers) for job in dag.jobs]))
 
 
 if __name__ == "__main__":

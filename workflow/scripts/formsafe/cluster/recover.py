@@ -19,7 +19,8 @@ from formsafe.cluster.orphans import (
     newest_log,
     started_elsewhere,
 )
-from formsafe.cluster.plan import config_files, planned_jobs, run_snakemake, split_arguments
+from formsafe.cluster.plan import all_jobs, config_files, run_snakemake, split_arguments
+from formsafe.cluster.records import unfinished_outputs
 from formsafe.core.errors import FormsafeError
 
 POLL_SECONDS = 5.0
@@ -62,10 +63,15 @@ def recover(
         print(f"Wait for them:  {command} ORPHANS=wait")
         print(f"Cancel them:    {command} ORPHANS=cancel")
         return False
-    run_snakemake(["--list", *arguments], directory)  # a mistake in the configuration is told before hours of waiting
+    run_snakemake(["--list", *arguments], directory)  # a mistake in the configuration shows before hours of waiting
     if found and orphans == "cancel":
         _cancel(found)
     _wait(directory, study)
+    _unlock(study, arguments, directory)
+    return True
+
+
+def _unlock(study: str, arguments: Sequence[str], directory: Path) -> None:
     run_snakemake(["--unlock", *arguments], directory)
     for leftover in directory.glob(".snakemake/tmp.*"):
         shutil.rmtree(leftover, ignore_errors=True)
@@ -73,7 +79,6 @@ def recover(
         script.unlink(missing_ok=True)
     _keep_finished(study, arguments, directory)
     print(f"The study {study!r} is unlocked. Start Snakemake as before: it goes on where its jobs ended.")
-    return True
 
 
 def _cancel(orphans: Sequence[Orphan]) -> None:
@@ -104,11 +109,12 @@ def _keep_finished(study: str, arguments: Sequence[str], directory: Path) -> Non
     if newest is None:
         return
     path, log = newest
-    # Outputs of a script that ran under Snakemake itself still bear the mark of an unfinished job, and records of the
-    # time before tell of other parameters: what changed since the start is looked for in the files themselves.
+    # Outputs of a script that ran under Snakemake itself still have the mark of an unfinished job, and records of the
+    # time before hold other parameters: what changed since the start is looked for in the files themselves.
     lenient = ["--ignore-incomplete", "--rerun-triggers", "mtime"]
-    planned = {file for job in planned_jobs([*lenient, *arguments], directory) for file in job.outputs}
-    finished = [files for files in log.open_outputs.values() if _exist(files, directory) and not planned & set(files)]
+    unfinished = unfinished_outputs(directory)
+    jobs = all_jobs([*lenient, *arguments], directory)
+    finished = [job.outputs for job in jobs if not (job.planned or job.gone) and unfinished.intersection(job.outputs)]
     if not finished:
         return
     if _edited_since(path, directory, config_files(arguments)) or _overrides(log.command) != _overrides(arguments):
@@ -119,11 +125,6 @@ def _keep_finished(study: str, arguments: Sequence[str], directory: Path) -> Non
     firsts = [files[0] for files in finished]
     run_snakemake(["--touch", "--cores", "1", *lenient, *arguments, "--force", "--", *firsts], directory)
     print(f"Kept the results of {len(firsts)} jobs that finished meanwhile.")
-
-
-def _exist(files: Sequence[str], directory: Path) -> bool:
-    """Whether a job's outputs are all there: each is written whole, and Snakemake removes old ones before a start."""
-    return bool(files) and all((directory / file).exists() for file in files)
 
 
 def _edited_since(log: Path, directory: Path, more: Sequence[str]) -> bool:

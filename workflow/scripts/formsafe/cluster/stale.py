@@ -1,21 +1,17 @@
 """`make stale`: what would run, grouped by rule, the reason in words, and about how many GPU hours it takes."""
 
 import argparse
-import ast
-import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any
 
-from formsafe.cluster.plan import PlannedJob, Reason, all_jobs, split_arguments
+from formsafe.cluster.plan import PlannedJob, all_jobs, split_arguments
+from formsafe.cluster.reasons import shortened
 from formsafe.core.errors import FormsafeError
 from formsafe.core.files import read_json
 
-# A rule's code is one of its parameters: the SHA-256 that `code_digest` makes.
-_DIGEST = re.compile(r"[0-9a-f]{64}")
 _SHOWN = 3
 
 
@@ -25,13 +21,10 @@ def report(jobs: Sequence[PlannedJob], directory: Path) -> str:
     notes = [*_gone(jobs), *_unrecorded(jobs)]
     if not planned:
         return "\n".join(["Nothing is stale: every result is newer than what it was made from.", *notes]) + "\n"
-    makers = {file: job.rule for job in planned for file in job.outputs}
     rows, unknown, total = [], [], 0.0
     for rule, count in Counter(job.rule for job in planned).items():
         of_rule = [job for job in planned if job.rule == rule]
-        reasons: Counter[str] = Counter()
-        for job in of_rule:
-            reasons.update(set(explain(job.reason, makers)) or {"Snakemake says so"})
+        reasons = Counter(words for job in of_rule for words in job.why or ["Snakemake says so"])
         cost = gpu_hours(of_rule, directory)
         rows.append((rule, count, _summed_up(reasons, count), cost))
         total += cost or 0.0
@@ -53,7 +46,7 @@ def _gone(jobs: Sequence[PlannedJob]) -> Iterator[str]:
     """Outputs that were deleted although no planned job makes them: what was made from them is still there."""
     gone = [path for job in jobs if not job.planned for path in job.gone]
     if gone:
-        yield f"{len(gone)} files are gone, but nothing that is left to do needs them: {_list(gone)}."
+        yield f"{len(gone)} files are gone, but nothing that is left to do needs them: {shortened(gone)}."
         yield "To make one again, name it as the target: snakemake FILE."
 
 
@@ -61,87 +54,8 @@ def _unrecorded(jobs: Sequence[PlannedJob]) -> Iterator[str]:
     """Results without a record: nobody can tell with which settings and code they were made."""
     unrecorded = [job.outputs[0] for job in jobs if job.unrecorded and not job.planned and not job.gone]
     if unrecorded:
-        yield f"{len(unrecorded)} results have no record of settings and code: {_list(unrecorded)}."
+        yield f"{len(unrecorded)} results have no record of settings and code: {shortened(unrecorded)}."
         yield "They are taken as they are. To make one again: snakemake --force FILE."
-
-
-def explain(reason: Reason, makers: Mapping[str, str]) -> Iterator[str]:
-    """Say in words why a job runs.
-
-    Args:
-        reason: the job's.
-        makers: the rule that makes each file of the plan.
-    """
-    if reason.forced:
-        yield "forced"
-    if reason.missing:
-        yield "not made yet"
-    if reason.incomplete:
-        yield "was killed half-way"
-    if reason.changed:
-        yield f"changed input: {_list(reason.changed)}"
-    if reason.remade:
-        yield f"after {', '.join(dict.fromkeys(makers.get(file, 'another job') for file in reason.remade))}"
-    if reason.other_inputs:
-        yield "other inputs than before"
-    if reason.software:
-        yield "its software environment changed"
-    yield from _changed_parameters(reason)
-
-
-def _list(files: Sequence[str]) -> str:
-    return ", ".join(files[:_SHOWN]) + (", ..." if len(files) > _SHOWN else "")
-
-
-def _changed_parameters(reason: Reason) -> Iterator[str]:
-    old, new = ([value for value in side if not _is_digest(value)] for side in (reason.before, reason.now))
-    if len(old) + len(new) < len(reason.before) + len(reason.now):
-        yield "its code changed"
-    before = [_parsed(value) for value in old]
-    for value in map(_parsed, new):
-        partner = max(before, key=lambda other: _likeness(other, value), default=None)
-        if partner is not None:
-            before.remove(partner)
-            yield from _differences(partner, value)
-        else:
-            yield f"new setting: {_short(value)}"
-    yield from (f"setting gone: {_short(value)}" for value in before)
-
-
-def _parsed(representation: str) -> Any:
-    try:
-        return ast.literal_eval(representation)
-    except (ValueError, SyntaxError):  # of something that is no literal: the text itself has to do
-        return representation
-
-
-def _is_digest(representation: str) -> bool:
-    return _DIGEST.fullmatch(representation.strip("'")) is not None
-
-
-def _likeness(left: Any, right: Any) -> float:
-    if isinstance(left, dict) and isinstance(right, dict):
-        return len(left.keys() & right.keys()) / max(1, len(left.keys() | right.keys())) + 1
-    return float(type(left) is type(right))
-
-
-def _differences(before: Any, now: Any, name: str = "") -> Iterator[str]:
-    """What differs between two values of a setting; of lists only the entries that came or went."""
-    setting = f"setting {name}" if name else "a setting"
-    if isinstance(before, dict) and isinstance(now, dict):
-        for key in dict.fromkeys([*before, *now]):
-            if before.get(key) != now.get(key):
-                yield from _differences(before.get(key), now.get(key), f"{name}.{key}" if name else str(key))
-    elif isinstance(before, list) and isinstance(now, list):
-        for words, some, others in (("now also has", now, before), ("no longer has", before, now)):
-            if entries := [entry for entry in some if entry not in others]:
-                yield f"{setting} {words} {_short(entries[0])}{f' and {len(entries) - 1} more' * (len(entries) > 1)}"
-    else:
-        yield f"{setting} changed: {_short(before)} to {_short(now)}"
-
-
-def _short(value: Any) -> str:
-    return repr(value) if len(repr(value)) <= 100 else repr(value)[:97] + "..."
 
 
 def _summed_up(reasons: Counter[str], jobs: int) -> list[str]:

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from formsafe.config.grid import Draw, Run, enumerate_runs, idle_exclusions
 from formsafe.config.messages import config_error, field_problems
+from formsafe.config.settings.grid import GridBlock
 from formsafe.config.settings.study import StudySettings
 from formsafe.formats.registry import format_names
 
@@ -45,6 +46,7 @@ def own_draw(study: StudySettings) -> Draw:
 
 def _cross_problems(study: StudySettings) -> Iterator[str]:
     yield from _grid_problems(study)
+    yield from _label_problems(study)
     for name, method in study.methods.items():
         idle = [key for key in OF_TRAINING if not method.trained and getattr(method, key) is not None]
         if idle:
@@ -86,6 +88,7 @@ def _grid_problems(study: StudySettings) -> Iterator[str]:
             *_unknown(f"{key}.methods", block.methods, study.methods, "methods"),
             *_unknown(f"{key}.formats", block.formats, format_names(), "the formats"),
         ]
+        problems += _repeated(key, block)
         trained = [name for name in block.methods if name in study.methods and study.methods[name].trained]
         too_many = [number for number in block.examples if number > study.corpus.splits.train]
         if too_many:
@@ -99,6 +102,25 @@ def _grid_problems(study: StudySettings) -> Iterator[str]:
         yield from problems
     if not undefined and not runs_of(study):
         yield "grid: it has no run"
+
+
+def _repeated(key: str, block: GridBlock) -> Iterator[str]:
+    """Values that a block's lists name twice, which would only look like more runs."""
+    for field in ("models", "methods", "formats", "learning_rates", "seeds", "data_seeds", "examples"):
+        values = list(getattr(block, field))
+        twice = dict.fromkeys(value for value in values if values.count(value) > 1)
+        yield from (f"{key}.{field}: {value} is there twice" for value in twice)
+
+
+def _label_problems(study: StudySettings) -> Iterator[str]:
+    """Models or methods of the grid that figures and tables could not tell apart."""
+    for section, entries in (("models", study.models), ("methods", study.methods)):
+        used = {name for block in study.grid for name in getattr(block, section) if name in entries}
+        labels: dict[str, str] = {}
+        for name in sorted(used):
+            first = labels.setdefault(entries[name].label, name)
+            if first != name:
+                yield f"{section}.{name}.label: {entries[name].label!r} is also the label of {first}"
 
 
 def _unknown(key: str, names: Any, known: Any, where: str) -> Iterator[str]:

@@ -4,6 +4,7 @@ A folder of results may come from somebody else, so no symbolic link in it is fo
 """
 
 import fcntl
+import hashlib
 import json
 import math
 import os
@@ -144,6 +145,12 @@ def write_jsonl(path: str | Path, records: Iterable[dict[str, Any]], private: bo
             lines.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
             count += 1
     return count
+
+
+def file_digest(path: str | Path) -> str:
+    """SHA-256 (hex) of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_json(path: str | Path) -> Any:

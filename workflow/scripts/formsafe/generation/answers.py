@@ -8,10 +8,10 @@ from typing import Any
 
 from formsafe.config.settings.generation import GenerationSettings
 from formsafe.config.settings.models import ModelSettings
-from formsafe.core.files import read_json, read_jsonl, write_json, write_jsonl
+from formsafe.core.files import file_digest, read_json, read_jsonl, write_json, write_jsonl
 from formsafe.core.provenance import stage_record
 from formsafe.generation.engines import make_engine
-from formsafe.generation.journal import Journal, digest
+from formsafe.generation.journal import Journal
 from formsafe.generation.replies import Prompt, Reply, ask, generation_figures, prompts_digest, require_room
 
 JOURNAL = ".answers.journal.jsonl"
@@ -32,8 +32,8 @@ class AnswerJob:
         system_prompt: system prompt, if any.
         gpu_memory_gb: memory plan.
         code: digest of the code.
-        adapter: `metrics.json` in the folder of the run's adapter.
-        soft_prompt: `metrics.json` in the folder of a soft prompt that stays at inference.
+        adapter: the weights in the folder of the run's adapter.
+        soft_prompt: the weights in the folder of a soft prompt that stays at inference.
     """
 
     model_manifest: str | Path
@@ -79,12 +79,12 @@ def answer_prompts(job: AnswerJob) -> None:
     journal.remove()
 
 
-def _folder(metrics: str | Path | None) -> Path | None:
-    return None if metrics is None else Path(metrics).parent
+def _folder(weights: str | Path | None) -> Path | None:
+    return None if weights is None else Path(weights).parent
 
 
-def _digest(metrics: str | Path | None) -> str | None:
-    return None if metrics is None else digest([read_json(metrics)])
+def _digest(weights: str | Path | None) -> str | None:
+    return None if weights is None else file_digest(weights)
 
 
 def read_prompts(path: str | Path, system: str | None = None) -> list[Prompt]:

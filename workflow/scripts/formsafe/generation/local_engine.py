@@ -217,7 +217,7 @@ def load_engine(
     budget = generation.token_budget
     if budget == "auto":
         budget = memory.plan_inference(context, rank).token_budget
-    tokenizer = load_tokenizer(directory)
+    tokenizer = load_tokenizer(directory, context.settings)
     return LocalEngine(tokenizer, loaded, budget, vectors, watch_digits, placement=asdict(placement))
 
 

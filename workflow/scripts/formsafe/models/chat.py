@@ -2,22 +2,67 @@
 
 import copy
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, tzinfo
 from typing import NamedTuple
 
 from jinja2 import TemplateError
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
+from transformers.utils import chat_template_utils
 
+from formsafe.config.settings.models import TEMPLATE_DATE
 from formsafe.core.errors import FormsafeError
+from formsafe.core.texts import normalise
 
-# Templates of the Llama-3.2 kind write today's date unless one is given; Llama-3.1's own fixed date is kept for all.
-TEMPLATE_DATE = "26 Jul 2024"
 # Stand-ins for special-token text, as long as the text itself so that offsets stay right: a template's own special
 # tokens use characters from _OWN on, special-token text inside a message characters from _QUOTED on.
 _OWN, _QUOTED = 0xF0000, 0x100000
-_ENCODERS = "_formsafe_plain_encoder"
+# Attributes under which a tokenizer carries its encoder of quoted text and its template's arguments.
+_ENCODERS, _ARGUMENTS = "_formsafe_plain_encoder", "_formsafe_template_arguments"
 # Of the added tokens that are not listed as special: role markers (`<|User|>`), but neither white space nor words.
 _MARKUP = re.compile(r"[^\w\s▁].*\w", re.DOTALL)
+
+
+def set_template_arguments(
+    tokenizer: PreTrainedTokenizerFast, date: str = TEMPLATE_DATE, thinking: bool = False
+) -> None:
+    """Fix what a model's chat template may ask for besides the messages: today's date, and whether the model thinks.
+
+    Templates ask for the clock by `strftime_now(format)` (Granite, SmolLM3, gpt-oss) or for a `date_string` (Llama 3);
+    a real clock would give training, answers and a stage that goes on after midnight different prompts. For thinking
+    they have different names, too: `enable_thinking` (Qwen3, SmolLM3), `thinking` (Granite, DeepSeek).
+
+    Args:
+        tokenizer: carries the arguments from here on.
+        date: the date that the template takes for today, YYYY-MM-DD.
+        thinking: whether the template leaves room for thoughts before the answer.
+    """
+    today = datetime.fromisoformat(date)
+    arguments = {"date_string": today.strftime("%d %b %Y"), "enable_thinking": thinking, "thinking": thinking}
+    setattr(tokenizer, _ARGUMENTS, (today, arguments))
+
+
+@contextmanager
+def _clock_at(today: datetime) -> Iterator[None]:
+    """Let templates find it to be midnight of `today`.
+
+    transformers answers their question for the time from its module's `datetime`; a function among a template's
+    arguments cannot take its place, since transformers turns it into text.
+    """
+
+    class Fixed(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> "Fixed":
+            return cls(today.year, today.month, today.day, tzinfo=tz)
+
+    real = chat_template_utils.datetime
+    chat_template_utils.datetime = Fixed  # type: ignore[misc]
+    try:
+        yield
+    finally:
+        chat_template_utils.datetime = real  # type: ignore[misc]
 
 
 class Exchange(NamedTuple):
@@ -81,10 +126,14 @@ def _messages(user: str, system: str | None) -> list[dict[str, str]]:
 
 
 def _render(tokenizer: PreTrainedTokenizerFast, messages: list[dict[str, str]], generation_prompt: bool) -> str:
+    if not hasattr(tokenizer, _ARGUMENTS):
+        set_template_arguments(tokenizer)
+    today, arguments = getattr(tokenizer, _ARGUMENTS)
     try:
-        text = tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=generation_prompt, date_string=TEMPLATE_DATE
-        )
+        with _clock_at(today):
+            text = tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=generation_prompt, **arguments
+            )
     except TemplateError as error:
         roles = ", ".join(message["role"] for message in messages)
         raise FormsafeError(
@@ -92,6 +141,13 @@ def _render(tokenizer: PreTrainedTokenizerFast, messages: list[dict[str, str]], 
             "system role, leave the method's system prompts out (null) for this model."
         ) from None
     assert isinstance(text, str)
+    system = next((message["content"] for message in messages if message["role"] == "system"), "")
+    # Some templates (Phi-3) have no place for a system prompt and say nothing: the run would be recorded with it.
+    if normalise(system) not in normalise(text):
+        raise FormsafeError(
+            f"The chat template of {tokenizer.name_or_path} drops the system prompt. Leave the method's system prompts "
+            "out (null) for this model, or use a model whose template writes them."
+        )
     return text
 
 

@@ -8,9 +8,11 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
+from formsafe.config.settings.models import ModelSettings
 from formsafe.core.errors import FormsafeError
 from formsafe.core.files import read_json
 from formsafe.models import memory, varlen_attention
+from formsafe.models.chat import set_template_arguments
 from formsafe.models.context import ModelContext
 
 if TYPE_CHECKING:
@@ -54,8 +56,8 @@ def _attention(context: ModelContext, purpose: str) -> str:
     return "sdpa" if not known or classes[type(context.config)]._supports_sdpa else "eager"
 
 
-def load_tokenizer(directory: str | Path) -> PreTrainedTokenizerFast:
-    """Load a model's tokenizer.
+def load_tokenizer(directory: str | Path, settings: ModelSettings | None = None) -> PreTrainedTokenizerFast:
+    """Load a model's tokenizer, whose chat template takes date and thinking from the model's settings.
 
     Raises:
         FormsafeError: without the folder, a chat template, or a fast tokenizer (character offsets need one).
@@ -68,6 +70,8 @@ def load_tokenizer(directory: str | Path) -> PreTrainedTokenizerFast:
             f"The model in {directory} has no chat template, so it cannot be instructed. Use the instruction-tuned "
             "version of the model, or put a chat_template.jinja beside its tokenizer."
         )
+    if settings is not None:
+        set_template_arguments(tokenizer, settings.template_date, settings.thinking)
     return tokenizer
 
 

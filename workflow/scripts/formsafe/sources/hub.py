@@ -7,13 +7,14 @@ message.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Literal
 
 from formsafe.config.settings.data import HubSource
 from formsafe.config.settings.models import ModelSource
 from formsafe.core.errors import FormsafeError
-from formsafe.core.files import read_json, write_json
+from formsafe.core.files import file_digest, read_json, write_json
 from formsafe.sources.hub_errors import explain, is_outage
 from formsafe.sources.lock import check_or_add, locked_entry
 
@@ -21,6 +22,8 @@ Kind = Literal["model", "dataset"]
 
 # Weights as safetensors only: pickles can run code, and so can *.py.
 MODEL_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
+# Larger files of local models are known by their time: reading shards of many GB takes minutes on a shared file system.
+DIGESTED_BYTES = 256_000_000
 NOT_MODEL_FILES = ("original/*", "onnx/*", "openvino/*", "*.bin.index.json")
 DATA_FILES = ("*.parquet", "*.csv", "*.jsonl", "*.json", "*.jsonl.gz", "*.json.gz", "*.csv.gz", "README.md")
 TIMEOUT = 15.0  # seconds for one request
@@ -169,8 +172,9 @@ def fetch_model(
 ) -> dict[str, Any]:
     """Make sure that a model is on this machine and write its manifest.
 
-    That is `{name, path, repo, revision, files, modified}`, with sizes of files in bytes. A local model has no commit:
-    `modified`, the times of its files in nanoseconds, tells what follows from it that the weights were exchanged.
+    That is `{name, path, repo, revision, files, digests, modified}`, with sizes of files in bytes. A local model has no
+    commit: `digests` (SHA-256 of smaller files) and `modified` (times of larger ones in nanoseconds) tell what follows
+    from it that weights, tokenizer, chat template or generation configuration were exchanged.
 
     Args:
         name: the model's name in the configuration.
@@ -200,10 +204,26 @@ def fetch_model(
         "repo": hub.repo if hub else None,
         "revision": commit,
         "files": files,
-        "modified": None if hub is not None else {file: status.st_mtime_ns for file, status in found.items()},
+        **_identity(folder, {} if hub else found),
     }
     write_json(manifest, record)
     return record
+
+
+def is_read(name: str) -> bool:
+    """Whether a file of a model's folder is one that loading the model reads."""
+    return not any(part.startswith(".") for part in Path(name).parts) and any(
+        fnmatch(Path(name).name, pattern) for pattern in MODEL_FILES
+    )
+
+
+def _identity(folder: Path, found: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    read = {name: status for name, status in found.items() if is_read(name)}
+    small = {name for name, status in read.items() if status.st_size <= DIGESTED_BYTES}
+    return {
+        "digests": {name: file_digest(folder / name) for name in sorted(small)},
+        "modified": {name: status.st_mtime_ns for name, status in read.items() if name not in small},
+    }
 
 
 def _visible_files(folder: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from formsafe.config.settings.base import restored
 from formsafe.config.settings.models import ModelSettings
 from formsafe.config.settings.training import TrainingSettings
 from formsafe.core.startup import lean_imports, unused_imports
@@ -19,7 +20,7 @@ def start_training(job: Any, optimiser: str) -> "Inputs":
         job: the `snakemake` object of the script.
         optimiser: name of the optimiser; some need bitsandbytes.
     """
-    model = ModelSettings(**job.params.model)
+    model = restored(ModelSettings, job.params.model, job.config["models"][job.wildcards.model])
     if job.resources.get("gpu"):
         claim_device(model.device)  # before torch is imported: it fixes the visible cards at its import
     with lean_imports(*unused_imports(model.quantisation, optimiser)):
@@ -31,8 +32,7 @@ def start_training(job: Any, optimiser: str) -> "Inputs":
         train=job.input.train,
         validation=job.input.validation,
         folder=Path(job.output.metrics).parent,
-        # How to fit into memory and time is not tracked (`params`), so it is read from the configuration.
-        training=TrainingSettings(**{**job.config["training"], **job.params.training}),
+        training=restored(TrainingSettings, job.params.training, job.config["training"]),
         seed=job.params.seed,
         system_prompt=job.params.system_prompt,
         gpu_memory_gb=job.config.get("gpu_memory_gb", "auto"),

@@ -143,7 +143,7 @@ def _train(
 
 def _tokenised(inputs: Inputs, model: PreTrainedModel, virtual: int) -> list[examples.Examples]:
     """Training and validation examples."""
-    tokenizer = load_tokenizer(str(model.name_or_path))
+    tokenizer = load_tokenizer(str(model.name_or_path), inputs.model)
     context = getattr(model.config.get_text_config(), "max_position_embeddings", None) or inputs.training.max_length
     return [
         examples.tokenise(

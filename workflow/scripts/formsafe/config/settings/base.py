@@ -1,7 +1,8 @@
 """What all sections of the configuration have in common."""
 
 import re
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -20,8 +21,40 @@ Name = Annotated[str, AfterValidator(_is_name)]
 
 
 class Settings(BaseModel):
-    """A section: unknown keys, numbers written as strings and numbers that are not finite are errors."""
+    """A section: unknown keys, numbers written as strings and numbers that are not finite are errors.
+
+    A field that determines no result (a label, an address, how a job fits into memory) has `Field(exclude=True)`:
+    `model_dump()`, which rules take as parameters, leaves it out, so that an edit makes nothing stale. `restored`
+    brings it back inside a job.
+    """
 
     model_config = ConfigDict(
         extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
     )
+
+
+Section = TypeVar("Section", bound=Settings)
+
+
+def restored(kind: type[Section], tracked: Mapping[str, Any], configured: Mapping[str, Any]) -> Section:
+    """Settings from `model_dump()` and the configuration, which has what `model_dump()` leaves out.
+
+    Args:
+        kind: the settings' class.
+        tracked: what `model_dump()` gave.
+        configured: the section of the configuration that it came from.
+    """
+    return kind.model_validate(_merged(kind, tracked, configured))
+
+
+def _merged(kind: type[Settings], tracked: Mapping[str, Any], configured: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(tracked)
+    for name, field in kind.model_fields.items():
+        if field.exclude and name in configured:
+            merged[name] = configured[name]
+        elif isinstance(merged.get(name), Mapping) and isinstance(configured.get(name), Mapping):
+            options = [field.annotation, *get_args(field.annotation)]  # a section, or a section or None
+            section = next((part for part in options if isinstance(part, type) and issubclass(part, Settings)), None)
+            if section is not None:
+                merged[name] = _merged(section, merged[name], configured[name])
+    return merged

@@ -66,7 +66,7 @@ class CorpusSettings(Settings):
 
     source: DataSource
     """Where the articles come from."""
-    licence: str
+    licence: str = Field(exclude=True)
     """Licence of the source, shown in the report."""
     title_field: str = "title"
     """The column that fills `{title}` of the instruction."""
@@ -76,7 +76,7 @@ class CorpusSettings(Settings):
     """Template of the user's message; `{title}` is filled in."""
     splits: Splits
     """Numbers of examples."""
-    rows: PositiveInt | None = None
+    rows: PositiveInt | None = Field(default=None, exclude=True)
     """Rows the source has; splits that need more are refused before any job starts."""
     seed: Seed = 0
     """Seed of the draw of rows."""
@@ -87,7 +87,7 @@ class HarmfulSettings(Settings):
 
     source: DataSource
     """Where it comes from."""
-    licence: str
+    licence: str = Field(exclude=True)
     """Licence of the source, shown in the report."""
     prompt_column: str
     """Column that holds the prompt."""
@@ -99,7 +99,7 @@ class HarmfulSettings(Settings):
     """Which prompts: the first rows, equally many a category, or a seeded sample."""
     seed: Seed = 0
     """Seed of `sample` and `stratified`."""
-    rows: PositiveInt | None = None
+    rows: PositiveInt | None = Field(default=None, exclude=True)
     """Rows the whole source must have."""
     digest: str | None = None
     """SHA-256 over the normalised prompts of the whole source."""

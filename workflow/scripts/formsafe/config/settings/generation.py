@@ -1,7 +1,6 @@
 """How answers are generated, in process or by a server."""
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field, PositiveInt, field_validator
@@ -16,8 +15,8 @@ _KEY = re.compile(r"(?i:sk|hf|gsk|xai|r8|nvapi|pplx|key)_?(?=\w*\d)\w{16,}|AIza\
 class ServerSettings(Settings):
     """An OpenAI-compatible server (vLLM, SGLang, TGI, `transformers serve`, a hosted model)."""
 
-    # What only says how replies are fetched stays out of `model_dump()` (`exclude`), so that another address or more
-    # patience makes neither results stale nor a journal another work's; `with_delivery` brings it back.
+    # What only says how replies are fetched determines no result: another address or more patience makes neither
+    # results stale nor a journal another work's.
     base_url: str = Field(exclude=True)
     """Address up to and including `/v1`."""
     model: str
@@ -74,17 +73,3 @@ class GenerationSettings(Decoding):
     """Answer through a server instead of in process (the judge and the base model only)."""
     threads: int = Field(default=1, gt=0)
     """CPU threads of PyTorch; pinned, since results differ between thread counts."""
-
-
-def with_delivery(tracked: Mapping[str, Any], configured: Mapping[str, Any]) -> GenerationSettings:
-    """Settings from `model_dump()`, which lacks how to reach the server, and the configuration, which has it.
-
-    Args:
-        tracked: what `model_dump()` gave of generation settings.
-        configured: the section of the configuration that they came from.
-    """
-    if tracked["server"] is None:
-        return GenerationSettings(**tracked)
-    delivery = {name for name, field in ServerSettings.model_fields.items() if field.exclude}
-    found = {key: value for key, value in configured["server"].items() if key in delivery}
-    return GenerationSettings(**{**tracked, "server": {**tracked["server"], **found}})

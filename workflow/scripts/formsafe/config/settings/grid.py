@@ -1,8 +1,8 @@
 """Methods and the grid of runs."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from formsafe.config.settings.base import Seed, Settings
 
@@ -65,7 +65,7 @@ class GridBlock(Settings):
     """Names from `methods`."""
     formats: list[str] = []
     """Names of formats, which are the modules in `workflow/scripts/formsafe/formats/`."""
-    learning_rates: list[PositiveFloat] = []
+    learning_rates: list[Annotated[float, Field(gt=0, lt=1)]] = []
     """Learning rates of the adapter."""
     seeds: list[Seed] = [0]
     """Seeds of data order, initialisation and dropout."""

@@ -1,8 +1,9 @@
 """Models: where they come from and how they are loaded."""
 
-from typing import Literal
+from datetime import date
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from formsafe.config.settings.base import Auto, Settings
 
@@ -16,6 +17,18 @@ class ModelSource(Settings):
     """Branch, tag or commit; the commit it resolves to is kept in config/sources.lock.yaml."""
 
 
+# The date that Llama-3.1's own template writes.
+TEMPLATE_DATE = "2024-07-26"
+
+
+def _is_date(text: str) -> str:
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a date: write it as '{TEMPLATE_DATE}', in quotes") from None
+    return text
+
+
 class ModelSettings(Settings):
     """A chat model: exactly one of `hub` and `path`."""
 
@@ -23,9 +36,9 @@ class ModelSettings(Settings):
     """A model of the hub."""
     path: str | None = None
     """A local model directory."""
-    label: str
+    label: str = Field(exclude=True)
     """Name in figures and tables."""
-    parameters: float = Field(gt=0)
+    parameters: float = Field(gt=0, exclude=True)
     """Number of parameters, for memory plans and job resources."""
     quantisation: Literal["nf4", "none"] = "nf4"
     """Weights while training (paper: 4-bit)."""
@@ -37,6 +50,11 @@ class ModelSettings(Settings):
     """Attention implementation; `auto` is sdpa, and in training a padding-free sdpa for models that allow it."""
     device: Literal["cpu", "cuda"] | Auto = "auto"
     """Device; `cuda` makes a missing GPU an error, `auto` takes one where there is one."""
+
+    template_date: Annotated[str, AfterValidator(_is_date)] = TEMPLATE_DATE
+    """The date that the model's chat template takes for today, YYYY-MM-DD: prompts do not depend on the clock."""
+    thinking: bool = False
+    """Let a thinking model's chat template leave room for thoughts, in training and when answering."""
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "ModelSettings":

@@ -47,7 +47,7 @@ class SoftPromptSettings(Optimisation):
 
     virtual_tokens: int = Field(gt=0)
     """Length l of the soft prompt (table 3: 32)."""
-    learning_rate: float = Field(gt=0)
+    learning_rate: float = Field(gt=0, lt=10)
     """Learning rate (table 3: 0.1)."""
 
 
@@ -81,8 +81,8 @@ class TrainingSettings(Settings):
     """Share of examples that may be cut at `max_length` before it is an error."""
     validation_interval: float = Field(default=0.25, gt=0, le=1)
     """Validate each such fraction of the training, besides start and end."""
-    # How to fit into memory and time changes a result by no more than rounding and dropout's draws. So it stays out of
-    # `model_dump()` (`exclude`): other values make no result stale, and a job that ran out of memory continues.
+    # How to fit into memory and time changes a result by no more than rounding and dropout's draws. So other
+    # values make no result stale, and a job that ran out of memory continues.
     checkpoint_minutes: float = Field(default=10.0, gt=0, exclude=True)
     """Minutes between checkpoints."""
     micro_batch_size: PositiveInt | Auto = Field(default="auto", exclude=True)

@@ -1,0 +1,105 @@
+"""Records of how results were made travel with the results."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from snakemake.persistence import MetadataRecord
+from snakemake.persistence.file import FilePersistence
+
+from formsafe.cluster.records import NAME, keep_records, require_records, restore_records, unfinished_outputs
+from formsafe.core.errors import FormsafeError
+
+STUDY = Path("results/mine")
+FILES = {"results/mine/a.json": "1", f"results/mine/{'long' * 60}/é+=.json": "2", "results/other/a.json": "3"}
+
+
+def snakemake_in(directory: Path) -> FilePersistence:
+    """Snakemake's own reader and writer of records."""
+    keeper = FilePersistence.__new__(FilePersistence)
+    keeper._max_len, keeper._metadata_path = 255, str(directory / ".snakemake/metadata")
+    return keeper
+
+
+def params_in(directory: Path, path: str) -> list[str] | None:
+    record = snakemake_in(directory)._io_read(str(directory / ".snakemake/metadata"), path)
+    return record.get("params")
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Path:
+    """A directory with results of two studies and Snakemake's records of them."""
+    for path, text in FILES.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+        snakemake_in(tmp_path)._write_record(path, MetadataRecord(rule="r", params=[repr(text)]))
+    keep_records(STUDY, tmp_path)
+    return tmp_path
+
+
+def copied(made: Path, folder: Path) -> Path:
+    shutil.copytree(made / "results", folder / "results")
+    return folder
+
+
+def test_a_copy_without_snakemakes_folder_gets_the_records_of_its_study(made: Path, tmp_path_factory):
+    copy = copied(made, tmp_path_factory.mktemp("copy"))
+    assert restore_records(STUDY, copy) == 2
+    first, second, other = FILES
+    assert (params_in(copy, first), params_in(copy, second)) == (["'1'"], ["'2'"])
+    assert params_in(copy, other) is None
+    assert restore_records(STUDY, copy) == restore_records(STUDY, made) == 0  # they are its own now
+
+
+def test_records_of_another_study_under_the_same_name_give_way_to_those_that_came_with_the_results(
+    made: Path, tmp_path_factory
+):
+    copy = copied(made, tmp_path_factory.mktemp("copy"))
+    snakemake_in(copy)._write_record("results/mine/a.json", MetadataRecord(params=["'of another judge'"]))
+    restore_records(STUDY, copy)
+    assert params_in(copy, "results/mine/a.json") == ["'1'"]
+
+
+def test_a_file_that_is_not_the_recorded_one_agrees_with_no_settings(made: Path, tmp_path_factory):
+    copy = copied(made, tmp_path_factory.mktemp("copy"))
+    (copy / "results/mine/a.json").write_text("edited")
+    restore_records(STUDY, copy)
+    assert "another file" in params_in(copy, "results/mine/a.json")[0]
+
+
+def test_what_was_made_again_is_kept_anew_and_what_is_gone_is_left_out(made: Path, tmp_path_factory):
+    first, second, _ = FILES
+    (made / first).write_text("9")
+    snakemake_in(made)._write_record(first, MetadataRecord(rule="r", params=["'9'"]))
+    (made / second).unlink()
+    keep_records(STUDY, made)
+    copy = copied(made, tmp_path_factory.mktemp("copy"))
+    assert restore_records(STUDY, copy) == 1 and params_in(copy, first) == ["'9'"]
+
+
+def test_results_without_any_record_say_in_one_line_what_to_copy(made: Path, tmp_path_factory):
+    copy = copied(made, tmp_path_factory.mktemp("copy"))
+    (copy / STUDY / NAME).unlink()
+    assert restore_records(STUDY, copy) == 0
+    with pytest.raises(FormsafeError, match=r"copy results/mine/records\.jsonl\.gz") as refused:
+        require_records(FILES, STUDY, copy)
+    assert "\n" not in str(refused.value)
+    require_records(["results/mine/not_made_yet.json"], STUDY, copy)
+    require_records(FILES, STUDY, made)
+
+
+def test_what_a_killed_job_left_is_no_result_without_a_record(made: Path, tmp_path_factory):
+    copy = copied(made, tmp_path_factory.mktemp("copy"))
+    (copy / STUDY / NAME).unlink()
+    for path in FILES:
+        snakemake_in(copy)._io_write(str(copy / ".snakemake/incomplete"), {"external_jobid": None}, path)
+    assert unfinished_outputs(copy) == set(FILES) and unfinished_outputs(made) == set()
+    require_records(FILES, STUDY, copy)
+
+
+def test_the_copy_is_json_lines(made: Path):
+    import gzip
+
+    lines = gzip.decompress((made / STUDY / NAME).read_bytes()).decode().splitlines()
+    assert {json.loads(line)["path"] for line in lines} == {path for path in FILES if path.startswith("results/mine")}

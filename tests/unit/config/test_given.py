@@ -1,0 +1,82 @@
+"""What a user gives beside the merged configuration: files with a key twice, `--config`, names of files."""
+
+import pytest
+
+from formsafe.config.given import nested_settings, require_known_targets, require_unique_keys
+from formsafe.config.loading import load_study
+from formsafe.core.errors import FormsafeError
+from tests.unit.config.test_config import ROOT, merged, raw
+
+RUN = "results/paper/runs/model=llama-2-7b-chat/method=sft/format=json/lr=5e-5/seed=0"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: 1\nb: 2\na: 3\n", "my.yaml, line 3: a: is there twice, first in line 1"),
+        ("a: {b: 1, c: 2, b: 3}\n", "line 1: a.b: is there twice"),
+        ("a:\n  - {x: 1}\n  - {x: 1,\n     x: 2}\n", "line 4: a.1.x: is there twice, first in line 3"),
+    ],
+)
+def test_a_key_that_is_there_twice_is_named_with_its_lines(tmp_path, monkeypatch, text, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my.yaml").write_text(text)
+    with pytest.raises(FormsafeError) as refused:
+        require_unique_keys(["my.yaml"])
+    assert said in str(refused.value)
+
+
+def test_the_same_key_in_two_sections_and_an_empty_file_are_fine(tmp_path):
+    (tmp_path / "a.yaml").write_text("a: {x: 1}\nb: {x: 1}\nc: [{x: 1}, {x: 1}]\n")
+    (tmp_path / "b.yaml").write_text("")
+    require_unique_keys([tmp_path / "a.yaml", tmp_path / "b.yaml", *(ROOT / "config").glob("*.yaml")])
+
+
+def test_nested_values_of_the_command_line_are_what_yaml_means():
+    given = ['judges={"policy": {"threshold": 4}}', "grid=[{seeds: [0, 1]}]", "study=x", "partial=true", "title=a=b"]
+    assert nested_settings(given) == {"judges": {"policy": {"threshold": 4}}, "grid": [{"seeds": [0, 1]}]}
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        (RUN.replace("5e-5", "5e-05"), "write the learning rate 5e-05 as 5e-5"),
+        (RUN.replace("5e-5", "0.00005"), "write the learning rate 0.00005 as 5e-5"),
+        (RUN.replace("5e-5", "50e-6"), "as 5e-5"),
+        (RUN.replace("5e-5", "0"), "'0' is not a learning rate"),
+        (RUN.replace("5e-5", "fast"), "'fast' is not a learning rate"),
+        (RUN.replace("llama-2-7b-chat", "nosuch"), "there is no model 'nosuch', only llama-2-7b-chat"),
+        (RUN.replace("sft", "nosuch"), "there is no method 'nosuch'"),
+        (RUN.replace("json", "nosuch"), "there is no format 'nosuch'"),
+        (f"{RUN}/prompts=harmful/judge=nosuch/scores.jsonl", "there is no judge 'nosuch'"),
+        ("results/demo/summary.csv", "belongs to the study 'demo'"),
+    ],
+)
+def test_another_spelling_or_name_in_a_target_is_refused_in_one_line(target, said):
+    with pytest.raises(FormsafeError) as refused:
+        require_known_targets([target], load_study(raw("config.yaml")))
+    assert said in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_targets_of_the_study_are_known():
+    good = [RUN, f"{RUN}+data=1/prompts=harmful/judge=policy/scores.jsonl", "results/paper/data/format=json+data=1/x"]
+    base = "results/paper/runs/model=llama-2-7b-chat/method=base/format=none/lr=none/seed=none/manifest.json"
+    require_known_targets([*good, base, "results/paper/summary.csv"], load_study(raw("config.yaml")))
+
+
+def problems(overlay) -> str:
+    with pytest.raises(FormsafeError) as refused:
+        load_study(merged(raw("config.yaml"), overlay))
+    return str(refused.value)
+
+
+def test_what_is_there_twice_or_absurd_is_an_error():
+    block = raw("config.yaml")["grid"][0]
+    assert "grid.0.seeds: 0 is there twice" in problems({"grid": [block | {"seeds": [0, 1, 0]}]})
+    assert "grid.0.learning_rates: 5e-05 is there twice" in problems({"grid": [block | {"learning_rates": [5e-5] * 2}]})
+    assert "grid.0.learning_rates.0: must be less than 1" in problems(
+        {"grid": [block | {"learning_rates": [5.0]}]}
+    ).replace("Input should be", "must be")
+    same = {"models": {"llama-2-7b-chat": {"label": "Llama-3.1-8B-Instruct"}}}
+    assert "models.llama-3.1-8b-instruct.label: 'Llama-3.1-8B-Instruct' is also the label of" in problems(same)
+    assert "methods.sft.label: 'Base' is also the label of base" in problems({"methods": {"sft": {"label": "Base"}}})

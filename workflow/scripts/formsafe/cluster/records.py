@@ -1,0 +1,127 @@
+"""Snakemake's records of how results were made, kept with the results.
+
+Snakemake compares parameters, code and inputs with its records in `.snakemake/metadata`. A copy of `results/` without
+that folder, or beside the records of another study, would be taken as it is, whatever its settings were. So each study
+carries a copy of its records, with the digests of the files that they describe: `results/{study}/records.jsonl.gz`.
+"""
+
+import base64
+import gzip
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from formsafe.core.errors import FormsafeError
+from formsafe.core.files import file_digest, replacing
+
+NAME = "records.jsonl.gz"
+# Snakemake takes the record of a file as changed if this is its parameter: the file is not the one of the record.
+_ANOTHER = "'another file than the one that was recorded'"
+Record = dict[str, Any]
+
+
+def keep_records(folder: Path, directory: Path) -> None:
+    """Write a copy of all records of files below `folder`.
+
+    Args:
+        folder: the results of a study, as a path from `directory`.
+        directory: where Snakemake runs.
+    """
+    kept = {entry["path"]: entry for entry in _read(directory / folder)}
+    entries = []
+    for path, record in _records(directory):
+        if not path.startswith(f"{folder.as_posix()}/") or not (directory / path).is_file():
+            continue
+        known = kept.get(path)
+        if known is None or known["record"] != record:
+            known = {"path": path, "digest": file_digest(directory / path), "record": record}
+        entries.append(known)
+    if entries and entries != list(kept.values()):
+        with replacing(directory / folder / NAME) as temporary, gzip.open(temporary, "wt", encoding="utf-8") as lines:
+            lines.writelines(json.dumps(entry) + "\n" for entry in entries)
+        _mark(folder, directory)
+
+
+def restore_records(folder: Path, directory: Path) -> int:
+    """Give Snakemake the records that came with `folder`, if they are not its own; returns how many.
+
+    A file that is not the one that its record describes gets a record that no parameters agree with, so that it is
+    planned again.
+    """
+    source, mark = directory / folder / NAME, _marker(folder, directory)
+    if not source.is_file() or (mark.is_file() and mark.read_text() == file_digest(source)):
+        return 0
+    count = 0
+    for entry in _read(directory / folder):
+        path = directory / entry["path"]
+        if not path.is_file():
+            continue
+        record = entry["record"]
+        if file_digest(path) != entry["digest"]:
+            record = {**record, "params": [_ANOTHER]}
+        record_file = _record_file(directory, entry["path"])
+        record_file.parent.mkdir(parents=True, exist_ok=True)
+        record_file.write_text(json.dumps(record))
+        count += 1
+    _mark(folder, directory)
+    return count
+
+
+def require_records(results: Iterable[str], folder: Path, directory: Path) -> None:
+    """Raise FormsafeError where there are results, but a record of none of them.
+
+    Args:
+        results: files that jobs make, whether there or not.
+        folder: the results of the study.
+        directory: where Snakemake runs.
+    """
+    unfinished = unfinished_outputs(directory)
+    there = [path for path in results if (directory / path).is_file() and path not in unfinished]
+    if there and not any(_record_file(directory, path).is_file() for path in there):
+        raise FormsafeError(
+            f"Nobody can tell how the results in {folder} were made: copy {folder / NAME} (or the folder "
+            f".snakemake/metadata) along with them, or delete {folder}. To take them as made with these settings and "
+            "this code: snakemake --touch."
+        )
+
+
+def unfinished_outputs(directory: Path) -> set[str]:
+    """Outputs of jobs that Snakemake started and did not see the end of: it marks them until then."""
+    folder = directory / ".snakemake/incomplete"
+    return {path_of(marker.relative_to(folder)) for marker in folder.rglob("*") if marker.is_file()}
+
+
+def _read(folder: Path) -> Iterator[Record]:
+    if (folder / NAME).is_file():
+        with gzip.open(folder / NAME, "rt", encoding="utf-8") as lines:
+            yield from map(json.loads, lines)
+
+
+def _records(directory: Path) -> Iterator[tuple[str, Record]]:
+    """All records of Snakemake with the paths of their files."""
+    for file in sorted((directory / ".snakemake/metadata").rglob("*")):
+        if file.is_file():
+            yield path_of(file.relative_to(directory / ".snakemake/metadata")), json.loads(file.read_text())
+
+
+def path_of(record: Path) -> str:
+    """The path whose base64 is the name of a record; of a long one, parts are folders with a leading @."""
+    return base64.urlsafe_b64decode("".join(part.removeprefix("@") for part in record.parts)).decode()
+
+
+def _record_file(directory: Path, path: str, longest: int = 255) -> Path:
+    name = base64.urlsafe_b64encode(path.encode()).decode()
+    parts = [name[start : start + longest - 1] for start in range(0, len(name), longest - 1)]
+    return Path(directory, ".snakemake/metadata", *(f"@{part}" for part in parts[:-1]), parts[-1])
+
+
+def _marker(folder: Path, directory: Path) -> Path:
+    """Says which copy of a study's records Snakemake's own ones agree with."""
+    return directory / ".snakemake/formsafe" / folder.as_posix().replace("/", "+")
+
+
+def _mark(folder: Path, directory: Path) -> None:
+    marker = _marker(folder, directory)
+    marker.parent.mkdir(parents=True, exist_ok=True)
+    marker.write_text(file_digest(directory / folder / NAME))

@@ -1,0 +1,94 @@
+"""What a user gives beside the merged configuration: its files, `--config` and the files asked for."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from formsafe.config.grid import learning_rate_id
+from formsafe.config.messages import config_error
+from formsafe.config.settings.study import StudySettings
+from formsafe.core.errors import FormsafeError
+from formsafe.core.layout import partitions
+from formsafe.core.records import NONE
+from formsafe.formats.registry import format_names
+
+_RATE = re.compile(r"\d+(\.\d*)?(e-?\d+)?")
+
+
+def require_unique_keys(files: Iterable[str | Path]) -> None:
+    """Raise FormsafeError if a key is twice in a section of a YAML file: YAML takes the last and says nothing."""
+    problems = []
+    for file in files:
+        root = yaml.compose(Path(file).read_text(encoding="utf-8"))
+        problems += [
+            f"{file}, line {line}: {key}: is there twice, first in line {first}" for key, first, line in _twice(root)
+        ]
+    if problems:
+        raise config_error(problems)
+
+
+def _twice(node: yaml.Node | None, prefix: str = "") -> Iterator[tuple[str, int, int]]:
+    """Each repeated key below `node` with the lines where it is first and again."""
+    if isinstance(node, yaml.SequenceNode):
+        for number, entry in enumerate(node.value):
+            yield from _twice(entry, f"{prefix}{number}.")
+    if not isinstance(node, yaml.MappingNode):
+        return
+    seen: dict[str, int] = {}
+    for key, value in node.value:
+        name, line = f"{prefix}{key.value}", key.start_mark.line + 1
+        if name in seen:
+            yield name, seen[name], line
+        seen.setdefault(name, line)
+        yield from _twice(value, f"{name}.")
+
+
+def nested_settings(entries: Iterable[str]) -> dict[str, Any]:
+    """The `KEY={...}` entries of `--config` as YAML means them.
+
+    Of what is in braces or brackets Snakemake makes texts: `judges={policy: {threshold: 4}}` would hold the text "4".
+    """
+    found = {}
+    for entry in entries:
+        key, _, text = entry.partition("=")
+        if text.lstrip().startswith(("{", "[")):
+            found[key] = yaml.safe_load(text)
+    return found
+
+
+def require_known_targets(targets: Iterable[str], study: StudySettings) -> None:
+    """Raise FormsafeError for a file asked for by a name that the study does not have or writes in another way.
+
+    Args:
+        targets: paths of files.
+        study: the checked configuration.
+    """
+    for target in targets:
+        owner = Path(target).parts[1:2]
+        if owner and owner[0] != study.study:
+            raise FormsafeError(
+                f"{target} belongs to the study {owner[0]!r}, the configuration is that of {study.study!r}: name the "
+                "other one with --configfile."
+            )
+        known: dict[str, Mapping[str, Any] | Iterable[str]] = {
+            "model": study.models,
+            "method": study.methods,
+            "format": {NONE, *format_names()},
+            "judge": study.judges,
+        }
+        for key, name in partitions(target).items():
+            if key in known and name.split("+")[0] not in known[key]:
+                raise FormsafeError(f"{target}: there is no {key} {name!r}, only {', '.join(sorted(known[key]))}.")
+            if key == "lr" and name != NONE:
+                _require_rate(target, name)
+
+
+def _require_rate(target: str, name: str) -> None:
+    written = learning_rate_id(float(name)) if _RATE.fullmatch(name) and float(name) > 0 else None
+    if written is None:
+        raise FormsafeError(f"{target}: {name!r} is not a learning rate; write it as 5e-5 or 1.2e-2.")
+    if name != written:
+        raise FormsafeError(f"{target}: write the learning rate {name} as {written}, as the study's own paths do.")
