@@ -19,6 +19,7 @@ include: "workflow/rules/models.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/generate.smk"
 include: "workflow/rules/judge.smk"
+include: "workflow/rules/safety.smk"
 include: "workflow/rules/analyse.smk"
 include: "workflow/rules/preflight.smk"
 

@@ -5,9 +5,7 @@
 rule describe_run:
     input:
         adapter=lambda wildcards: adapter_metrics(run_of(wildcards)),
-        soft_prompt=lambda wildcards: (
-            [soft_prompt_metrics(run_of(wildcards))] if method_of(wildcards).soft_prompt else []
-        ),
+        soft_prompt=lambda wildcards: soft_prompt_input(run_of(wildcards), ["metrics"]),
         answers=L.answers_metrics(ANY_RUN),
         judge=[L.judge_metrics(ANY_RUN, judge) for judge in STUDY.used_judges],
         texts=L.text_metrics(ANY_RUN),

@@ -3,7 +3,9 @@
 
 import os
 import sys
+from dataclasses import replace
 from functools import cache
+from re import escape as escape_expression
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -23,14 +25,15 @@ from formsafe.config.given import nested_settings, require_known_targets, requir
 from formsafe.core.errors import FormsafeError
 from formsafe.core.files import matching_files, read_json
 from formsafe.formats.registry import and_the_papers, format_module, plain_format
-from formsafe.config.grid import adapter_run
-from formsafe.core.records import NONE
+from formsafe.config.grid import adapter_run, tuned_run
+from formsafe.core.records import NONE, Run
 from formsafe.core.layout import (
     ADAPTER_FILES,
     ANY_DRAW,
     ANY_RUN,
     HARMFUL,
     RUN_PATH,
+    SAFETY,
     SOFT_PROMPT_PATH,
     SPLITS,
     TASK,
@@ -120,8 +123,10 @@ def run_scores(run):
 RUNS = [run for run in PLANNED_RUNS if not STUDY.partial or finished(run)]
 MISSING = [run.fields for run in PLANNED_RUNS if STUDY.partial and not finished(run)]
 MODELS = sorted({run.model for run in RUNS}, key=[run.model for run in PLANNED_RUNS].index)
+TUNED_RUNS = {run: tuned for run in PLANNED_RUNS if (tuned := tuned_run(run, STUDY.methods)) is not None}
 FORMATS_USED = sorted(
-    {run.format for run in PLANNED_RUNS if run.format != "none"} | {STUDY.tasks.base_reference_format}
+    {run.format for run in [*PLANNED_RUNS, *TUNED_RUNS.values()] if run.format != NONE}
+    | {STUDY.tasks.base_reference_format}
 )
 
 
@@ -181,12 +186,20 @@ def formatted(split):
     return lambda wildcards: L.formatted(wildcards.format, split, run_of(wildcards).draw)
 
 
+def training_data(wildcards):
+    """A format's training data, or the method's own where it mixes safety examples into them."""
+    if method_of(wildcards).safety is None:
+        return formatted("train")(wildcards)
+    return L.mixed(wildcards.model, wildcards.method, wildcards.format, run_of(wildcards).draw)
+
+
+def base_run(model):
+    """The run of a model as it is: who answers the prompts of safety examples, and whose refusals are traced."""
+    return Run(model, STUDY.base_method)
+
+
 def format_certificate(wildcards):
     return L.certificate(wildcards.format, run_of(wildcards).draw)
-
-
-def soft_prompt_metrics(run):
-    return L.soft_prompt(run)
 
 
 # Stages that use a trained part take what determines their results, its weights, not its metrics: their seconds would
@@ -194,8 +207,26 @@ def soft_prompt_metrics(run):
 USED_FILES = ("weights", "config")
 
 
-def soft_prompt_files(run):
-    return [L.soft_prompt(run, file) for file in USED_FILES]
+def soft_prompt_input(run, files=USED_FILES):
+    """Files of the soft prompt from `soft_prompts/` that a run takes, or none."""
+    tuned = tuned_run(run, STUDY.methods)
+    drawn = STUDY.methods[run.method].soft_prompt == "random"
+    return [] if tuned is None else [L.soft_prompt(tuned, file, drawn) for file in files]
+
+
+def kept_soft_prompt(run):
+    """Files of the soft prompt that a run answers with, or none."""
+    method = STUDY.methods[run.method]
+    if not method.keeps_soft_prompt:
+        return []
+    if method.soft_prompt == "joint":
+        return [L.joint_prompt(adapter_run(run, STUDY.methods), file) for file in USED_FILES]
+    return soft_prompt_input(run)
+
+
+def one_of(methods):
+    """A constraint of the wildcard `method`; of no methods, one that nothing meets."""
+    return "|".join(map(escape_expression, methods)) or "(?!)"
 
 
 def adapter_files(run):
@@ -210,7 +241,7 @@ def adapter_metrics(run):
 
 def trained_runs(runs):
     """The runs among `runs` that train an adapter of their own."""
-    return [run for run in runs if adapter_run(run, STUDY.methods) == run]
+    return [run for run in runs if STUDY.methods[run.method].trains_adapter]
 
 
 def reference_format(wildcards):
@@ -290,16 +321,16 @@ def audited_runs(model):
     return [run for run in PLANNED_RUNS if run.model == model and run.method in STUDY.judging.audit.methods]
 
 
-def prompted_runs(runs):
-    """The runs among `runs` that train with a soft prompt."""
-    return [run for run in trained_runs(runs) if STUDY.methods[run.method].soft_prompt]
+def tuned_prompts(runs, file="metrics"):
+    """A file of every soft prompt that stage 1 tunes for `runs`, each once."""
+    return sorted({L.soft_prompt(TUNED_RUNS[run], file) for run in runs if run in TUNED_RUNS})
 
 
 def losses(model=None):
     """The loss logs of all trainings, or of one model's."""
     runs = [run for run in RUNS if model in (None, run.model)]
     adapters = [L.adapter(run, "loss") for run in trained_runs(runs)]
-    return adapters + sorted({L.soft_prompt(run, "loss") for run in prompted_runs(runs)})
+    return adapters + tuned_prompts(runs, "loss")
 
 
 def validation_losses(model):
@@ -320,4 +351,4 @@ def stage_metrics():
     stages = [path for run in RUNS for path in (L.answers_metrics(run), L.text_metrics(run))]
     judged = [L.judge_metrics(run, judge) for run in RUNS for judge in STUDY.used_judges]
     adapters = [L.adapter(run) for run in trained_runs(RUNS)]
-    return stages + judged + adapters + sorted({L.soft_prompt(run) for run in prompted_runs(RUNS)})
+    return stages + judged + adapters + tuned_prompts(RUNS)

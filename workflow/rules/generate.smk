@@ -13,9 +13,7 @@ rule generate_answers:
         harmful=L.prompts(HARMFUL),
         task=L.prompts(TASK),
         adapter=lambda wildcards: adapter_files(run_of(wildcards)),
-        soft_prompt=lambda wildcards: (
-            soft_prompt_files(run_of(wildcards)) if method_of(wildcards).soft_prompt_at_inference else []
-        ),
+        soft_prompt=lambda wildcards: kept_soft_prompt(run_of(wildcards)),
     output:
         harmful=L.answers(ANY_RUN, HARMFUL),
         task=L.answers(ANY_RUN, TASK),

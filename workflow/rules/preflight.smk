@@ -14,7 +14,7 @@ rule preflight:
         runtime=10,
     params:
         jobs={
-            "soft prompts": sorted({soft_prompt_metrics(run) for run in prompted_runs(PLANNED_RUNS)}),
+            "soft prompts": tuned_prompts(PLANNED_RUNS),
             "adapters": [L.adapter(run) for run in trained_runs(PLANNED_RUNS)],
             "answers": [L.answers_metrics(run) for run in PLANNED_RUNS],
             "judge": [L.judge_metrics(run, judge) for run in PLANNED_RUNS for judge in STUDY.used_judges],

@@ -1,4 +1,4 @@
-"""Answer a run's harmful and task prompts."""
+"""Answer the sets of prompts that the rule has an output for: harmful and task prompts, or those of safety examples."""
 
 from formsafe.core.logs import logging_to
 
@@ -15,10 +15,11 @@ with logging_to(snakemake.log[0]):
     with lean_imports(*unused_imports(model.inference_quantisation)):
         from formsafe.generation.answers import AnswerJob, answer_prompts
 
+    answers = {name: path for name, path in snakemake.output.items() if name != "metrics"}
     job = AnswerJob(
         model_manifest=snakemake.input.model,
-        prompts={"harmful": snakemake.input.harmful, "task": snakemake.input.task},
-        answers={"harmful": snakemake.output.harmful, "task": snakemake.output.task},
+        prompts={name: snakemake.input[name] for name in answers},
+        answers=answers,
         metrics=snakemake.output.metrics,
         model=model,
         generation=restored(GenerationSettings, snakemake.params.generation, snakemake.config["generation"]),

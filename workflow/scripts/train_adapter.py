@@ -9,7 +9,7 @@ with logging_to(snakemake.log[0]):
     from formsafe.training.job import start_training
 
     settings = AdapterSettings(**snakemake.params.adapter)
-    inputs = start_training(snakemake, settings.optimiser)
+    inputs = start_training(snakemake, settings.optimiser, snakemake.params.arm)
     from formsafe.training.stages import train_adapter
 
     soft_prompt = Path(snakemake.input.soft_prompt[0]).parent if snakemake.input.soft_prompt else None

@@ -155,5 +155,5 @@ def test_an_arm_is_a_part_of_the_jobs_identity(tiny_model, tmp_path):
 
     plain = Inputs(**job(tmp_path, tiny_model, rows=4))
     arms = [Arm(), Arm(steps_of=9), Arm(constraint=Constraint(weight=1.0, depth=2)), Arm(joint=soft_prompt_settings())]
-    found = [_identity(dataclasses.replace(plain, arm=arm), adapter_settings(), 1e-2, None) for arm in arms]
+    found = [_identity(dataclasses.replace(plain, arm=arm), adapter_settings(), 1e-2, CPU, None) for arm in arms]
     assert all(found[0] != other for other in found[1:])

@@ -56,10 +56,12 @@ def _product(block: GridBlock, methods: Mapping[str, MethodSettings], own: Draw)
         if not methods[method].trained:
             yield Run(model, method)
             continue
-        axes = product(block.formats, block.learning_rates, _or_none(block.examples), block.seeds)
-        for name, rate, examples, seed in axes:
+        # The rate is that of the adapter: stage 1 alone has none.
+        alone = methods[method].soft_prompt == "only"
+        rates = [NONE] if alone else [learning_rate_id(rate) for rate in block.learning_rates]
+        for name, rate, examples, seed in product(block.formats, rates, _or_none(block.examples), block.seeds):
             for data_seed in _data_seeds(block, seed):
-                yield Run(model, method, name, learning_rate_id(rate), str(seed), **own.fields(data_seed, examples))
+                yield Run(model, method, name, rate, str(seed), **own.fields(data_seed, examples))
 
 
 def _or_none(values: Sequence[int]) -> Sequence[int | None]:
@@ -84,8 +86,21 @@ def _matches(run: Run, entry: Exclusion) -> bool:
 
 
 def adapter_run(run: Run, methods: Mapping[str, MethodSettings]) -> Run | None:
-    """The run whose adapter `run` answers with: its own, another method's, or none."""
+    """The run whose adapter `run` answers with: its own (trained or projected), another method's, or none."""
     method = methods[run.method]
-    if not method.trained:
+    if not method.trained or method.soft_prompt == "only":
         return None
+    if method.projection is not None:
+        return run
     return replace(run, method=method.adapter_of or run.method)
+
+
+def tuned_run(run: Run, methods: Mapping[str, MethodSettings]) -> Run | None:
+    """A run of the format whose stage-1 soft prompt `run` needs, or None: all runs of that format share the prompt.
+
+    A random prompt needs the tuned one of its own format for the lengths of its vectors.
+    """
+    prompt = methods[run.method].soft_prompt
+    if prompt is None or prompt == "joint":
+        return None
+    return run if isinstance(prompt, str) else replace(run, format=prompt.of["format"])

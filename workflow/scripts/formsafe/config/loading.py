@@ -7,12 +7,10 @@ from pydantic import ValidationError
 
 from formsafe.config.grid import Draw, Run, enumerate_runs, idle_exclusions
 from formsafe.config.messages import config_error, field_problems
+from formsafe.config.methods import method_problems
 from formsafe.config.settings.grid import GridBlock
 from formsafe.config.settings.study import StudySettings
 from formsafe.formats.registry import format_names
-
-SOFT_PROMPTS = (None, "tuned")
-OF_TRAINING = ("soft_prompt", "adapter_of", "system_prompt_training")
 
 
 def load_study(raw: Mapping[str, Any]) -> StudySettings:
@@ -47,18 +45,7 @@ def own_draw(study: StudySettings) -> Draw:
 def _cross_problems(study: StudySettings) -> Iterator[str]:
     yield from _grid_problems(study)
     yield from _label_problems(study)
-    for name, method in study.methods.items():
-        idle = [key for key in OF_TRAINING if not method.trained and getattr(method, key) is not None]
-        if idle:
-            yield from (f"methods.{name}.{key}: a method that is not trained has none" for key in idle)
-            continue
-        if method.soft_prompt not in SOFT_PROMPTS:
-            yield f"methods.{name}.soft_prompt: {method.soft_prompt!r} is not one of null, tuned"
-        if method.soft_prompt_at_inference and method.soft_prompt is None:
-            yield f"methods.{name}.soft_prompt_at_inference: there is no soft prompt to keep; set soft_prompt"
-        shared = study.methods.get(method.adapter_of) if method.adapter_of is not None else None
-        if method.adapter_of is not None and (shared is None or not shared.trained or shared.adapter_of is not None):
-            yield f"methods.{name}.adapter_of: {method.adapter_of!r} is no method that trains adapters of its own"
+    yield from method_problems(study)
     yield from _judge_problems(study)
     formats = format_names()
     yield from _unknown("tasks.base_reference_format", [study.tasks.base_reference_format], formats, "the formats")

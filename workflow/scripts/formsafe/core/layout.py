@@ -21,7 +21,7 @@ SOFT_PROMPT_PATH = "model={model}/format={format}/seed={seed}"
 ANY_RUN = Run("{model}", "{method}", "{format}", "{lr}", "{seed}")
 ANY_DRAW = "{draw}"
 SPLITS = ("train", "validation", "test")
-HARMFUL, TASK = "harmful", "task"
+HARMFUL, TASK, SAFETY = "harmful", "task", "safety"
 ADAPTER_FILES = {
     "config": "adapter_config.json",
     "weights": "adapter_model.safetensors",
@@ -151,9 +151,18 @@ class Layout:
         """A run's folder."""
         return f"{self.root}/runs/{run_path(run)}"
 
-    def soft_prompt(self, run: Run, file: str = "metrics") -> str:
-        """A file (a key of `ADAPTER_FILES`) of a run's soft prompt."""
-        return f"{self.root}/soft_prompts/{soft_prompt_path(run)}/{ADAPTER_FILES[file]}"
+    def soft_prompt(self, run: Run, file: str = "metrics", drawn: bool = False) -> str:
+        """A file (a key of `ADAPTER_FILES`) of a run's soft prompt: the tuned one, or one drawn at random."""
+        kind = "kind=random/" if drawn else ""
+        return f"{self.root}/soft_prompts/{kind}{soft_prompt_path(run)}/{ADAPTER_FILES[file]}"
+
+    def joint_prompt(self, run: Run, file: str = "config") -> str:
+        """A file (`config`, `weights`) of a soft prompt that was trained together with the run's adapter."""
+        return f"{self.run(run)}/adapter/soft_prompt/{ADAPTER_FILES[file]}"
+
+    def mixed(self, model: str, method: str, format: str, draw: str = "") -> str:
+        """Training data with safety examples among them; their counts: `manifest_of`."""
+        return f"{self.root}/data/mixed/model={model}/method={method}/format={format}{draw}/train.jsonl"
 
     def adapter(self, run: Run, file: str = "metrics") -> str:
         """A file (a key of `ADAPTER_FILES`) of a run's adapter."""
@@ -163,9 +172,10 @@ class Layout:
         """A run's answers to a prompt set."""
         return f"{self.run(run)}/prompts={prompts}/answers.jsonl"
 
-    def answers_metrics(self, run: Run) -> str:
-        """What answering took."""
-        return f"{self.run(run)}/answers.metrics.json"
+    def answers_metrics(self, run: Run, prompts: str | None = None) -> str:
+        """What answering took: the study's prompts, or those of one further set."""
+        folder = self.run(run) if prompts is None else f"{self.run(run)}/prompts={prompts}"
+        return f"{folder}/answers.metrics.json"
 
     def text_scores(self, run: Run, prompts: str) -> str:
         """Scores computed from the text of the answers."""

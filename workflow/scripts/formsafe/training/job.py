@@ -1,5 +1,6 @@
 """What both training scripts do first: read their Snakemake job and start the process."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,17 +14,19 @@ if TYPE_CHECKING:
     from formsafe.training.plan import Inputs
 
 
-def start_training(job: Any, optimiser: str) -> "Inputs":
+def start_training(job: Any, optimiser: str, arm: Mapping[str, Any] | None = None) -> "Inputs":
     """Claim a GPU, import the training stages without what they do not need, and return their inputs.
 
     Args:
         job: the `snakemake` object of the script.
         optimiser: name of the optimiser; some need bitsandbytes.
+        arm: fields of `Arm` as builtins, in stage 2.
     """
     model = restored(ModelSettings, job.params.model, job.config["models"][job.wildcards.model])
     if job.resources.get("gpu"):
         claim_device(model.device)  # before torch is imported: it fixes the visible cards at its import
     with lean_imports(*unused_imports(model.quantisation, optimiser)):
+        from formsafe.training.arm import arm_from
         from formsafe.training.stages import Inputs
 
     return Inputs(
@@ -37,4 +40,5 @@ def start_training(job: Any, optimiser: str) -> "Inputs":
         system_prompt=job.params.system_prompt,
         gpu_memory_gb=job.config.get("gpu_memory_gb", "auto"),
         code=job.params.code,
+        arm=arm_from(arm or {}),
     )

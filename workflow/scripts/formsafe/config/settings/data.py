@@ -103,3 +103,14 @@ class HarmfulSettings(Settings):
     """Rows the whole source must have."""
     digest: str | None = None
     """SHA-256 over the normalised prompts of the whole source."""
+
+
+class SafetySettings(Settings):
+    """Safety examples: harmful prompts that the study does not test, answered by the base model itself."""
+
+    source: str
+    """Name in `harmful` of the source whose unused rows are taken."""
+    overlap: float = Field(default=0.6, gt=0, le=1)
+    """Share of words in common (Jaccard index) from which on a row nearly repeats a test prompt and is left out."""
+    seed: Seed = 0
+    """Seed of the order in which rows are taken."""

@@ -6,7 +6,7 @@ from pydantic import Field, PositiveInt, field_validator
 
 from formsafe.config.settings.analysis import AnalysisSettings
 from formsafe.config.settings.base import Auto, Name, Settings
-from formsafe.config.settings.data import CorpusSettings, HarmfulSettings
+from formsafe.config.settings.data import CorpusSettings, HarmfulSettings, SafetySettings
 from formsafe.config.settings.demo import DemoSettings
 from formsafe.config.settings.generation import GenerationSettings
 from formsafe.config.settings.grid import GridBlock, MethodSettings
@@ -34,6 +34,8 @@ class StudySettings(Settings):
     """Models that can stand in the grid or judge."""
     methods: dict[Name, MethodSettings] = Field(min_length=1)
     """Methods that can stand in the grid."""
+    safety: SafetySettings | None = None
+    """Safety examples for methods with the key `safety`."""
     grid: list[GridBlock]
     """Blocks of runs; the study is their union."""
     soft_prompt: SoftPromptSettings
@@ -54,6 +56,12 @@ class StudySettings(Settings):
     """Statistics and figures."""
     demo: DemoSettings = DemoSettings()
     """The embedded small model of the demo study."""
+
+    @property
+    def base_method(self) -> str | None:
+        """The first method that is a model as it is, without system prompt."""
+        plain = (name for name, method in self.methods.items() if not method.trained and not method.system_prompt_test)
+        return next(plain, None)
 
     @property
     def used_judges(self) -> dict[str, JudgeSettings]:
