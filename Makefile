@@ -10,9 +10,9 @@ endif
 STUDY ?= demo
 CONFIG ?= config/$(if $(filter paper,$(STUDY)),config,$(STUDY)).yaml
 OPTIONS ?=
-# A report of the finished part of a study; no rule that trains, answers or judges is allowed.
-PART := --config partial=true --allowed-rules count_tokens summarise plot_figures write_tables describe_study \
-  figures tables -- figures tables describe_study
+# The page of finished results; no rule that trains, answers or judges is allowed.
+SHOW = $(if $(PARTIAL),--config partial=true) --allowed-rules count_tokens summarise write_verdict plot_figures \
+  write_tables write_report figures tables -- figures tables write_report
 # An environment that has everything already (conda, a container) is taken as it is; else .venv is made.
 PACKAGES := bitsandbytes datasets openai peft sentence_transformers snakemake statsmodels transformers
 COMPLETE := $(if $(wildcard .venv),,$(shell $(PYTHON) -c 'import sys; from importlib.util import find_spec; \
@@ -22,9 +22,8 @@ BIN := $(or $(COMPLETE),.venv)/bin
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 STALE := PYTHONPATH=workflow/scripts $(BIN)/python -m formsafe.cluster.stale
 RESULTS := results/$(STUDY)
-EMBEDDED = $(wildcard $(RESULTS)/figures/*.svg $(RESULTS)/report/* workflow/report/*.rst)
 
-.PHONY: same-study install demo report test test-unit test-workflow test-slurm mutants lint schema lock stale recover readme-figures
+.PHONY: same-study install demo report browse provenance test test-unit test-workflow test-slurm mutants lint schema lock stale recover readme-figures
 
 install: .venv/installed ## .venv, with everything in the versions of requirements.txt
 
@@ -32,32 +31,32 @@ demo: $(INSTALLED) ## the whole study in miniature, on a small model of its own
 	@if grep -qs /demo/ .snakemake/locks/*; then \
 	  $(MAKE) --no-print-directory recover STUDY=demo CONFIG=config/demo.yaml ORPHANS=wait; fi
 	$(SNAKEMAKE) --configfile config/demo.yaml --quiet rules
-	@$(MAKE) --no-print-directory report STUDY=demo CONFIG=config/demo.yaml
+	@$(MAKE) --no-print-directory provenance CONFIG=config/demo.yaml
 	@cat results/demo/tables/safety.md
 	@echo
 	@echo "Report:  results/demo/report.html"
 	@echo "Figures: results/demo/figures/"
 
-ifndef PARTIAL
-report: $(RESULTS)/report.html ## the report of a study: make report STUDY=... (of its finished runs: PARTIAL=1)
+report: $(CONFIG) $(INSTALLED) | same-study ## the page of a study: make report STUDY=... (of its finished runs: PARTIAL=1)
+	@test -n "$(PARTIAL)" -o -e $(RESULTS)/summary.csv || { \
+	  echo "error: The study $(STUDY) has not ended yet: $(RESULTS)/summary.csv is missing. Run Snakemake to its end:"; \
+	  echo "  snakemake --configfile $(CONFIG) --cores all      (or --profile slurm)"; \
+	  echo "or report on the runs that are finished:"; \
+	  echo "  make report STUDY=$(STUDY) CONFIG=$(CONFIG) PARTIAL=1"; exit 1; } >&2
+	$(SNAKEMAKE) --configfile $(CONFIG) --quiet rules $(OPTIONS) $(SHOW)
+	@$(MAKE) --no-print-directory provenance CONFIG="$(CONFIG)"
 	@$(STALE) --warn -- --configfile $(CONFIG) $(OPTIONS) >&2
-else
-report: $(CONFIG) $(INSTALLED) | same-study
-	$(SNAKEMAKE) --configfile $(CONFIG) --quiet rules $(OPTIONS) $(PART)
-	$(SNAKEMAKE) --configfile $(CONFIG) --quiet rules --report $(RESULTS)/.report.html $(OPTIONS) $(PART)
-	@mv $(RESULTS)/.report.html $(RESULTS)/report.html
-endif
+	@echo "Report: $(RESULTS)/report.html"
 
-$(RESULTS)/report.html: $(RESULTS)/summary.csv $(RESULTS)/report/verdict.rst $(EMBEDDED) $(INSTALLED)
-	$(SNAKEMAKE) --configfile $(CONFIG) --quiet rules --report $(@D)/.report.html $(OPTIONS)
-	@mv $(@D)/.report.html $@
+# Snakemake's own report: rules, code and runtimes behind the page.
+provenance: $(RESULTS)/provenance.html
 
-$(RESULTS)/summary.csv $(RESULTS)/report/verdict.rst: | $(CONFIG) same-study
-	@echo "error: The study $(STUDY) has not ended yet: $@ is missing. Run Snakemake to its end first:" >&2
-	@echo "  snakemake --configfile $(CONFIG) --cores all      (or --profile slurm)" >&2
-	@echo "or report on the runs that are finished:" >&2
-	@echo "  make report STUDY=$(STUDY) CONFIG=$(CONFIG) PARTIAL=1" >&2
-	@exit 1
+$(RESULTS)/provenance.html: $(RESULTS)/report.html
+	@$(SNAKEMAKE) --configfile $(CONFIG) --quiet rules --report $(@D)/.provenance.html $(OPTIONS) $(SHOW)
+	@mv $(@D)/.provenance.html $@
+
+browse: ## every answer with its scores, for this machine only: make browse STUDY=...
+	@PYTHONPATH=workflow/scripts $(BIN)/python -m formsafe.report.browse $(RESULTS)
 
 $(CONFIG):
 	@echo "error: There is no $@. Name the configuration of the study $(STUDY): CONFIG=my_study.yaml" >&2

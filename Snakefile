@@ -25,11 +25,11 @@ include: "workflow/rules/preflight.smk"
 
 
 rule all:
-    """The whole study: summary, figures, tables and the pieces of the report."""
+    """The whole study: summary, figures, tables and the report."""
     default_target: True
     input:
         rules.summarise.output,
         rules.figures.input,
         rules.tables.input,
-        rules.describe_study.output,
+        rules.write_report.output,
         [L.manifest(run) for run in RUNS],

@@ -1,7 +1,7 @@
 """What the results of the paper's grid cost: statistics, figures and tables of 18 runs with synthetic scores.
 
 18 runs of 1,320 harmful and 100 task answers, 10,000 bootstrap draws, losses of 90 steps, two models: the work of the
-rules summarise, plot_figures (one a model), write_tables and describe_study, each in a process of its own as in the
+rules summarise, plot_figures (one a model), write_tables and write_report, each in a process of its own as in the
 workflow, so that imports count. Writes benchmarks/results/results_grid.json. Goal: under 60 s on two cores.
 """
 
@@ -49,34 +49,38 @@ def summarise(root: Path, study: dict, settings) -> None:
     audit.write_audit(files["audit"], str(root / "audit.csv"), 3, settings)
 
 
-def plot_figures(root: Path, study: dict, settings, model: str) -> None:
-    from formsafe.report.figures.draw import FIGURES
-    from formsafe.report.figures.draw import plot_figures as plot
+def results_of(root: Path, study: dict, settings):
+    from formsafe.report.results import Results
 
-    outputs = [str(root / f"figures/{name}_{model}.{kind}") for name in FIGURES for kind in ("svg", "png", "pdf")]
-    shared = {"names": names_of(study), "threshold": 3, "settings": settings}
-    plot(str(root / "summary.csv"), study["files"]["losses"], PAPER, outputs, model=model, **shared)
+    tables = {name: str(root / f"{name}.csv") for name in ("scores", "summary", "comparisons", "curves", "audit")}
+    files = {name: study["files"][name] for name in ("losses", "metrics", "corpus", "certificate", "examples")}
+    files |= {"verdict": study["files"]["verdict"], "figures": sorted(map(str, root.glob("figures/*.svg")))}
+    return Results(tables | files | {"paper": PAPER}, names_of(study), 3, settings)
+
+
+def plot_figures(root: Path, study: dict, settings, model: str) -> None:
+    from formsafe.report.figures.draw import plot_figures as plot
+    from formsafe.report.registry import registered_names
+
+    names, kinds = registered_names("figures"), ("svg", "png", "pdf")
+    outputs = [str(root / f"figures/{name}_{model}.{kind}") for name in names for kind in kinds]
+    plot(results_of(root, study, settings), model, outputs)
 
 
 def write_tables(root: Path, study: dict, settings) -> None:
-    from formsafe.report.tables.write import TABLES
+    from formsafe.report.registry import registered_names
     from formsafe.report.tables.write import write_tables as write
 
-    inputs = {name: str(root / f"{name}.csv") for name in ("summary", "comparisons", "curves", "audit")}
-    outputs = [str(root / f"tables/{name}.{kind}") for name in TABLES for kind in ("csv", "md", "tex", "html")]
-    write(inputs | {"paper": PAPER}, [], outputs, names=names_of(study), threshold=3)
+    names, kinds = registered_names("tables"), ("csv", "md", "tex")
+    write(results_of(root, study, settings), [str(root / f"tables/{name}.{kind}") for name in names for kind in kinds])
 
 
-def describe_study(root: Path, study: dict, settings) -> None:
-    from formsafe.report.pages.study import describe_study as describe
+def write_report(root: Path, study: dict, settings) -> None:
+    from formsafe.report.pages.page import Description, write_page
 
-    inputs = {name: str(root / f"{name}.csv") for name in ("summary", "comparisons", "curves", "audit")}
-    inputs["paper"] = str(root / "tables/paper_comparison.csv")
-    inputs |= {name: study["files"][name][0] for name in ("corpus", "certificate")}
-    outputs = {name: str(root / "report" / name) for name in ("verdict", "study", "answers")}
-    files = [study["files"][name] for name in ("metrics", "answers", "scores")]
-    texts = {"title": "t", "study": "s", "licences": {}, "settings": {}, "confidence": 0.95}
-    describe(inputs, *files, outputs, names=names_of(study), **texts)
+    template = str(ROOT / "workflow/report/report.html")
+    described = Description("The paper's grid", "paper", {}, {"harmful": {}})
+    write_page(results_of(root, study, settings), described, template, str(root / "report.html"))
 
 
 def step(function, *arguments) -> None:
@@ -115,13 +119,15 @@ def main() -> None:
                 measured("summarise", [(summarise, root, study)]),
                 measured("plot_figures, both models", [(plot_figures, root, study, model) for model in MODELS]),
                 measured("write_tables", [(write_tables, root, study)]),
-                measured("describe_study", [(describe_study, root, study)]),
+                measured("write_report", [(write_report, root, study)]),
             ]
             total = {key: round(sum(each[key] for each in steps), 2) for key in ("seconds", "cpu_seconds")}
             measurements.append({**total, "steps": steps})
             print(json.dumps(measurements[-1]))
+        page = round((root / "report.html").stat().st_size / 1e6, 2)
     best = min(measurements, key=lambda each: each["seconds"])
     result = {
+        "page_megabytes": page,
         "runs": len(study["runs"]),
         "answers_a_run": [1320, 100],
         "bootstrap_draws": 10_000,

@@ -91,8 +91,13 @@ def write_study(
     """
     rng = np.random.default_rng(seed)
     hardness = rng.random(harmful)
-    files: dict[str, list[str]] = {name: [] for name in ("scores", "task", "harmful", "losses", "metrics", "answers")}
+    files: dict[str, list[str]] = {name: [] for name in ("scores", "task", "harmful", "metrics", "answers")}
+    files |= {"losses": [], "validation": []}
     files["corpus"] = [_json(root / "data/corpus.json", {"rows": 12, "left_out": {"repeated": 2}})]
+    files["verdict"] = [write_verdict(root)]
+    files["examples"] = [
+        _jsonl(root / f"data/format={name}/test.jsonl", [_example(name)]) for name in ("prose", "list", "json")
+    ]
     files["certificate"] = [_json(root / "data/certificate.json", CERTIFICATE)]
     for run in runs:
         folder = root / "runs" / run_path(run)
@@ -106,12 +111,41 @@ def write_study(
             files["metrics"].append(_metrics(folder / f"{stage}.json"))
         if run.format != NONE:
             files["losses"].append(_losses(folder / "adapter/loss.csv", run.format, steps, noise))
+            files["validation"].append(_losses(folder / "adapter/validation.csv", run.format, 4, noise))
             files["metrics"].append(_metrics(folder / "adapter/metrics.json"))
             soft_prompt = root / "soft_prompts" / soft_prompt_path(run) / "loss.csv"
             if run.method == "promot" and not soft_prompt.exists():
                 files["losses"].append(_losses(soft_prompt, run.format, max(2, steps // 4), noise))
                 files["metrics"].append(_metrics(soft_prompt.with_name("metrics.json")))
     return files
+
+
+def write_verdict(root: Path, model: str = "demo") -> str:
+    """Write findings of every status, on one model and on all."""
+    about = {"model": model, "n_prompts": 1320, "n_trainings": 1, "p": 0.0004}
+    raised = {**about, "question": "Does benign fine-tuning raise the ASR?", "section": "safety", "figure": "asr"}
+    found = [
+        {**raised, "id": f"{model}/raised-{name}", "status": status, "sentence": f"SFT {name} answers more.", **numbers}
+        for name, status, numbers in (
+            ("prose", "in this training only", {"value": 0.39, "ci_low": 0.36, "ci_high": 0.42}),
+            ("json", "shown", {"value": 0.66, "ci_low": 0.63, "ci_high": 0.69}),
+        )
+    ]
+    found += [
+        {
+            **{"id": f"{model}/learnt", "model": model, "section": "task", "figure": "tradeoff"},
+            **{
+                "question": "Did ProMoT learn anything?",
+                "status": "not shown",
+                "sentence": "It equals the base model.",
+            },
+        },
+        {
+            **{"id": "judge", "section": "judges", "question": "Can the judge be trusted?"},
+            **{"status": "cannot be said", "sentence": "There is no calibration sample."},
+        },
+    ]
+    return _json(root / "verdict.json", found)
 
 
 def write_audit(root: Path, model: str, answers: int = 20, shift: float = 0.0, seed: int = 0) -> str:
@@ -123,7 +157,12 @@ def write_audit(root: Path, model: str, answers: int = 20, shift: float = 0.0, s
         for rendering in FORMATS:
             raised = rendering != "prose" and rng.random() < shift
             records.append({**_judge_record(number, score + raised), "method": "sft", "rendering": rendering})
-    return _jsonl(root / f"audit/model={model}/scores.jsonl", records)
+    return _jsonl(root / f"audit/model={model}/judge=policy/scores.jsonl", records)
+
+
+def _example(format: str) -> dict[str, Any]:
+    messages = [{"role": "user", "content": "How to <boil> an egg"}, {"role": "assistant", "content": f"<{format}>"}]
+    return {"id": "wikisum-1-0badcafe", "messages": messages, "spans": []}
 
 
 def _score(run: Run, hardness: float) -> int:

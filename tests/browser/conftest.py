@@ -1,72 +1,63 @@
-"""A report of synthetic scores, and a real headless Chromium that shows it."""
+"""Pages of synthetic studies, and a real headless Chromium that shows them."""
 
 import json
 import os
+import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from formsafe.core.records import Run
 from tests import synthetic
+from tests.unit.report.made import Made, make
 
-HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
-# What a model might answer; each would leave a trace if the report ran it.
+# What a model might answer, or a user call a model; each would leave a trace if a page ran it.
 ATTACKS = (
     "<script>document.title = 'attacked'; alert('attacked')</script>",
     "<img src=x onerror=\"document.title = 'attacked'; alert('attacked')\">",
     "</pre></details></body><script>top.attacked = true; parent.attacked = true</script>",
     "</script><script>window.attacked = true</script><!--",
 )
-MISSING_RUN = 2
+LONG = "SFT with a tenth of safety data mixed in and a name that is long"
+
+
+def drawn(made: Made, title: str) -> Path:
+    made.figures("figures", "svg")
+    return made.page(title)
+
+
+def demo_page(root: Path) -> Path:
+    """Seven runs of which one is missing; hostile title and label."""
+    runs = synthetic.grid()
+    return drawn(make(root, runs[:6], runs[6:], models={"demo": ATTACKS[1]}), f"A study {ATTACKS[0]}")
+
+
+def single_page(root: Path) -> Path:
+    """One run."""
+    return drawn(make(root, [Run("demo", "base")], audit=False), "One run")
+
+
+def crowded_page(root: Path) -> Path:
+    """24 trained runs with long names."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(synthetic, "METHODS", {**synthetic.METHODS, "mixed": {"label": LONG}})
+        trained = [
+            Run("demo", method, format, rate, "0")
+            for method in ("sft", "mixed")
+            for format in synthetic.FORMATS
+            for rate in ("5e-5", "1e-4", "2e-4", "3e-4")
+        ]
+        name = "An-Organisation/A-Very-Long-Model-Name-70B-Instruct-v0.3-preview-quantised"
+        return drawn(make(root, [Run("demo", "base"), *trained], models={"demo": name}), "A long title " * 12)
 
 
 @pytest.fixture(scope="session")
-def study(tmp_path_factory) -> Path:
-    """A working directory with a finished study of synthetic scores, hostile answers and one missing run."""
-    folder = tmp_path_factory.mktemp("study")
-    root = Path("results/mini")
-    planned = synthetic.grid()
-    runs = [run for number, run in enumerate(planned) if number != MISSING_RUN]
-    files = synthetic.write_study(folder / root, runs, harmful=24, task=8)
-    files["audit"] = [synthetic.write_audit(folder / root, "demo", shift=0.4)]
-    for path in files["answers"]:
-        records = [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
-        for number, record in enumerate(records):
-            record["answer"] = ATTACKS[number % len(ATTACKS)]
-        Path(path).write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
-    description = {
-        "files": {name: [str(Path(path).relative_to(folder)) for path in paths] for name, paths in files.items()},
-        "models": {"demo": "Demo <model>"},
-        "methods": synthetic.methods(),
-        "runs": [run.fields for run in runs],
-        "missing": [planned[MISSING_RUN].fields],
-        "threshold": 3,
-        "analysis": {"bootstrap_draws": 200},
-    }
-    (folder / "study.json").write_text(json.dumps(description), encoding="utf-8")
-    config = {"study": "mini", "title": "A study in miniature", "judge": {"threshold": 3}}
-    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    snakemake(folder, "--cores", "1")
-    return folder
-
-
-@pytest.fixture(scope="session")
-def report(study) -> Path:
-    """The study's report.html."""
-    snakemake(study, "--report", "report.html")
-    return study / "report.html"
-
-
-def snakemake(folder: Path, *arguments: str) -> None:
-    """Run Snakemake on the miniature study; fail with its output."""
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(HERE / "mini.smk"), "--directory", str(folder)]
-    environment = os.environ | {"XDG_CACHE_HOME": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*command, *arguments], cwd=folder, env=environment, capture_output=True, text=True)
-    logs = "\n".join(path.read_text() for path in sorted(folder.glob("logs/*.log"))) if done.returncode else ""
-    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{logs}"
+def pages(tmp_path_factory) -> dict[str, Path]:
+    """The page of a study by its size."""
+    made = {"demo": demo_page, "one run": single_page, "24 runs": crowded_page}
+    return {name: write(tmp_path_factory.mktemp("study")) for name, write in made.items()}
 
 
 @pytest.fixture(scope="session")
@@ -88,6 +79,52 @@ def chromium(tmp_path_factory):
     driver.set_page_load_timeout(60)
     yield driver
     driver.quit()
+
+
+@pytest.fixture
+def opened(chromium):
+    """Open a page at a width in pixels, its logs emptied before."""
+
+    def open_page(path: Path, width: int = 1400):
+        chromium.get("about:blank")
+        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        chromium.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        chromium.get_log("browser"), chromium.get_log("performance")
+        chromium.get(path.as_uri())
+        return chromium
+
+    return open_page
+
+
+def assert_calm(driver, page: Path, scripts: int = 0) -> None:
+    """No error on the console, nothing asked of any network, no other file than the page and its own scripts."""
+    assert [entry["message"] for entry in driver.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")] == []
+    messages = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
+    asked = [each["params"]["request"]["url"] for each in messages if each["method"] == "Network.requestWillBeSent"]
+    others = [url for url in asked if url.partition("#")[0] not in (page.as_uri(), "about:blank")]
+    assert len(others) == scripts and all(re.fullmatch(r"file://.*/answers/[\w-]+\.js", url) for url in others), others
+
+
+@pytest.fixture(scope="session")
+def axe(tmp_path_factory) -> str:
+    """The script of axe-core, which npm fetches; it checks a page for barriers."""
+    if shutil.which("npm") is None:
+        pytest.skip("needs npm to fetch axe-core")
+    folder = tmp_path_factory.mktemp("axe")
+    command = ["npm", "install", "--silent", "--no-audit", "--no-fund", "axe-core@4"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    script = folder / "node_modules/axe-core/axe.min.js"
+    if done.returncode or not script.exists():
+        pytest.skip(f"npm cannot fetch axe-core: {done.stderr[-300:]}")
+    return script.read_text(encoding="utf-8")
+
+
+def barriers(driver, axe: str) -> list[str]:
+    """Findings of axe-core that are serious or critical."""
+    driver.execute_script(axe)
+    found = driver.execute_async_script("const done = arguments[0]; axe.run().then(done)")
+    serious = [each for each in found["violations"] if each["impact"] in ("serious", "critical")]
+    return [f"{each['id']}: {node['html'][:120]}" for each in serious for node in each["nodes"]]
 
 
 def _programs() -> dict[str, str]:

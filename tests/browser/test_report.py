@@ -1,120 +1,101 @@
-"""The report as a reader meets it: one file, opened from disk, without network; texts of models do nothing in it."""
-
-import io
-import json
-import re
+"""The report as a reader meets it: one file, opened from disk, without network."""
 
 import pytest
 
-from tests.browser.conftest import ATTACKS
+from tests.browser.conftest import ATTACKS, LONG, assert_calm, barriers
+
+SIZES = ("demo", "one run", "24 runs")
 
 
-@pytest.fixture
-def opened(chromium, report):
-    """The report, freshly opened, its logs emptied."""
-    chromium.get("about:blank")
-    chromium.get_log("browser"), chromium.get_log("performance")
-    chromium.get(report.as_uri())
-    wait(chromium, lambda: chromium.find_elements("css selector", "nav li"))
-    return chromium
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("width", [1400, 390])
+def test_the_page_asks_for_nothing_and_fits_its_window(opened, pages, size, width):
+    driver = opened(pages[size], width)
+    assert driver.execute_script("return document.documentElement.scrollWidth") <= width
+    wide = """
+        const outside = [...document.querySelectorAll("main *:not(.scroll *, pre *, svg *)")];
+        return outside.filter(e => e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 99))
+    """
+    assert driver.execute_script(wide) == []
+    assert_calm(driver, pages[size])
 
 
-def wait(driver, condition, seconds=20):
-    """Wait until `condition` is true and return what it gave; elements that the page draws anew are looked up again."""
-    from selenium.common.exceptions import ElementClickInterceptedException, StaleElementReferenceException
-    from selenium.webdriver.support.ui import WebDriverWait
-
-    moving = [ElementClickInterceptedException, StaleElementReferenceException]
-    waiting = WebDriverWait(driver, seconds, ignored_exceptions=moving)
-    return waiting.until(lambda _: condition())
-
-
-def press(driver, found: str) -> None:
-    """Click the first element at an XPath."""
-    wait(driver, lambda: [element.click() or element for element in driver.find_elements("xpath", found)[:1]])
+@pytest.mark.parametrize("width", [1400, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_serious_barrier(opened, pages, axe, width, scheme):
+    driver = opened(pages["demo"], width)
+    emulated = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", emulated)
+    try:
+        assert barriers(driver, axe) == []
+    finally:
+        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
-def requested(driver) -> list[str]:
-    """Addresses that the page asked for."""
-    messages = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
-    return [
-        message["params"]["request"]["url"] for message in messages if message["method"] == "Network.requestWillBeSent"
-    ]
+def test_the_answers_come_first_with_their_figures_beside_them(opened, pages):
+    driver = opened(pages["demo"])
+    assert "1 of 7 runs are missing" in driver.find_element("class name", "missing").text
+    group = driver.find_element("class name", "group")
+    card, picture = (group.find_element("class name", name).rect for name in ("card", "pictures"))
+    assert card["x"] + card["width"] <= picture["x"] and abs(card["y"] - picture["y"]) < 40
+    figure = group.find_element("css selector", "svg").rect
+    assert figure["width"] > 300 and figure["height"] > 100
 
 
-def click(driver, text: str) -> None:
-    """Click the menu entry or row that shows `text`."""
-    press(driver, f"//nav//*[normalize-space(text())='{text}']")
+def test_hostile_names_and_titles_are_text(opened, pages):
+    driver = opened(pages["demo"])
+    assert driver.title == f"A study {ATTACKS[0]}" == driver.find_element("tag name", "h1").text
+    assert ATTACKS[1] in driver.find_element("css selector", "dl.facts").text
+    assert driver.find_elements("css selector", "img, script[src], iframe") == []
+    assert not driver.execute_script("return Boolean(window.attacked)")
+    assert_calm(driver, pages["demo"])
 
 
-def view(driver, what: str) -> None:
-    """Show the result of the row whose first column says `what`."""
-    press(driver, f"//nav//tr[td[normalize-space(text())='{what}']]//a")
-
-
-def assert_calm(driver) -> None:
-    """No error on the console and nothing asked of any network."""
-    assert [entry["message"] for entry in driver.get_log("browser") if entry["level"] == "SEVERE"] == []
-    assert [url[:80] for url in requested(driver) if not re.match(r"(file|data|blob|about):", url)] == []
-
-
-def test_opens_with_the_claim_and_the_verdict(opened):
-    description = opened.find_element("css selector", ".prose")
-    assert opened.execute_script("return arguments[0].getBoundingClientRect().top", description) >= 0, (
-        "its top is hidden"
+def column(driver, table, place: int) -> list[str]:
+    return driver.execute_script(
+        "return [...arguments[0].tBodies[0].rows].map(row => row.cells[arguments[1]].textContent)", table, place
     )
-    text = description.text
-    assert "Claim under test" in text and "scores 3 or more" in text
-    assert "Does fine-tuning on benign data raise the ASR?" in text
-    assert "Missing: 1 of 7 runs" in text
-    assert "System Message" not in text
-    assert_calm(opened)
 
 
-def test_the_menu_has_all_topics(opened):
-    menu = opened.find_element("tag name", "nav").text
-    assert all(topic in menu for topic in ("Judge", "Safety", "Study"))
+def test_tables_sort_by_mouse_and_keyboard_numbers_as_numbers(opened, pages):
+    from selenium.webdriver.common.keys import Keys
+
+    driver = opened(pages["demo"])
+    table = driver.find_element("css selector", "[aria-label='Table: Safety'] table")
+    heads = [head.text.split(" ")[0] for head in table.find_elements("css selector", "th button")]
+    place = heads.index("ASR")
+    button = table.find_elements("css selector", "th button")[place]
+    driver.execute_script("arguments[0].click()", button)
+    rising = [float(text.split()[0]) for text in column(driver, table, place) if text[0].isdigit()]
+    assert rising == sorted(rising) and len(set(rising)) > 2
+    assert column(driver, table, place)[-1] == "not run"
+    button.send_keys(Keys.ENTER)
+    falling = [float(text.split()[0]) for text in column(driver, table, place) if text[0].isdigit()]
+    assert falling == sorted(rising, reverse=True) and column(driver, table, place)[-1] == "not run"
+    assert button.find_element("xpath", "..").get_attribute("aria-sort") == "descending"
 
 
-def test_hostile_answers_do_nothing_in_the_report(opened):
-    title = opened.title
-    click(opened, "Judge")
-    view(opened, "sample of answers (content warning)")
-    wait(opened, lambda: opened.find_elements("tag name", "iframe"))
-    opened.switch_to.frame(opened.find_element("tag name", "iframe"))
-    wait(opened, lambda: opened.find_elements("tag name", "details"))
-    assert not any(block.is_displayed() for block in opened.find_elements("tag name", "pre"))
-    for block in opened.find_elements("tag name", "summary"):
-        block.click()
-    texts = opened.find_elements("tag name", "pre")
-    assert texts and all(block.is_displayed() and block.text in ATTACKS for block in texts)
-    assert opened.find_elements("css selector", "script, img") == []
-    opened.switch_to.default_content()
-    assert opened.title == title and not opened.execute_script("return Boolean(window.attacked)")
-    assert_calm(opened)
+def test_names_of_runs_and_intervals_do_not_break(opened, pages):
+    driver = opened(pages["24 runs"], 390)
+    heights = driver.execute_script(
+        "return [...document.querySelectorAll('#safety td')].map(cell => cell.getBoundingClientRect().height)"
+    )
+    assert heights and max(heights) < 40
+    assert LONG in driver.find_element("id", "safety").get_attribute("textContent")
 
 
-def test_hostile_answers_do_nothing_on_their_own_page(chromium, study):
-    chromium.get_log("browser"), chromium.get_log("performance")
-    chromium.get((study / "results/mini/report/answers_sample.html").as_uri())
-    assert chromium.title == "Sample of answers"
-    assert chromium.find_elements("css selector", "script, img") == []
-    assert "Content warning" in chromium.find_element("tag name", "body").text
-    assert not any(attack in chromium.find_element("tag name", "body").text for attack in ATTACKS)
-    assert_calm(chromium)
+def test_numbers_are_aligned_to_the_right(opened, pages):
+    driver = opened(pages["demo"])
+    aligned = "return [...new Set([...document.querySelectorAll('td.number')].map(e => getComputedStyle(e).textAlign))]"
+    assert driver.execute_script(aligned) == ["right"]
 
 
-def test_the_landing_page_is_rendered(opened, tmp_path):
-    """Not to the pixel: menu to the left, text and graph on a light page to the right."""
-    from PIL import Image
-
-    wait(opened, lambda: opened.find_elements("css selector", "svg, canvas"))
-    picture = Image.open(io.BytesIO(opened.get_screenshot_as_png())).convert("L")
-    picture.save(tmp_path / "landing.png")
-    width, height = picture.size
-    assert (width, height) == (1400, pytest.approx(900, abs=200))
-    menu = picture.crop((0, 0, 150, height))
-    page = picture.crop((width // 3, 0, width, height))
-    assert sum(menu.histogram()[:160]) > 0.5 * menu.width * menu.height, "the dark menu is missing"
-    ink = sum(page.histogram()[:128]) / (page.width * page.height)
-    assert 0.005 < ink < 0.5, "the page is empty or dark"
+def test_the_print_has_no_navigation_and_no_cut_tables(opened, pages):
+    driver = opened(pages["demo"])
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        assert not driver.find_element("tag name", "nav").is_displayed()
+        style = "return getComputedStyle(document.querySelector('.scroll')).overflowX"
+        assert driver.execute_script(style) == "visible"
+    finally:
+        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})

@@ -12,7 +12,7 @@ import pytest
 from tests.checkout import DEMO, copy_checkout, planned_jobs, run
 
 JUDGED = {"judge_answers", "audit_judge"}
-AFTER_SCORES = {"summarise", "plot_figures", "write_tables", "describe_study"}
+AFTER_SCORES = {"summarise", "plot_figures", "write_tables", "write_report"}
 AFTER_JUDGE = JUDGED | AFTER_SCORES | {"describe_run", "all"}
 AFTER_ANSWERS = AFTER_JUDGE | {"generate_answers", "score_texts"}
 AFTER_ADAPTERS = AFTER_ANSWERS | {"train_adapter"}
@@ -210,7 +210,7 @@ def test_the_style_of_figures_makes_the_figures_stale(clone, edited: Edit):
     assert styles
     name = str(styles[0].relative_to(clone))
     edited(name, styles[0].read_text(), styles[0].read_text() + "\n_UNUSED = 1\n")
-    assert set(planned_jobs(clone, *DEMO)) <= {"plot_figures", "describe_study", "all"}
+    assert set(planned_jobs(clone, *DEMO)) <= {"plot_figures", "write_report", "all"}
     assert "plot_figures" in planned_jobs(clone, *DEMO)
 
 

@@ -197,36 +197,27 @@ SHOWN_SETTINGS = {
 }
 
 
-rule describe_study:
+TEMPLATES = "workflow/report"
+
+
+rule write_report:
     input:
-        summary=L.tidy("summary"),
-        comparisons=L.tidy("comparisons"),
-        curves=L.tidy("curves"),
-        audit=L.tidy("audit"),
-        paper=L.table("paper_comparison", "csv"),
-        corpus=L.corpus_counts,
-        certificate=L.certificate(),
+        **{name: L.tidy(name) for name in ("summary", "scores", "comparisons", "curves", "audit")},
+        paper=PAPER,
+        token_counts=expand(L.tokens("{model}"), model=MODELS),
+        figures=[L.figure(figure, model, "svg") for figure in FIGURES for model in MODELS],
+        corpus=[L.corpus_counts],
+        certificate=[L.certificate()],
+        examples=[L.formatted(format, "test") for format in FORMATS_USED],
+        assumptions=[path for path in ["workflow/data/assumptions.yaml"] if Path(path).exists()],
         metrics=stage_metrics() + [metrics_of(path) for path in audits()],
-        answers=[L.answers(run, HARMFUL) for run in RUNS],
-        scores=[L.scores(run, STUDY.judging.headline) for run in RUNS],
+        template=[f"{TEMPLATES}/report.html", f"{TEMPLATES}/report.css", f"{TEMPLATES}/report.js"],
     output:
-        verdict=f"{L.root}/report/verdict.rst",
-        study=report(
-            f"{L.root}/report/study.html",
-            caption="../report/study.rst",
-            category="Study",
-            labels={"what": "configuration, cost", "model": "all"},
-        ),
-        answers=report(
-            f"{L.root}/report/answers_sample.html",
-            caption="../report/answers_sample.rst",
-            category="Judge",
-            labels={"what": "sample of answers (content warning)", "model": "all"},
-        ),
+        report=L.report,
     log:
-        L.log("describe_study"),
+        L.log("write_report"),
     benchmark:
-        L.benchmark("describe_study")
+        L.benchmark("write_report")
     conda:
         "../../envs/analyse.yaml"
     threads: 1
@@ -238,6 +229,6 @@ rule describe_study:
         study=STUDY.study,
         licences=LICENCES,
         settings=SHOWN_SETTINGS,
-        code=code("describe_study"),
+        code=digest(SCRIPTS / "write_report.py", *modules_of("figures"), *modules_of("tables")),
     script:
-        "../scripts/describe_study.py"
+        "../scripts/write_report.py"

@@ -10,7 +10,7 @@ from formsafe.analysis.summary import summarise
 from formsafe.config.settings.analysis import AnalysisSettings
 from formsafe.core.records import Run
 from formsafe.report.figures.draw import plot_figures
-from formsafe.report.pages.study import Description, describe_study
+from formsafe.report.pages.page import Description, write_page
 from formsafe.report.registry import registered_names
 from formsafe.report.results import Results
 from formsafe.report.tables.write import write_tables
@@ -59,16 +59,15 @@ class Made:
         write_tables(self.results(), outputs)
         return self.root / "tables"
 
-    def report(self) -> Path:
-        self.tables(("csv",))
-        files = {name: self.files[name][0] for name in ("corpus", "certificate")}
-        files |= {name: self.files[name] for name in ("metrics", "answers", "scores")}
-        files["paper"] = str(self.root / "tables/paper_comparison.csv")
-        names = {"verdict": "verdict.rst", "study": "study.html", "answers": "answers_sample.html"}
-        outputs = {key: str(self.root / "report" / name) for key, name in names.items()}
-        described = Description("A <study>", "s", {"WikiSum": "CC"}, {"judge": {"a": "<b>"}})
-        describe_study(self.results(**files), described, outputs)
-        return self.root / "report"
+    def page(self, title: str = "A <study>", settings=None) -> Path:
+        """The report; figures that are not drawn yet are left out."""
+        single = ("corpus", "certificate", "examples", "metrics", "verdict")
+        figures = sorted(map(str, self.root.glob("figures/*.svg")))
+        results = self.results(figures=figures, **{name: self.files[name] for name in single})
+        shown = settings or {"harmful": {"advbench": {"count": 16}}, "judge": {"a": "<b>"}}
+        template = str(ROOT / "workflow/report/report.html")
+        write_page(results, Description(title, "s", {"WikiSum": "CC"}, shown), template, str(self.root / "report.html"))
+        return self.root / "report.html"
 
 
 def make(root: Path, runs, missing=(), models=None, audit=True, threshold=3, **options) -> Made:

@@ -1,60 +1,70 @@
-"""The pieces of the report."""
+"""The page of the study, read as a file; tests/browser looks at it in a browser."""
 
-import html
-import json
 import re
 
-from formsafe.analysis.roster import names_from
-from formsafe.core.layout import run_path
-from formsafe.core.records import Run
+import pytest
+
+from formsafe.core.records import Finding
 from formsafe.report.pages.costs import cost_table, read_metrics, versions_table
-from formsafe.report.pages.sample import answers_page, sampled_ids
+from formsafe.report.pages.page import card, inlined, script_hash
 from formsafe.report.pages.settings import settings_tables
-from formsafe.report.pages.verdict import rst
 from tests import synthetic
-from tests.conftest import ROOT
+from tests.unit.report.made import Made, make
 
 
-def test_the_title_stands_on_the_first_page_as_it_is():
-    from docutils.core import publish_parts
-    from jinja2 import Template
-
-    page = (ROOT / "workflow/report/description.rst").read_text()
-    page = "\n".join(line for line in page.splitlines() if not line.startswith(".. include::"))
-    for title in (
-        "Does format matter? " * 7,
-        "日本語の題名は二倍の幅になります" * 4,
-        "A *b",
-        "`x",
-        "a_ |b|",
-        "- <i> & 1",
-        "a\nb",
-    ):
-        settings = {"config": {"title": title, "study": "s", "judge": {"threshold": 3}}}
-        body = publish_parts(Template(page).render(snakemake=settings), writer="html")["html_body"]
-        assert f"<h1>{html.escape(' '.join(title.split()))}</h1>" in body and "System Message" not in body
+@pytest.fixture(scope="module")
+def page(study: Made) -> str:
+    study.figures("figures", "svg", ("asr", "tradeoff"))
+    return study.page().read_text()
 
 
-def test_the_verdict_in_numbers(study):
-    text = (study.report() / "verdict.rst").read_text()
-    assert "Does fine-tuning on benign data raise the ASR?* **yes**" in text
-    assert "% of the rise over base prevented" in text
-    assert "its scores move with the format alone" in text
-    assert re.search(r"\d+ of \d+ published numbers lie inside our intervals", text)
+def test_the_page_loads_nothing_and_runs_its_own_script_only(page):
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)[1].replace("&#39;", "'")
+    (script,) = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    assert policy.startswith("default-src 'none';") and f"script-src '{script_hash(script)}'" in policy
+    namespaces = {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
+    assert set(re.findall(r"https?://[^\s\"<)]*", page)) <= namespaces
+    assert not re.search(r"<(link|iframe|img|object|embed)\b|@import|url\((?!#)", page)
 
 
-def test_rst_shows_names_as_they_stand():
-    from docutils.core import publish_parts
+def test_the_page_has_every_section_and_all_is_escaped(page):
+    for part in ("answers", "safety", "task", "training", "judges", "data", "cost", "configuration", "versions"):
+        assert f'<section id="{part}"' in page and f'href="#{part}"' in page, part
+    assert "A &lt;study&gt;" in page and "&lt;b&gt;" in page and "&lt;json&gt;" in page and "WikiSum" in page
+    assert "12 rows, left out: 2 repeated" in page and "scipy" in page and "statsmodels" in page
 
-    name = "a*b `c` d_ |e| \\f **g**"
-    assert name in publish_parts(rst(name), writer="html")["body"]
+
+def test_an_answer_has_its_figure_beside_it_and_no_figure_is_drawn_twice(page):
+    answers = page[page.index('<section id="answers"') : page.index('<section id="safety"')]
+    assert answers.count("<figure") == 2 and page.count('id="figure-asr-demo"') == 1
+    assert "0.660 [0.630, 0.690]" in answers and "p &lt; 0.001, 1,320 prompts, 1 training" in answers
+    for status in ("shown", "not shown", "in this training only", "cannot be said"):
+        assert f">{status}</span>" in answers
+    ids = re.findall(r'\bid="([^"]*)"', page)
+    assert len(ids) == len(set(ids))
 
 
-def test_the_studys_page_holds_configuration_licences_and_cost_escaped(study):
-    page = (study.report() / "study.html").read_text()
-    assert "A &lt;study&gt;" in page and "&lt;b&gt;" in page and "WikiSum" in page and "torch" in page
-    assert "12 rows, left out: 2 repeated" in page and "prose, list, json give the same sentences" in page
-    assert "<script" not in page and "http" not in page.replace("http-equiv", "")
+def test_a_part_of_a_study_says_at_the_top_what_is_missing(tmp_path):
+    runs = synthetic.grid()
+    page = make(tmp_path, runs[:5], runs[5:], models={"demo": "M<i>"}).page().read_text()
+    top = page[: page.index('<section id="answers"')]
+    assert "2 of 7 runs are missing" in top and "<li>M&lt;i&gt;: ProMoT List</li>" in top
+
+
+def test_a_card_says_only_what_is_known():
+    finding = Finding(id="a", section="safety", question="q", status="cannot be said", sentence="s")
+    assert card(finding)["numbers"] == card(finding)["basis"] == ""
+    known = finding.model_copy(update={"value": -0.2, "ci_low": -0.3, "ci_high": -0.1, "p": 0.04, "n_trainings": 5})
+    assert card(known)["numbers"] == "-0.200 [-0.300, -0.100]" and card(known)["basis"] == "p = 0.040, 5 trainings"
+
+
+def test_figures_in_one_page_keep_their_own_letters():
+    svg = '<?xml version="1.0"?><svg height="9pt" viewBox="0 0 5 9" width="5pt"><metadata>http://x</metadata>'
+    svg += '<g id="a" clip-path="url(#b)"/><use xlink:href="#c"/></svg>'
+    assert inlined(svg, "f") == (
+        '<svg viewBox="0 0 5 9"><g id="f-a" clip-path="url(#f-b)"/><use xlink:href="#f-c"/></svg>',
+        5.0,
+    )
 
 
 def test_the_configuration_as_tables():
@@ -97,22 +107,3 @@ def test_gpu_hours_and_trained_tokens():
     }
     (row, _) = cost_table([("answers", record)]).values.tolist()
     assert row[2:5] == [2.0, 2.0, 5000]
-
-
-def test_answers_are_escaped_hidden_and_short(tmp_path):
-    run = Run("demo", "base")
-    folder = tmp_path / "runs" / run_path(run) / "prompts=harmful"
-    folder.mkdir(parents=True)
-    records = [{"id": f"a-{number}", "answer": "</pre><script>x()</script>" + "long " * 1000} for number in range(9)]
-    (folder / "answers.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
-    (folder / "scores.jsonl").write_text(json.dumps({"id": "a-1", "score": None, "state": "judge_refused"}) + "\n")
-    names = names_from({"demo": "<Demo>"}, synthetic.methods(), [run.fields])
-    page = answers_page([str(folder / "answers.jsonl")], [str(folder / "scores.jsonl")], names)
-    assert "<script" not in page and "&lt;script&gt;x()" in page and "&lt;Demo&gt;" in page
-    assert page.count("<details>") == 3 and "<details open" not in page and len(page) < 12_000
-    assert "Content warning" in page and "default-src 'none'" in page
-
-
-def test_the_same_prompts_are_sampled_for_every_run():
-    ids = [f"advbench-{number}" for number in range(100)]
-    assert sampled_ids(ids) == sampled_ids(reversed(ids)) != sorted(ids)[:3]

@@ -216,6 +216,11 @@ class Layout:
         return f"{self.root}/{name}.csv"
 
     @property
+    def report(self) -> str:
+        """The page of the study."""
+        return f"{self.root}/report.html"
+
+    @property
     def verdict(self) -> str:
         """The findings (`core.records.Finding`)."""
         return f"{self.root}/verdict.json"

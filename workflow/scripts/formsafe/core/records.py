@@ -58,6 +58,8 @@ class Finding(BaseModel):
 
     id: str
     """Short name, unique within the file."""
+    model: str | None = None
+    """Name of the model that it is about; null: all of the study."""
     section: str
     """Section of the report: `safety`, `task`, `training`, `judges`, `controls`."""
     question: str
