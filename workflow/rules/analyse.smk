@@ -10,7 +10,7 @@ rule describe_run:
         judge=[L.judge_metrics(ANY_RUN, judge) for judge in STUDY.used_judges],
         texts=L.text_metrics(ANY_RUN),
         model=model_manifest,
-        judge_model=JUDGE_MODELS,
+        judge_models=JUDGE_MODELS,
         encoder=L.encoder,
         corpus=manifest_of(L.source()),
         # Of the run's own format, not data/certificate.json: one more format changes no other run.

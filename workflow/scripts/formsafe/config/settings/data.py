@@ -110,7 +110,7 @@ class SafetySettings(Settings):
 
     source: str
     """Name in `harmful` of the source whose unused rows are taken."""
-    overlap: float = Field(default=0.6, gt=0, le=1)
+    overlap: float = Field(default=0.7, gt=0, le=1)
     """Share of words in common (Jaccard index) from which on a row nearly repeats a test prompt and is left out."""
     seed: Seed = 0
     """Seed of the order in which rows are taken."""
