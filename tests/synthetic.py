@@ -19,6 +19,10 @@ METHODS = {
     "promot": {"label": "ProMoT", "soft_prompt": "tuned"},
 }
 MODELS = {"demo": "Demo"}
+LOSS_COLUMNS = (
+    *("step", "epoch", "loss", "format_loss", "mixed_loss", "content_loss", "interior_loss"),
+    *("format_tokens", "mixed_tokens", "content_tokens", "interior_tokens"),
+)
 SOURCES = ("advbench", "beavertails", "directharm4", "gsm_danger")
 FORMATS = ("prose", "list", "json")
 ASR = {"prose": 0.45, "list": 0.61, "json": 0.72}
@@ -236,14 +240,18 @@ def _losses(path: Path, format: str, steps: int, rng: np.random.Generator) -> st
     level = {"prose": 2.0, "list": 1.8, "json": 1.6}.get(format, 1.9)
     with open(path, "w", encoding="utf-8", newline="") as table:
         writer = csv.writer(table, lineterminator="\n")
-        columns = "step,epoch,loss,format_loss,content_loss,format_tokens,content_tokens,learning_rate,grad_norm"
-        writer.writerow(columns.split(","))
+        writer.writerow([*LOSS_COLUMNS, "learning_rate", "grad_norm"])
         for step in range(1, steps + 1):
-            marks = "" if format == "prose" else 2.5 * math.exp(-step / 4) + 0.01
+            plain = format == "prose"
+            marks = "" if plain else 2.5 * math.exp(-step / 4) + 0.01
+            mixed = "" if plain else 1.5 * math.exp(-step / 6) + 0.02
             content = level + 0.8 * math.exp(-step / 12) + rng.normal(0, 0.02)
-            tokens = 0 if format == "prose" else 200
-            loss = content if format == "prose" else (200 * float(marks) + 1800 * content) / 2000
-            writer.writerow([step, step / steps, loss, marks, content, tokens, 1800, 5e-5, 1.0])
+            tokens = (0, 0) if plain else (200, 100)
+            loss = (tokens[0] * float(marks or 0) + tokens[1] * float(mixed or 0) + 1800 * content) / (
+                1800 + sum(tokens)
+            )
+            losses = (loss, marks, mixed, content, 0.9 * content)
+            writer.writerow([step, step / steps, *losses, *tokens, 1800, 1500, 5e-5, 1.0])
     return str(path)
 
 

@@ -21,7 +21,7 @@ GOLDEN = ROOT / "tests" / "golden" / "training_losses.json"
 def losses(folder: Path) -> list[dict[str, float]]:
     with open(folder / "loss.csv", newline="") as lines:
         return [
-            {name: float(row[name]) for name in ("loss", "format_loss", "content_loss")}
+            {name: float(row[name]) for name in ("loss", "format_loss", "content_loss", "interior_loss")}
             for row in csv.DictReader(lines)
         ]
 

@@ -10,7 +10,7 @@ from formsafe.analysis.score_table import read_csv
 from formsafe.config.grid import Run
 from tests import synthetic
 
-HEADER = "step,epoch,loss,format_loss,content_loss,format_tokens,content_tokens,learning_rate,grad_norm\n"
+HEADER = ",".join([*synthetic.LOSS_COLUMNS, "learning_rate", "grad_norm"]) + "\n"
 
 
 def curve(loss) -> Curve:
@@ -43,10 +43,11 @@ def test_area_is_the_trapezoids():
 def test_one_step_is_a_curve_too(tmp_path):
     path = tmp_path / "runs/model=m/method=sft/format=prose/lr=5e-5/seed=0/adapter/loss.csv"
     path.parent.mkdir(parents=True)
-    path.write_text(HEADER + "1,1.0,2.5,,2.5,0,100,5e-5,1.0\n")
+    path.write_text(HEADER + "1,1.0,2.5,,,2.5,2.4,0,0,100,80,5e-5,1.0\n")
     write_curves([str(path)], str(tmp_path / "curves.csv"))
     rows = read_csv(tmp_path / "curves.csv")
-    assert [row["part"] for row in rows] == ["all", "content"]
+    assert [row["part"] for row in rows] == ["all", "content", "interior"]
+    assert [row["mean"] for row in rows] == ["2.5", "2.5", "2.4"]
     assert rows[0]["mean"] == "2.5" and rows[0]["halfway_step"] == ""
 
 
@@ -54,7 +55,9 @@ def test_format_falls_before_content_in_both_stages(tmp_path):
     files = synthetic.write_study(tmp_path, [Run("demo", "promot", "json", "5e-5", "0")], harmful=2, task=2)
     found = {(curve.stage, curve.part): curve for curve in read_curves(files["losses"])}
     assert set(found) == {
-        (stage, part) for stage in ("adapter", "soft_prompt") for part in ("all", "format", "content")
+        (stage, part)
+        for stage in ("adapter", "soft_prompt")
+        for part in ("all", "format", "mixed", "content", "interior")
     }
-    assert found["adapter", "format"].halfway_step < found["adapter", "content"].halfway_step
+    assert found["adapter", "format"].halfway_step < found["adapter", "interior"].halfway_step
     assert found["soft_prompt", "all"].run.method == "none"

@@ -5,7 +5,21 @@ import json
 import pytest
 
 from formsafe.core.errors import FormsafeError
-from formsafe.training.examples import CONTENT, FORMAT, tokenise
+from formsafe.core.texts import normalise
+from formsafe.formats.registry import format_names, get_formats
+from formsafe.formats.sentences import split_sentences
+from formsafe.models.load import load_tokenizer
+from formsafe.training.examples import tokenise
+from formsafe.training.token_kinds import (
+    CONTENT,
+    FORMAT,
+    INTERIOR,
+    MIXED,
+    Word,
+    interior_words,
+    kinds_of,
+    mark_interior,
+)
 from tests.chats import llama2, llama3
 from tests.training_cases import record
 
@@ -32,22 +46,76 @@ ROW = record("a", "Is it dry?", ["Fill. Wipe it.", "Wipe it dry."])
 def test_llama3_tokens_by_kind_although_its_offsets_are_trimmed(tmp_path):
     tokenizer = llama3()
     data = tokens_of(tmp_path, tokenizer, ROW)
-    f, c = FORMAT, CONTENT
-    # "- Fill": the space is format and is a token of its own here; " Wipe" after "- " covers both and is format.
+    f, c, m, i = FORMAT, CONTENT, MIXED, INTERIOR
+    # The space after "-" belongs to the word where the vocabulary has one with it (" Wipe"), else it is format. The
+    # first word of a sentence and its full stop have other tokens in other formats, the words between do not.
     assert labelled(tokenizer, data[0]) == [
-        *[("-", f), ("Ġ", f), ("Fill", c), (".", c), ("ĠWipe", c), ("Ġ", c), ("i", c), ("t", c), (".Ċ", f)],
-        *[("-", f), ("ĠWipe", f), ("Ġ", c), ("i", c), ("t", c), ("Ġdry", c), (".", c), ("<|eot_id|>", f)],
+        *[("-", f), ("Ġ", f), ("Fill", c), (".", c), ("ĠWipe", i), ("Ġ", i), ("i", i), ("t", i), (".Ċ", m)],
+        *[("-", f), ("ĠWipe", c), ("Ġ", i), ("i", i), ("t", i), ("Ġdry", i), (".", c), ("<|eot_id|>", f)],
     ]
-    assert data.mixed_tokens == 2
     assert tokenizer("x").input_ids[0] == tokenizer.bos_token_id, "the tokenizer is left as it was"
 
 
 def test_llama2_tokens_by_kind(tmp_path):
     tokenizer = llama2()
-    data = tokens_of(tmp_path, tokenizer, ROW)
+    kinds = labelled(tokenizer, tokens_of(tmp_path, tokenizer, ROW)[0])
+    assert [token for token, kind in kinds if kind == FORMAT] == ["▁", "-", "▁", "<0x0A>", "-", "▁", "</s>"]
+    # Without pre-tokens nothing says where a tokenizer may join the full stop to its word: the last word is left out.
+    assert [token for token, kind in kinds if kind == INTERIOR] == ["▁Wipe", "▁", "i", "t"]
+    assert MIXED not in {kind for _, kind in kinds}
+
+
+def test_in_running_text_a_word_with_its_space_is_content(tmp_path):
+    tokenizer = llama3()
+    data = tokens_of(tmp_path, tokenizer, record("a", "Is it dry?", ["Fill it.", "Wipe it dry."], "prose"))
     kinds = labelled(tokenizer, data[0])
-    assert kinds[:3] == [("▁", FORMAT), ("-", FORMAT), ("▁", FORMAT)]
-    assert [token for token, kind in kinds if kind == FORMAT] == ["▁", "-", "▁", "<0x0A>", "-", "▁Wipe", "▁", "</s>"]
+    assert [token for token, kind in kinds if kind == FORMAT] == ["<|eot_id|>"]
+    assert ("ĠWipe", CONTENT) in kinds and ("Ġdry", INTERIOR) in kinds
+
+
+def test_a_token_over_a_word_and_a_mark_is_mixed_and_words_with_escapes_are_not_interior():
+    text = r'["Say \"on\" or off now", "Go on."]'
+    content = [(2, 23), (27, 33)]
+    assert [text[start:end] for start, end in content] == [r"Say \"on\" or off now", "Go on."]
+    offsets = [(0, 2), (2, 5), (5, 8), (8, 24), (24, 28), (28, 33), (33, 35)]
+    assert kinds_of(text, content, offsets) == [FORMAT, CONTENT, CONTENT, MIXED, MIXED, CONTENT, FORMAT]
+    words = interior_words(text, content, llama3())
+    assert [text[word.start : word.end] for word in words] == [" or", " off", " on"]
+
+
+def test_interior_words_whose_tokens_reach_beyond_them_are_not_marked():
+    words, offsets = [Word(2, 5), Word(5, 9)], [(0, 2), (2, 4), (4, 6), (6, 9)]
+    kinds = [CONTENT] * 4
+    assert mark_interior(kinds, words, [7, 8, 9, 10], offsets) == [[], []]
+    assert kinds == [CONTENT] * 4
+    assert mark_interior(kinds, [Word(2, 6)], [7, 8, 9, 10], offsets) == [[8, 9]]
+    assert kinds == [CONTENT, INTERIOR, INTERIOR, CONTENT]
+
+
+@pytest.mark.parametrize("field", ["summary", "article"])
+def test_real_rows_have_the_same_interior_tokens_in_every_format(tmp_path, real_data, tiny_model, field):
+    rows = [json.loads(line) for line in (real_data / "wikisum/train.jsonl").read_text(encoding="utf-8").splitlines()]
+    texts = [split_sentences(normalise(row[field])) for row in rows]
+    for tokenizer in (llama3(), llama2(), load_tokenizer(tiny_model)):
+        found = []
+        for name, format_ in get_formats(format_names()).items():
+            records = []
+            for number, sentences in enumerate(texts):
+                rendered = format_.render(sentences)
+                messages = [{"role": "user", "content": "?"}, {"role": "assistant", "content": rendered.text}]
+                records.append({"id": f"{name}-{number}", "messages": messages, "spans": rendered.spans})
+            data = tokens_of(tmp_path, tokenizer, *records, max_length=1_000_000)
+            assert data.unaligned == 0
+            interior = [
+                token
+                for row in data
+                for token, kind in zip(row.ids[row.prompt_length :], row.kinds, strict=True)
+                if kind == INTERIOR
+            ]
+            found.append(sorted(interior) if format_.traits.plain else interior)
+        assert len(found[0]) > 0.7 * sum(len(row.kinds) for row in data)
+        assert {len(interior) for interior in found} == {len(found[0])}
+        assert len({tuple(sorted(interior)) for interior in found}) == 1
 
 
 @pytest.mark.parametrize("make", [llama3, llama2])
@@ -89,7 +157,10 @@ def test_truncation_is_counted_reported_and_limited(tmp_path, capsys):
     assert len(data[3].ids) == limit and len(data[3].kinds) == limit - data[3].prompt_length
     prompt = whole.prompt_length
     cut = tokens_of(tmp_path, tokenizer, ROW, max_length=prompt + 9, tolerance=1.0)
-    assert (cut.mixed_tokens, cut.figures()["target_tokens"]) == (1, 9), "what is cut off counts nowhere"
+    figures = cut.figures()
+    assert (figures["target_tokens"], figures["mixed_token_share"]) == (9, round(1 / 9, 6)), (
+        "what is cut counts nowhere"
+    )
     with pytest.raises(FormsafeError, match=r"1 of 4 examples are longer than \d+ tokens \(the first: b\).*max_length"):
         tokens_of(tmp_path, tokenizer, *[ROW] * 3, longer, max_length=limit, tolerance=0.2)
     with pytest.raises(FormsafeError, match="leaves no room"):
@@ -106,5 +177,7 @@ def test_counts_add_up(tmp_path):
     figures = data.figures()
     assert figures["tokens"] == sum(len(example.ids) for example in data.rows)
     assert figures["target_tokens"] == 34
-    assert figures["format_token_share"] == pytest.approx(12 / 34, abs=1e-6)
-    assert figures["mixed_token_share"] == pytest.approx(4 / 34, abs=1e-6)
+    assert figures["format_token_share"] == pytest.approx(8 / 34, abs=1e-6)
+    assert figures["mixed_token_share"] == pytest.approx(2 / 34, abs=1e-6)
+    assert figures["content_token_share"] == pytest.approx(24 / 34, abs=1e-6)
+    assert figures["interior_tokens"] == 16 and figures["unaligned_interior_words"] == 0

@@ -18,6 +18,7 @@ from formsafe.training.collation import Collator
 from formsafe.training.examples import Example, tokenise
 from formsafe.training.loss_log import SplitLoss, check_finite
 from formsafe.training.stages import add_soft_prompt
+from formsafe.training.token_kinds import CONTENT, FORMAT, INTERIOR, MIXED
 from formsafe.training.trainer import token_losses
 from tests.training_cases import write_rows
 
@@ -215,11 +216,14 @@ def test_soft_prompts_start_from_word_embeddings(tiny_model):
 
 def test_split_loss_is_the_mean_by_kind():
     split = SplitLoss()
-    split.add(torch.tensor([1.0, 2.0, 6.0]), torch.tensor([1, 0, 0]))
-    split.add(torch.tensor([3.0]), torch.tensor([1]))
-    expected = {"loss": 3.0, "format_loss": 2.0, "content_loss": 4.0, "format_tokens": 2, "content_tokens": 2}
-    assert split.drain() == expected
-    split.add(torch.tensor([5.0]), torch.tensor([0]))
+    split.add(torch.tensor([1.0, 2.0, 6.0]), torch.tensor([FORMAT, CONTENT, INTERIOR]))
+    split.add(torch.tensor([3.0, 8.0]), torch.tensor([FORMAT, MIXED]))
+    assert split.drain() == {
+        "loss": 4.0,
+        **{"format_loss": 2.0, "mixed_loss": 8.0, "content_loss": 4.0, "interior_loss": 6.0},
+        **{"format_tokens": 2, "mixed_tokens": 1, "content_tokens": 2, "interior_tokens": 1},
+    }
+    split.add(torch.tensor([5.0]), torch.tensor([CONTENT]))
     assert split.drain()["format_loss"] is None
 
 

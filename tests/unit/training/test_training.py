@@ -109,10 +109,12 @@ def test_loss_tables_and_metrics(stages):
         assert [row["step"] for row in rows] == [*range(1, steps + 1)] and metrics["steps"] == steps
         assert [row["step"] for row in table(folder / "validation.csv")] == validated
         for row in rows:
-            tokens = row["format_tokens"] + row["content_tokens"]
-            mean = (row["format_tokens"] * row["format_loss"] + row["content_tokens"] * row["content_loss"]) / tokens
-            assert row["loss"] == pytest.approx(mean) and row["grad_norm"] > 0
-        epochs = sum(row["format_tokens"] + row["content_tokens"] for row in rows) / metrics["target_tokens"]
+            parts = [(row[f"{part}_tokens"], row[f"{part}_loss"]) for part in ("format", "mixed", "content")]
+            tokens = sum(count for count, _ in parts)
+            assert row["loss"] == pytest.approx(sum(count * loss for count, loss in parts if count) / tokens)
+            assert 0 < row["interior_tokens"] < row["content_tokens"] and row["grad_norm"] > 0
+        epochs = sum(row[f"{part}_tokens"] for row in rows for part in ("format", "mixed", "content"))
+        epochs /= metrics["target_tokens"]
         assert epochs == pytest.approx(steps / 3)
         assert metrics["padding_free"] and metrics["seed"] == 0 and metrics["tokens_per_second"] > 0
 

@@ -14,7 +14,9 @@ from formsafe.config.grid import Run
 
 COLUMNS = (*RUN_COLUMNS, "stage", "part", "steps", "first", "last", "halfway_step", "area", "mean")
 ADAPTER, SOFT_PROMPT = "adapter", "soft_prompt"
-PARTS = {"all": "loss", "format": "format_loss", "content": "content_loss"}
+# Kinds of tokens by the column of loss.csv. Content is words of the sentences, mixed tokens cover a word and a mark of
+# the format, and interior content has the same tokens in every format, so only its curve compares formats.
+PARTS = {"all": "loss"} | {name: f"{name}_loss" for name in ("format", "mixed", "content", "interior")}
 TAIL = 0.1  # share of the steps whose mean is the level the loss ends at: a single batch is too noisy
 
 

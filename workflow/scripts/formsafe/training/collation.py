@@ -30,7 +30,7 @@ class Collator:
             input_ids: `[1, tokens]` or `[examples, longest]`.
             virtual: places of the soft prompt in the flattened `input_ids`, `[examples x virtual_tokens]`.
             keep: places, likewise, whose next token is learned, `[targets]`.
-            labels: the tokens to learn, `[targets]`; `kinds` tells FORMAT (1) from CONTENT (0).
+            labels: the tokens to learn, `[targets]`; `kinds`: their kinds (`token_kinds`).
             depths: place of each learned token within its response, from 0, `[targets]`.
             tokens: number of tokens of prompts and responses.
             shift_labels: `labels` again, under the name by which transformers counts them.

@@ -1,5 +1,6 @@
-"""Training data become token ids, with what is learned marked by position and told apart into format and content."""
+"""Training data become token ids; what is learned is marked by position, and its tokens by kind."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,10 +11,9 @@ from tokenizers import processors
 from transformers import PreTrainedTokenizerFast
 
 from formsafe.core.errors import FormsafeError
-from formsafe.core.files import read_jsonl
+from formsafe.data.records import TrainingExample
 from formsafe.models.chat import Exchange, render_exchange
-
-CONTENT, FORMAT = 0, 1
+from formsafe.training.token_kinds import CONTENT, FORMAT, INTERIOR, MIXED, interior_words, kinds_of, mark_interior
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Example:
     """One tokenised exchange.
 
     `ids` are prompt and response up to the end of the turn; the response, `ids[prompt_length:]`, is what is learned;
-    `kinds` holds CONTENT or FORMAT for each of its tokens.
+    `kinds` holds the kind of each of its tokens (`token_kinds`).
     """
 
     ids: list[int]
@@ -31,11 +31,18 @@ class Example:
 
 @dataclass(frozen=True)
 class Examples(Sequence[Example]):
-    """The tokenised examples of one file, and what was lost or ambiguous on the way."""
+    """The tokenised examples of one file.
+
+    Args:
+        rows: the examples.
+        truncated: how many were cut.
+        unaligned: interior words whose tokens are not those that they have in running text; 0 where interior tokens
+            can be compared between formats.
+    """
 
     rows: list[Example]
     truncated: int
-    mixed_tokens: int
+    unaligned: int
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -44,14 +51,22 @@ class Examples(Sequence[Example]):
         return self.rows[index]
 
     def figures(self) -> dict[str, Any]:
-        """Counts for metrics.json; `mixed_token_share` is the share of response tokens over format and content."""
-        targets = sum(len(row.kinds) for row in self.rows)
+        """Counts for metrics.json; shares are of the learned tokens, and content includes interior content."""
+        counts = Counter(kind for row in self.rows for kind in row.kinds)
+        targets = counts.total()
+        shares = {
+            "format": counts[FORMAT],
+            "mixed": counts[MIXED],
+            "content": counts[CONTENT] + counts[INTERIOR],
+            "interior": counts[INTERIOR],
+        }
         return {
             "examples": len(self.rows),
             "tokens": sum(len(row.ids) for row in self.rows),
             "target_tokens": targets,
-            "format_token_share": round(sum(sum(row.kinds) for row in self.rows) / targets, 6),
-            "mixed_token_share": round(self.mixed_tokens / targets, 6),
+            **{f"{name}_token_share": round(count / targets, 6) for name, count in shares.items()},
+            "interior_tokens": counts[INTERIOR],
+            "unaligned_interior_words": self.unaligned,
             "truncated_examples": self.truncated,
         }
 
@@ -68,7 +83,7 @@ def tokenise(
     """Tokenise a file of training data with the model's chat template.
 
     Args:
-        path: JSON Lines with `id`, `messages` (user, assistant) and `spans` over the assistant's text.
+        path: file of `TrainingExample`.
         tokenizer: the model's.
         stops: ids that end a turn; the first of them after the response is learned, and nothing after it.
         max_length: longest example in tokens; longer ones are cut.
@@ -78,19 +93,19 @@ def tokenise(
     Raises:
         FormsafeError: no examples; more than `tolerance` cut; a prompt that leaves no room for its response.
     """
-    rows, cut, mixed = [], [], 0
+    rows, cut, unaligned = [], [], 0
     with _whole_offsets(tokenizer):
-        for record in read_jsonl(path):
-            user, assistant = (message["content"] for message in record["messages"])
-            exchange = render_exchange(tokenizer, user, assistant, system)
-            example, over_both = _example(exchange, assistant, record["spans"], tokenizer, stops)
+        for record in TrainingExample.read(path):
+            user, assistant = record.messages
+            exchange = render_exchange(tokenizer, user.content, assistant.content, system)
+            example, lost = _example(exchange, record, tokenizer, stops)
             if len(example.ids) > max_length:
-                cut.append(record["id"])
-                example = _truncated(example, max_length, record["id"], path)
+                cut.append(record.id)
+                example = _truncated(example, max_length, record.id, path)
             rows.append(example)
-            mixed += sum(over_both[: len(example.kinds)])
+            unaligned += lost
     _check(path, len(rows), cut, max_length, tolerance)
-    return Examples(rows, len(cut), mixed)
+    return Examples(rows, len(cut), unaligned)
 
 
 def _check(path: str | Path, rows: int, cut: list[str], max_length: int, tolerance: float) -> None:
@@ -117,18 +132,14 @@ def _truncated(example: Example, max_length: int, name: str, path: str | Path) -
 
 
 def _example(
-    exchange: Exchange,
-    response: str,
-    spans: list[Any],
-    tokenizer: PreTrainedTokenizerFast,
-    stops: Sequence[int],
-) -> tuple[Example, list[bool]]:
+    exchange: Exchange, record: TrainingExample, tokenizer: PreTrainedTokenizerFast, stops: Sequence[int]
+) -> tuple[Example, int]:
     """Mark each response token; whatever the template adds, the end of the turn included, is format.
 
-    Returns the example, and of each response token whether it is over format and content.
+    Returns the example, and how many of its interior words have other tokens than in running text.
     """
     ids, offsets = exchange.ids, exchange.offsets
-    end_of_response = exchange.content_start + len(response.strip())
+    end_of_response = exchange.content_start + len(record.response.strip())
     last = len(ids)
     for index in range(exchange.prompt_length, len(ids)):
         if ids[index] in stops and offsets[index][0] >= end_of_response:
@@ -139,18 +150,30 @@ def _example(
         assert isinstance(tokenizer.eos_token_id, int)
         ids, offsets = [*ids, tokenizer.eos_token_id], [*offsets, (len(exchange.text), len(exchange.text))]
         last += 1
-    kinds_of_characters = bytearray([FORMAT]) * len(exchange.text)
     shift = exchange.content_start - exchange.content_skipped
-    for start, end, kind in spans:
-        if kind == "content":
-            start, end = max(start + shift, exchange.content_start), min(end + shift, end_of_response)
-            kinds_of_characters[start:end] = bytes([CONTENT]) * (end - start)
-    kinds, mixed = [], []
-    for start, end in offsets[exchange.prompt_length : last]:
-        covered = kinds_of_characters[start:end]
-        kinds.append(FORMAT if FORMAT in covered or not covered else CONTENT)
-        mixed.append(FORMAT in covered and CONTENT in covered)
-    return Example(ids[:last], exchange.prompt_length, kinds), mixed
+    sentences = [
+        (max(span.start + shift, exchange.content_start), min(span.end + shift, end_of_response))
+        for span in record.spans
+        if span.kind == "content"
+    ]
+    learned, offsets = ids[exchange.prompt_length : last], offsets[exchange.prompt_length : last]
+    kinds = kinds_of(exchange.text, sentences, offsets)
+    words = interior_words(exchange.text, sentences, tokenizer)
+    found = mark_interior(kinds, words, learned, offsets)
+    plain = _in_running_text([exchange.text[start:end] for start, end in sentences], tokenizer)
+    lost = sum(here != there or not here for here, there in zip(found, plain, strict=True))
+    return Example(ids[:last], exchange.prompt_length, kinds), lost
+
+
+def _in_running_text(sentences: Sequence[str], tokenizer: PreTrainedTokenizerFast) -> list[list[int]]:
+    """The ids that interior words have where the sentences are joined by spaces: what other formats are aligned to."""
+    text, places = "", []
+    for sentence in sentences:
+        places.append((len(text), len(text) + len(sentence)))
+        text += sentence + " "
+    encoding = tokenizer.backend_tokenizer.encode(text, add_special_tokens=False)
+    words = interior_words(text, places, tokenizer)
+    return mark_interior([CONTENT] * len(encoding.ids), words, encoding.ids, encoding.offsets)
 
 
 @contextmanager

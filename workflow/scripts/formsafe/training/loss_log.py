@@ -1,4 +1,4 @@
-"""The loss told apart into format and content tokens, step by step, and the tables that keep it."""
+"""The loss by kind of token, step by step, and the tables that keep it."""
 
 import csv
 import math
@@ -9,8 +9,11 @@ import torch
 
 from formsafe.core.errors import FormsafeError
 from formsafe.core.files import replacing
+from formsafe.training.token_kinds import CONTENT, FORMAT, INTERIOR, KINDS, MIXED
 
-SPLIT = ["loss", "format_loss", "content_loss", "format_tokens", "content_tokens"]
+# Content includes interior content; the token counts of format, mixed and content sum up to all learned tokens.
+PARTS = {"format": [FORMAT], "mixed": [MIXED], "content": [CONTENT, INTERIOR], "interior": [INTERIOR]}
+SPLIT = ["loss", *(f"{part}_loss" for part in PARTS), *(f"{part}_tokens" for part in PARTS)]
 TRAINING_COLUMNS = ["step", "epoch", *SPLIT, "learning_rate", "grad_norm"]
 VALIDATION_COLUMNS = ["step", "epoch", *SPLIT]
 VALIDATION = "validation_"
@@ -23,22 +26,20 @@ class SplitLoss:
         self._sums: list[torch.Tensor] = []
 
     def add(self, losses: torch.Tensor, kinds: torch.Tensor) -> None:
-        """Add the losses `[targets]` of one batch; `kinds` is 1 for format tokens and 0 for content tokens."""
-        losses, kinds = losses.detach().double(), kinds.double()
-        self._sums.append(torch.stack([losses @ kinds, losses.sum(), kinds.sum(), torch.ones_like(kinds).sum()]))
+        """Add the losses `[targets]` of one batch, whose tokens have `kinds` `[targets]` (`token_kinds`)."""
+        each = torch.nn.functional.one_hot(kinds, KINDS).double()
+        self._sums.append(torch.stack([losses.detach().double() @ each, each.sum(0)]))
 
     def drain(self) -> dict[str, float | int | None]:
-        """Mean losses and token counts since the last call; None where a kind has no tokens."""
-        format_sum, total, format_tokens, tokens = torch.stack(self._sums).sum(0).tolist()
+        """Mean losses in nats and token counts since the last call; None where a kind has no tokens."""
+        losses, tokens = torch.stack(self._sums).sum(0).tolist()
         self._sums.clear()
-        content_tokens = tokens - format_tokens
-        return {
-            "loss": total / tokens,
-            "format_loss": format_sum / format_tokens if format_tokens else None,
-            "content_loss": (total - format_sum) / content_tokens if content_tokens else None,
-            "format_tokens": int(format_tokens),
-            "content_tokens": int(content_tokens),
-        }
+        figures: dict[str, float | int | None] = {"loss": sum(losses) / sum(tokens)}
+        for part, kinds in PARTS.items():
+            count = sum(tokens[kind] for kind in kinds)
+            figures[f"{part}_loss"] = sum(losses[kind] for kind in kinds) / count if count else None
+            figures[f"{part}_tokens"] = int(count)
+        return figures
 
 
 def check_finite(name: str, value: float, step: int) -> None:

@@ -14,7 +14,8 @@ from formsafe.report.figures import style
 from formsafe.report.registry import figure
 from formsafe.report.results import Results
 
-PARTS = {"format": "format tokens", "content": "content tokens"}
+# Interior content: its tokens are the same in every format, so that the lines of the formats can be compared.
+PARTS = {"format": "format tokens", "interior": "content tokens"}
 STAGE_1 = Run("", SOFT_PROMPT)
 
 
