@@ -52,14 +52,14 @@ def loss(results: Results, model: str) -> Figure:
 @figure(
     "training",
     "Loss on format and on content",
-    "Training loss on tokens of the format (marks, keys, quotes) and on tokens of the content, a column per stage of "
-    "training. If stage 1 (the soft prompt) has learned the format, stage 2 starts with a low loss on format tokens; a "
-    "high start would speak against it.",
+    "Training loss on tokens of the format (marks, keys, quotes) and on content tokens inside sentences, which are the "
+    "same tokens in every format, a column per stage of training. If stage 1 (the soft prompt) has learned the format, "
+    "stage 2 starts with a low loss on format tokens; a high start would speak against it.",
 )
 def loss_split(results: Results, model: str) -> Figure:
     """Loss on format tokens (top) and on content tokens (bottom), one scale per kind of token."""
     title, parts = results.names.model(model), {part: _stages(results, model, part) for part in PARTS}
-    stages = list(dict.fromkeys([*parts["format"], *parts["content"]]))
+    stages = list(dict.fromkeys([*parts["format"], *parts["interior"]]))
     if not stages:
         return style.note(style.PAGE, title, "nothing was trained")
     columns = min(len(stages), 3)

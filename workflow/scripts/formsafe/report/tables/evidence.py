@@ -66,10 +66,11 @@ def _bounds(row: Row) -> str | None:
 @table(
     "training",
     "Loss curves in numbers",
-    "Loss on all, format and content tokens (nats per token): at the first step, at the end (the last tenth of the "
-    "steps), the first step at which half of its fall is done, the area under it, and its mean. The fall is read off "
-    "the falling curve that fits best (isotonic regression): single batches are too noisy. Stage 1 tunes ProMoT's soft "
-    "prompt, stage 2 its adapter.",
+    "Loss by kind of token (nats per token; mixed: over a word and a mark; interior: content that has the same tokens "
+    "in every format, so only it compares the content between formats): at the first step, at the end (the last tenth "
+    "of the steps), the first step at which half of its fall is done, the area under it, and its mean. The fall is "
+    "read off the falling curve that fits best (isotonic regression): single batches are too noisy. Stage 1 tunes "
+    "ProMoT's soft prompt, stage 2 its adapter.",
 )
 def curves(results: Results) -> pd.DataFrame:
     """Loss curves in numbers."""
