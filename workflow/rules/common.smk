@@ -23,7 +23,7 @@ from formsafe.config.loading import load_study, runs_of
 from formsafe.config.files import require_files
 from formsafe.config.given import nested_settings, require_known_targets, require_unique_keys
 from formsafe.core.errors import FormsafeError
-from formsafe.core.files import matching_files, read_json
+from formsafe.core.files import matching_files, read_json, refuse_links_below
 from formsafe.formats.registry import and_the_papers, format_module, plain_format
 from formsafe.config.grid import adapter_run, tuned_run
 from formsafe.core.records import NONE, Run
@@ -57,9 +57,14 @@ try:
         require_unique_keys([Path(workflow.basedir) / "config" / "config.yaml", *workflow.overwrite_configfiles])
     STUDY = load_study(config)
     L = Layout(STUDY.study)
+    os.environ["FORMSAFE_RESULTS_MODE"] = STUDY.results_mode  # jobs inherit it, and the umask
+    if STUDY.results_mode == "group":
+        os.umask(os.umask(0o077) & ~0o050)
     if workflow.is_main_process:  # what was fetched from a path need not be in sight of a job on another machine
         require_files(STUDY, L, DEMO)
         require_known_targets((word for word in sys.argv[1:] if word.startswith("results/")), STUDY)
+        refuse_links_below(L.root)
+        refuse_links_below(f"logs/{STUDY.study}")
 except FormsafeError as error:
     raise WorkflowError(str(error)) from None
 

@@ -34,7 +34,7 @@ def normal(name: str) -> str:
 
 def pins(lines: list[str]) -> dict[str, str]:
     pairs = (line.split("==") for line in lines if "==" in line)
-    return {normal(name): version.split("+")[0].strip() for name, version in pairs}
+    return {normal(name): version.split("+")[0].strip(" \\") for name, version in pairs}
 
 
 LOCK = pins((ROOT / "requirements.txt").read_text().splitlines())

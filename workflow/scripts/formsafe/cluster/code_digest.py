@@ -22,7 +22,7 @@ from formsafe.core.files import write_text
 PACKAGE = "formsafe"
 # These say how a job reports, starts and finds its GPU, never what it computes. Neither they nor what only they import
 # counts.
-NEUTRAL = ("core.errors", "core.logs", "core.provenance", "core.startup", "models.devices")
+NEUTRAL = ("core.errors", "core.logs", "core.redaction", "core.provenance", "core.startup", "models.devices")
 _LOGGERS = ("logger", "logging", "log", "warnings")
 _KEPT = 2000
 # What is known of a source text, by the text's hash: the digest of its tree, and what it imports. Every job parses the

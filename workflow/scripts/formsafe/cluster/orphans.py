@@ -53,7 +53,11 @@ def read_log(text: str) -> RunLog:
     host, command, run_id, study = (
         found[1] if (found := line.search(text)) else None for line in (_HOST, _COMMAND, _RUN_ID, _STUDY)
     )
-    return RunLog(host, shlex.split(command or ""), run_id, study)
+    try:
+        words = shlex.split(command or "")
+    except ValueError:  # quotes that do not close: no log of Snakemake's own
+        words = []
+    return RunLog(host, words, run_id, study)
 
 
 def newest_log(directory: Path, study: str) -> tuple[Path, RunLog] | None:

@@ -22,6 +22,8 @@ from formsafe.cluster.orphans import (
 from formsafe.cluster.plan import all_jobs, config_files, run_snakemake, split_arguments
 from formsafe.cluster.records import unfinished_outputs
 from formsafe.core.errors import FormsafeError
+from formsafe.core.files import is_below, refuse_links_below
+from formsafe.core.layout import Layout
 
 POLL_SECONDS = 5.0
 CODE = ("Snakefile", "workflow", "config")
@@ -50,6 +52,7 @@ def recover(
             f"Snakemake still runs here (process {', '.join(map(str, living))}). Let it work, or end it: Ctrl-C "
             "cancels its jobs."
         )
+    refuse_links_below(directory / Layout(study).root)
     command = make_command("recover", study, config_files(arguments), directory)
     if not elsewhere_is_dead and (host := started_elsewhere(directory, study)):
         raise FormsafeError(
@@ -118,8 +121,10 @@ def _keep_finished(study: str, arguments: Sequence[str], directory: Path) -> Non
     if not finished:
         return
     if _edited_since(path, directory, config_files(arguments)) or _overrides(log.command) != _overrides(arguments):
-        for file in (file for files in finished for file in files):
-            (directory / file).unlink(missing_ok=True)
+        # The jobs are Snakemake's own, not those that a log names; nothing outside the checkout is ours to delete.
+        for file in (directory / file for files in finished for file in files):
+            if is_below(file, directory) or is_below(file, directory / "results"):
+                file.unlink(missing_ok=True)
         print(f"{len(finished)} jobs finished meanwhile, but code or settings were edited: they are run again.")
         return
     firsts = [files[0] for files in finished]

@@ -54,8 +54,12 @@ def replacing(path: str | Path, private: bool = False) -> Iterator[Path]:
 
 def create(path: str | Path, private: bool = False) -> int:
     """Make a new file, never through a link, and return its descriptor; its mode follows the umask (see `private`)."""
-    private = private and os.environ.get("FORMSAFE_RESULTS_MODE") != "group"
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600 if private else 0o666)
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, private_mode() if private else 0o666)
+
+
+def private_mode() -> int:
+    """Mode, before the umask, of files with answers to harmful prompts (see the setting `results_mode`)."""
+    return 0o666 if os.environ.get("FORMSAFE_RESULTS_MODE") == "group" else 0o600
 
 
 def refuse_links(path: str | Path) -> None:

@@ -4,39 +4,83 @@ import fcntl
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO, Any
 
 from formsafe.core.errors import FormsafeError
+from formsafe.core.files import refuse_links
+from formsafe.core.redaction import redact
+from formsafe.core.texts import printable
 
 _terminals: list[int] = []  # stderr as it was before it went to a log
+
+
+class Filtered:
+    """A stream that passes on what models, servers, templates and data say without control characters and secrets.
+
+    It filters what Python prints, warnings, logging and tracebacks included; libraries in C, which print past it, have
+    no texts of strangers to show.
+    """
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write `text`, filtered."""
+        self._stream.write(redact(printable(text)))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Write `lines`, filtered."""
+        self.write("".join(lines))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def filtered_streams() -> Iterator[None]:
+    """Filter what this process prints while the block runs."""
+    streams = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = Filtered(sys.stdout), Filtered(sys.stderr)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = streams
 
 
 @contextmanager
 def logging_to(path: str | Path) -> Iterator[None]:
     """Redirect the file descriptors of stdout and stderr to `path` while the block runs.
 
-    A FormsafeError ends the process with its message, on the terminal and in the log; any other exception leaves its
-    traceback in the log and is raised again.
+    A FormsafeError ends the process with its message, on the terminal and in the log; any other exception ends it, too,
+    and leaves its traceback in the log only, where it is filtered.
+
+    Standard input is closed: a library that asks whether to run a model's own code must not take the terminal's, or a
+    pipe's, next line for a yes.
     """
     path = Path(path)
+    refuse_links(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     terminal = os.dup(2)
     kept = os.dup(1)
     _terminals.append(terminal)
     with open(path, "a", buffering=1, encoding="utf-8") as log:
         _point_streams_at(log.fileno(), log.fileno())
+        _close_input()
         try:
-            yield
+            with filtered_streams():
+                yield
         except FormsafeError as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {error}", file=sys.stderr)  # its text is filtered
             os.write(terminal, f"error: {error}\n(log: {path})\n".encode())
             raise SystemExit(1) from None
         except Exception:
-            traceback.print_exc()
+            traceback.print_exc(file=Filtered(sys.stderr))
             os.write(terminal, f"The job failed; its log is {path}\n".encode())
-            raise
+            raise SystemExit(1) from None
         finally:
             _point_streams_at(kept, terminal)
             _terminals.remove(terminal)
@@ -88,6 +132,12 @@ def claim_terminal() -> Terminal | None:
         return Terminal(os.ttyname(_terminals[-1])) if _terminals else None
     except OSError:
         return None
+
+
+def _close_input() -> None:
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
 
 
 def _point_streams_at(stdout: int, stderr: int) -> None:

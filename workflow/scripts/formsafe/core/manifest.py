@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from formsafe.core.files import read_json, write_json
+from formsafe.core.redaction import redacted
 
 # What `provenance.stage_record` writes; the stages' own figures stay in their metrics.json.
 RECORDED = (
@@ -48,7 +49,7 @@ def describe_run(
         output,
         {
             "run": dict(run),
-            "settings": dict(settings),
+            "settings": redacted(dict(settings)),
             "sources": {name: _read(place) for name, place in sources.items()},
             "stages": described,
             "seconds": round(sum(stage["seconds"] or 0.0 for stage in described.values()), 3),

@@ -22,7 +22,7 @@ def count_tokens(model: Path | str, train: Mapping[str, Path], counts: Path | st
     from transformers import AutoTokenizer
 
     manifest = read_json(model)
-    tokenizer = AutoTokenizer.from_pretrained(manifest["path"])
+    tokenizer = AutoTokenizer.from_pretrained(manifest["path"], trust_remote_code=False)
     formats = {}
     for name, path in train.items():
         texts = [example.response for example in TrainingExample.read(path)]

@@ -73,7 +73,7 @@ def answer_prompts(job: AnswerJob) -> None:
     replies = ask(engine, asked, generation, journal, SECTION)
     remaining = iter(replies)
     for name, found in sets.items():
-        write_jsonl(job.answers[name], [answer_record(prompt, next(remaining)) for prompt in found])
+        write_jsonl(job.answers[name], [answer_record(prompt, next(remaining)) for prompt in found], private=True)
     figures = generation_figures(engine, journal, replies)
     write_json(job.metrics, figures | stage_record(started, job.code, generation.seed, journal.continued_seconds))
     journal.remove()

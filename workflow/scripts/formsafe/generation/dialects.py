@@ -18,6 +18,7 @@ _BROKEN = {
     *("error", "abort", "aborted", "cancelled", "network_error", "insufficient_system_resource", "unavailable"),
     *("engine_overloaded", "timeout", "malformed_function_call"),
 }
+MOST_TOKENS = 10_000_000  # of a reply; `completion_tokens: 10**400` would end the first division by it
 # A code is one word, as `model_not_found`; only codes are shown, since a message may repeat the prompt.
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,59}")
 _REFUSAL_CODE = re.compile(
@@ -68,7 +69,8 @@ def read_reply(body: Any) -> Reply:
     if refusal or ended in _REFUSED:
         reason = "refused"
     thoughts = "\n".join(filter(None, [thoughts, inner]))
-    return Reply(_writable(refusal or content), tokens if isinstance(tokens, int) else None, reason, (), thoughts)
+    counted = tokens if type(tokens) is int and 0 <= tokens <= MOST_TOKENS else None
+    return Reply(_writable(refusal or content), counted, reason, (), thoughts)
 
 
 def fault_of(body: Any) -> tuple[Fault, str]:

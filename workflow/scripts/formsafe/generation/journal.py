@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from formsafe.core.errors import FormsafeError
-from formsafe.core.files import sync
+from formsafe.core.files import loads, private_mode, refuse_links, sync
 
 
 def digest(parts: Iterable[Any]) -> str:
@@ -32,6 +32,7 @@ class Journal:
 
     def __init__(self, path: str | Path, header: dict[str, Any]) -> None:
         self.path = Path(path)
+        refuse_links(self.path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._replies: dict[str, dict[str, Any]] = {}
         self._notes: dict[str, dict[str, Any]] = {}
@@ -39,7 +40,8 @@ class Journal:
         kept = self._read(header)
         self.continued = sum(len(replies) for replies in self._replies.values())
         self.continued_seconds = float(sum(batch["seconds"] for batch in self.batches))
-        self._file = open(self.path, "ab")  # noqa: SIM115  (`close` and `remove` end it)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._file = os.fdopen(os.open(self.path, flags, private_mode()), "ab")  # `close` and `remove` end it
         self._file.truncate(kept)
         if kept == 0:
             self._write(header)
@@ -119,7 +121,7 @@ def _parse(line: bytes) -> dict[str, Any] | None:
     if not line.endswith(b"\n"):
         return None
     try:
-        value = json.loads(line)
+        value = loads(line)
     except ValueError:
         return None
     return value if isinstance(value, dict) else None

@@ -12,6 +12,8 @@ from tqdm import tqdm
 
 from formsafe.config.settings.generation import Decoding, ServerSettings
 from formsafe.core.errors import FormsafeError
+from formsafe.core.files import loads
+from formsafe.core.redaction import sends_key_openly
 from formsafe.generation.dialects import Incomplete, fault_of, read_reply
 from formsafe.generation.journal import Journal
 from formsafe.generation.replies import Prompt, Reply
@@ -35,7 +37,9 @@ class ServerEngine:
     def __init__(self, settings: ServerSettings, backoff_seconds: float = 1.0) -> None:
         self.settings = settings
         self.backoff_seconds = backoff_seconds
-        key_of(settings)  # so that a missing key is an error before any work
+        # asked for here so that a missing key is an error before any work
+        if key_of(settings) is not None and sends_key_openly(settings.base_url):
+            print(f"warning: the key goes to {settings.base_url} unencrypted; take https, or a tunnel to this machine.")
 
     def describe(self) -> dict[str, Any]:
         """What determines the replies besides prompts and settings: the model, wherever it is served."""
@@ -118,7 +122,7 @@ class ServerEngine:
         try:
             async with asyncio.timeout(self.settings.timeout_seconds):
                 response = await client.post("/chat/completions", body=body, cast_to=httpx2.Response)
-            content = response.json()
+            content = loads(response.content)
         except TimeoutError:
             raise Transient(f"no answer within {self.settings.timeout_seconds:g} s") from None
         except openai.APIStatusError as error:
@@ -155,7 +159,7 @@ class ServerEngine:
 
 def _json(response: httpx2.Response) -> Any:
     try:
-        return response.json()
+        return loads(response.content)
     except ValueError:
         return None
 

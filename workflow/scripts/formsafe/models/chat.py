@@ -14,6 +14,7 @@ from transformers.utils import chat_template_utils
 
 from formsafe.config.settings.models import TEMPLATE_DATE
 from formsafe.core.errors import FormsafeError
+from formsafe.core.limits import bounded
 from formsafe.core.texts import normalise
 
 # Stand-ins for special-token text, as long as the text itself so that offsets stay right: a template's own special
@@ -130,7 +131,7 @@ def _render(tokenizer: PreTrainedTokenizerFast, messages: list[dict[str, str]], 
         set_template_arguments(tokenizer)
     today, arguments = getattr(tokenizer, _ARGUMENTS)
     try:
-        with _clock_at(today):
+        with bounded(f"The chat template of {tokenizer.name_or_path}"), _clock_at(today):
             text = tokenizer.apply_chat_template(
                 messages, tokenize=False, add_generation_prompt=generation_prompt, **arguments
             )

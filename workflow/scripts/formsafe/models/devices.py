@@ -6,16 +6,19 @@ card, or waits for one, by a lock that the kernel releases when the process ends
 
 import fcntl
 import os
+import stat
 import tempfile
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import IO
+
+from formsafe.core.errors import FormsafeError
+from formsafe.core.files import open_lock
 
 VARIABLE = "CUDA_VISIBLE_DEVICES"
 ALLOCATOR = "PYTORCH_ALLOC_CONF"
 _PROC = Path("/proc/driver/nvidia/gpus")
-_held: list[IO[str]] = []  # open for as long as the process lives
+_held: list[int] = []  # open for as long as the process lives
 
 
 def claim_device(device: str, poll_seconds: float = 2.0) -> str | None:
@@ -36,8 +39,7 @@ def claim_device(device: str, poll_seconds: float = 2.0) -> str | None:
     cards = installed_cards() if chosen is None else chosen.split(",")
     if device == "cpu" or not cards or (chosen is not None and len(cards) == 1):
         return None
-    folder = Path(tempfile.gettempdir()) / f"formsafe-gpus-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
+    folder = lock_folder()
     claimed = first_free(cards, folder)
     if claimed is None:
         print(f"All GPUs ({len(cards)}) are taken by other jobs; waiting for one.", flush=True)
@@ -49,14 +51,35 @@ def claim_device(device: str, poll_seconds: float = 2.0) -> str | None:
     return claimed
 
 
+def lock_folder() -> Path:
+    """The user's own folder for locks of this host: in the runtime directory, else in the one for temporary files.
+
+    Everybody can make folders in the latter: one of another user, with links to files of ours, is refused.
+
+    Raises:
+        FormsafeError: the folder is a link, another user's, or open to others.
+    """
+    runtime = Path(os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}")
+    owned = runtime.is_dir() and runtime.stat().st_uid == os.getuid() and os.access(runtime, os.W_OK)
+    folder = (runtime if owned else Path(tempfile.gettempdir())) / f"formsafe-gpus-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
+        raise FormsafeError(
+            f"{folder}, which keeps jobs from sharing a GPU, is a link, or open to other users or theirs. Remove it, "
+            "or name a folder of your own in XDG_RUNTIME_DIR."
+        )
+    return folder
+
+
 def first_free(cards: Iterable[str], folder: Path) -> str | None:
     """Lock and return the first of `cards` that no living process holds, or None."""
     for card in cards:
-        lock = open(folder / f"{card}.lock", "w")  # noqa: SIM115 (open for as long as the process lives)
+        lock = open_lock(folder / f"{Path(card).name}.lock")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            lock.close()
+            os.close(lock)
             continue
         _held.append(lock)
         return card

@@ -62,7 +62,7 @@ def load_tokenizer(directory: str | Path, settings: ModelSettings | None = None)
     Raises:
         FormsafeError: without the folder, a chat template, or a fast tokenizer (character offsets need one).
     """
-    tokenizer = AutoTokenizer.from_pretrained(_existing(directory))
+    tokenizer = AutoTokenizer.from_pretrained(_existing(directory), trust_remote_code=False)
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise FormsafeError(f"The tokenizer in {directory} has no tokenizer.json; convert it to a fast tokenizer.")
     if not tokenizer.chat_template:
@@ -96,7 +96,7 @@ def load_model(directory: str | Path, placement: Placement) -> PreTrainedModel:
         arguments["device_map"] = {"": 0 if placement.device == "cuda" else "cpu"}
     try:
         model = AutoModelForCausalLM.from_pretrained(
-            _existing(directory), attn_implementation=placement.attention, **arguments
+            _existing(directory), trust_remote_code=False, attn_implementation=placement.attention, **arguments
         )
     except ImportError as error:
         if placement.attention != "flash_attention_2":

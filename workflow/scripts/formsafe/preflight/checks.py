@@ -6,6 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from formsafe.core.redaction import redact
+from formsafe.core.texts import printable
+
 State = Literal["ok", "no", "unchecked"]
 _MARKS = {"ok": "ok", "no": "NO", "unchecked": "--"}
 NARROWEST = 80
@@ -51,7 +54,7 @@ def page(title: str, checks: Sequence[Check], costs: str, width: int | None = No
             lines += _wrapped(f"  {_MARKS[check.state]}  {check.name:<{column}}", check.detail, width)
             if check.remedy and check.state != "ok":
                 lines += _wrapped(" " * (6 + column) + "-> ", check.remedy, width)
-    return "\n".join([*lines, "", costs, "", verdict(checks)[1]]) + "\n"
+    return redact(printable("\n".join([*lines, "", costs, "", verdict(checks)[1]]))) + "\n"
 
 
 def _wrapped(opening: str, text: str, width: int) -> list[str]:

@@ -6,10 +6,14 @@ from typing import Any
 import httpx
 
 from formsafe.config.settings.generation import ServerSettings
+from formsafe.core.files import loads
+from formsafe.core.limits import capped
+from formsafe.core.redaction import sends_key_openly
 from formsafe.preflight.checks import Check
 from formsafe.sources.hub_probe import within
 
 SECTION = "Models"
+MOST_BYTES = 4 * 2**20  # of a list of models
 
 
 def check_server(name: str, server: ServerSettings, environment: Mapping[str, Any]) -> Check:
@@ -37,22 +41,24 @@ def check_server(name: str, server: ServerSettings, environment: Mapping[str, An
         shown = ", ".join(sorted(models)[:5]) or "none"
         said, remedy = f"{address} does not serve {server.model}", f"It serves: {shown}. Name one under `model`."
     else:
-        return Check(SECTION, name, "ok", f"{address} serves {server.model}")
+        warning = " (warning: the key goes there unencrypted)" if key and sends_key_openly(address) else ""
+        return Check(SECTION, name, "ok", f"{address} serves {server.model}{warning}")
     return Check(SECTION, name, "no", said, remedy)
 
 
 def _models(address: str, key: str | None) -> tuple[int | None, set[str] | None]:
     """Status of the list of models, None without an answer, and the names in it, None where it is no such list."""
-    answers: list[httpx.Response] = []
+    answers: list[tuple[int, bytes]] = []
 
     def ask() -> bool:
         headers = {} if key is None else {"authorization": f"Bearer {key}"}
-        answers.append(httpx.get(f"{address}/models", headers=headers, timeout=3.0))
+        with httpx.stream("GET", f"{address}/models", headers=headers, timeout=3.0) as response:
+            answers.append((response.status_code, capped(response.iter_bytes(), MOST_BYTES)))
         return True
 
     if not within(ask):
         return None, None
     try:
-        return answers[0].status_code, {str(entry["id"]) for entry in answers[0].json()["data"]}
+        return answers[0][0], {str(entry["id"]) for entry in loads(answers[0][1])["data"]}
     except (ValueError, LookupError, TypeError):
-        return answers[0].status_code, None
+        return answers[0][0], None

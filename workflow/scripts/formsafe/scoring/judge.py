@@ -118,7 +118,7 @@ def run_judge(
     journal = Journal(Path(metrics).parent / journal_name, header)
     contested = {case.id for case in cases if states_score(case.instruction) or states_score(case.answer)}
     records, replies = judge_prompts(engine, asked, contested, judge, journal)
-    write_jsonl(scores, ({**case.fields, **record} for case, record in zip(cases, records, strict=True)))
+    write_jsonl(scores, ({**case.fields, **record} for case, record in zip(cases, records, strict=True)), private=True)
     states = Counter(record["state"] for record in records)
     figures = {"states": dict(sorted(states.items()))} | generation_figures(engine, journal, replies)
     write_json(metrics, figures | stage_record(started, code, judge.generation.seed, journal.continued_seconds))

@@ -140,7 +140,7 @@ def cosine_similarities(pairs: Sequence[tuple[str, str]], encoder: str | Path, t
 
     torch.set_num_threads(tasks.threads)
     # on the CPU also where there is a GPU: the rule asks for none, and another job may have it
-    model = SentenceTransformer(str(encoder), device="cpu")
+    model = SentenceTransformer(str(encoder), device="cpu", trust_remote_code=False)
     vectors = model.encode(texts, batch_size=tasks.batch_size, normalize_embeddings=True, show_progress_bar=False)
     place = {text: number for number, text in enumerate(texts)}
     return [round(float(vectors[place[one]] @ vectors[place[other]]), 6) for one, other in pairs]

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import tempfile
 import time
 from collections.abc import Iterable
@@ -99,7 +100,8 @@ def download(url: str, folder: Path) -> Path:
     remedy = "Check the address, or name a copy on disk under `path:` (with `url: null`)."
     size, end = 0, time.monotonic() + DOWNLOAD_SECONDS
     try:
-        with httpx.stream("GET", url, follow_redirects=True, timeout=15.0) as response, open(file, "wb") as out:
+        address = os.path.expandvars(url)  # a key is in a variable, named as `$NAME`
+        with httpx.stream("GET", address, follow_redirects=True, timeout=15.0) as response, open(file, "wb") as out:
             response.raise_for_status()
             for block in response.iter_bytes():  # decompressed: a small reply can hold terabytes
                 size += len(block)

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from formsafe.core.texts import is_one_line
+
 Auto = Literal["auto"]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what NumPy takes
 
@@ -18,6 +20,16 @@ def _is_name(text: str) -> str:
 
 Name = Annotated[str, AfterValidator(_is_name)]
 """A name that stands in paths."""
+
+
+def _is_label(text: str) -> str:
+    if not is_one_line(text := text.strip()):
+        raise ValueError("must be one line without control characters")
+    return text
+
+
+Label = Annotated[str, AfterValidator(_is_label)]
+"""A text that figures, tables and pages show."""
 
 
 class Settings(BaseModel):

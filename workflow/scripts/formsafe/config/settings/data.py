@@ -6,7 +6,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, PositiveInt, model_validator
 
-from formsafe.config.settings.base import Seed, Settings
+from formsafe.config.settings.base import Label, Seed, Settings
+from formsafe.core.redaction import has_secret
 
 
 class HubSource(Settings):
@@ -30,6 +31,8 @@ def _is_address(url: str) -> str:
         whole = False
     if not whole:
         raise ValueError("is no address http://... or https://...; a file on disk is named under `path`")
+    if has_secret(url):
+        raise ValueError("holds a key or password: export it in a variable and write $NAME in its place")
     return url
 
 
@@ -66,7 +69,7 @@ class CorpusSettings(Settings):
 
     source: DataSource
     """Where the articles come from."""
-    licence: str = Field(exclude=True)
+    licence: Label = Field(exclude=True)
     """Licence of the source, shown in the report."""
     title_field: str = "title"
     """The column that fills `{title}` of the instruction."""
@@ -87,7 +90,7 @@ class HarmfulSettings(Settings):
 
     source: DataSource
     """Where it comes from."""
-    licence: str = Field(exclude=True)
+    licence: Label = Field(exclude=True)
     """Licence of the source, shown in the report."""
     prompt_column: str
     """Column that holds the prompt."""

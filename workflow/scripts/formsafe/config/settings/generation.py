@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import Field, PositiveInt, field_validator
 
 from formsafe.config.settings.base import Auto, Seed, Settings
+from formsafe.core.redaction import has_secret, secret_names
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,79}")
 # Keys that would pass for a name: `hf_...`, `gsk_...`, or any long mixture of digits and lower-case letters.
@@ -39,7 +40,16 @@ class ServerSettings(Settings):
     def _is_address(cls, address: str) -> str:
         if not address.startswith(("http://", "https://")):
             raise ValueError(f"{address!r} is no address: write http://... or https://...")
+        if has_secret(address):
+            raise ValueError("holds a key or password: export the key in a variable and name that in key_variable")
         return address
+
+    @field_validator("extra_body")
+    @classmethod
+    def _has_no_key(cls, body: dict[str, Any]) -> dict[str, Any]:
+        if names := secret_names(body):
+            raise ValueError(f"holds a key or password ({', '.join(names)}): a key belongs in key_variable's variable")
+        return body
 
     @field_validator("key_variable")
     @classmethod

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
-from formsafe.config.settings.base import Seed, Settings
+from formsafe.config.settings.base import Label, Seed, Settings
 
 
 class OtherPrompt(Settings):
@@ -46,7 +46,7 @@ class Projection(Settings):
 class MethodSettings(Settings):
     """A method is data: what it trains with and what stays at inference. Controls and mitigations are methods, too."""
 
-    label: str
+    label: Label
     """Name in figures and tables."""
     trained: bool = True
     """False for a model as it is."""

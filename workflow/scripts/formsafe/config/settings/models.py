@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from formsafe.config.settings.base import Auto, Settings
+from formsafe.config.settings.base import Auto, Label, Settings
 
 
 class ModelSource(Settings):
@@ -36,7 +36,7 @@ class ModelSettings(Settings):
     """A model of the hub."""
     path: str | None = None
     """A local model directory."""
-    label: str = Field(exclude=True)
+    label: Label = Field(exclude=True)
     """Name in figures and tables."""
     parameters: float = Field(gt=0, exclude=True)
     """Number of parameters, for memory plans and job resources."""

@@ -1,11 +1,11 @@
 """The whole configuration of a study."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, PositiveInt, field_validator
 
 from formsafe.config.settings.analysis import AnalysisSettings
-from formsafe.config.settings.base import Auto, Name, Settings
+from formsafe.config.settings.base import Auto, Label, Name, Settings
 from formsafe.config.settings.data import CorpusSettings, HarmfulSettings, SafetySettings
 from formsafe.config.settings.demo import DemoSettings
 from formsafe.config.settings.generation import GenerationSettings
@@ -20,10 +20,12 @@ class StudySettings(Settings):
 
     study: Name
     """Name of the study: its results lie in results/{study}/."""
-    title: str
+    title: Label
     """Title of the report."""
     partial: bool = Field(default=False, strict=False)  # `--config partial=true` arrives as a text
     """Report on the runs that are finished and list the others as missing."""
+    results_mode: Literal["private", "group"] = "private"
+    """Who reads answers, judges' replies and journals: `private`, only you; `group`, your group reads all results."""
     gpu_memory_gb: PositiveInt | Auto = "auto"
     """Memory plan: 24, 40, 80, 140 or whatever the cards have; `auto` reads the card a job runs on."""
     corpus: CorpusSettings
