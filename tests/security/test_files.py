@@ -140,7 +140,7 @@ def test_recover_deletes_nothing_that_a_planted_log_names(victim, study, edited,
 def test_a_log_that_cannot_be_read_as_a_command_is_no_traceback():
     from formsafe.cluster.orphans import read_log
 
-    assert read_log("  Command: snakemake \'unbalanced\nStudy: demo\n").study == "demo"
+    assert read_log("  Command: snakemake 'unbalanced\nStudy: demo\n").study == "demo"
 
 
 def test_recover_goes_through_no_link(victim, study):
