@@ -15,7 +15,7 @@ from unittest.mock import patch
 import torch
 
 from formsafe.core.files import read_jsonl, write_json, write_jsonl
-from formsafe.models import varlen_attention
+from formsafe.models import decode_attention, varlen_attention
 from formsafe.models.chat import render_prompt
 from formsafe.models.load import Placement, keep_weights_as_loaded
 from formsafe.models.shapes import ModelShape
@@ -86,11 +86,10 @@ def build_model(directory: str | Path, placement: Placement) -> torch.nn.Module:
     from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, GenerationConfig
 
     varlen_attention.register()
+    decode_attention.register()
     config, dtype = AutoConfig.from_pretrained(directory), getattr(torch, placement.dtype)
-    fits = placement.attention != varlen_attention.NAME or varlen_attention.supports(config)
-    attention = placement.attention if fits else "sdpa"
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=attention)
+        model = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=placement.attention)
     if placement.quantisation == "nf4":
         from transformers.quantizers import AutoHfQuantizer
 

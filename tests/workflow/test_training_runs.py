@@ -27,9 +27,9 @@ def result(folder):
     return load_file(folder / "adapter_model.safetensors"), table(folder / "loss.csv")
 
 
-def test_batch_8_is_4_times_2_is_1_times_8(tiny_model, tmp_path):
+def test_batch_8_is_4_times_2_is_1_times_8_also_as_one_micro_batch(tiny_model, tmp_path):
     outcomes = []
-    for batch, accumulation, micro in ((8, 1, 8), (4, 2, "auto"), (1, 8, 1), (8, 1, 2)):
+    for batch, accumulation, micro in ((8, 1, 8), (4, 2, "auto"), (1, 8, 1), (8, 1, 2), (4, 2, 8), (2, 4, 8)):
         inputs = Inputs(**job(tmp_path / f"{batch}-{micro}", tiny_model, rows=20, micro_batch_size=micro))
         settings = adapter_settings(batch_size=batch, gradient_accumulation=accumulation, epochs=1.0)
         train_adapter(inputs, settings, 1e-2)

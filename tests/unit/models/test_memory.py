@@ -1,10 +1,12 @@
 """Memory plans fit their card, grow with it, and their bytes agree with what PyTorch really keeps."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import LlamaConfig
 
 from formsafe.config.settings.models import ModelSettings
 from formsafe.models import memory
@@ -97,6 +99,28 @@ def test_a_quantisation_that_is_set_stays():
         for chosen in ("nf4", "none")
     )
     assert loose < tight
+
+
+def test_the_micro_batch_is_the_whole_optimiser_step_where_it_fits():
+    large, small = context(LLAMA_3_1_8B, 140), context(LLAMA_3_1_8B, 24)
+    batch = memory.TrainingBatch(16, 2, 320, 16)
+    assert memory.plan_training(large, batch) == memory.TrainingPlan(32, False)
+    assert memory.plan_training(small, batch).micro_batch_size < 16
+    assert memory.plan_training(large, memory.TrainingBatch(16, 1, 320, 16)).micro_batch_size == 16
+
+
+@pytest.mark.parametrize("card", CARDS)
+def test_static_buffers_take_the_keys_and_values_of_the_budget_and_pieces_of_prompts(card):
+    """Also at 24 GB the weights stay in 16 bits, and an answer costs its own keys and values only."""
+    static = replace(context(LLAMA_3_1_8B, card), config=LlamaConfig())
+    assert static.decodes_statically and not context(LLAMA_3_1_8B, card).decodes_statically
+    assert not replace(static, device="cpu").decodes_statically
+    plan = memory.plan_inference(static, 16)
+    assert plan.quantisation == "none" and memory.inference_bytes(static, plan, 16) <= card * 1e9
+    less = memory.inference_bytes(static, replace(plan, token_budget=plan.token_budget - 1), 16)
+    assert memory.inference_bytes(static, plan, 16) - less == LLAMA_3_1_8B.cache_bytes
+    if card > 24:  # there the pieces that prompts are read in cost as much as they save
+        assert plan.token_budget > memory.plan_inference(context(LLAMA_3_1_8B, card), 16).token_budget
 
 
 def test_a_cpu_has_its_own_plan():

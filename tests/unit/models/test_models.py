@@ -11,7 +11,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, Gemma2Config, Gemma2ForCausalLM, GPTNeoConfig, GPTNeoForCausalLM
 
 from formsafe.core.errors import FormsafeError
-from formsafe.models import varlen_attention
+from formsafe.models import decode_attention, varlen_attention
 from formsafe.models.context import read_context
 from formsafe.models.load import (
     Placement,
@@ -49,7 +49,9 @@ def test_auto_is_bf16_on_a_gpu(tiny_model, monkeypatch):
     training = Placement("cuda", "bfloat16", "nf4", varlen_attention.NAME)
     assert placed(tiny_model, "training", 24, **large) == training
     assert placed(tiny_model, "inference", 80, **large).quantisation == "none"
-    assert placed(tiny_model, "inference", 80, **large).dtype == "bfloat16"
+    answering = Placement("cuda", "bfloat16", "none", decode_attention.NAME)
+    assert placed(tiny_model, "inference", 80, **large) == answering
+    assert placed(tiny_model, "inference", 80, **large, attention="sdpa").attention == "sdpa"
     assert placed(tiny_model, "training", 80, device="cpu").device == "cpu"
 
 

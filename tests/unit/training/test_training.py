@@ -14,9 +14,11 @@ from safetensors.torch import load_file
 from formsafe.config.settings.training import Optimiser
 from formsafe.core.errors import FormsafeError
 from formsafe.core.files import read_json
-from formsafe.models.context import read_context
+from formsafe.models.context import ModelContext, read_context
 from formsafe.models.load import Placement, load_adapter, load_model, load_soft_prompt, place
+from formsafe.models.shapes import LLAMA_3_1_8B
 from formsafe.training import stages as training
+from formsafe.training.plan import memory_plan
 from formsafe.training.stages import Inputs, train_adapter, tune_soft_prompt
 from formsafe.training.trainer import SplitLossTrainer
 from tests.training_cases import adapter_settings, job, soft_prompt_settings, write_rows
@@ -141,7 +143,7 @@ class TestBadInput:
 
     def test_micro_batches_that_do_not_divide_the_batch(self, own):
         own["training"] = own["training"].model_copy(update={"micro_batch_size": 3})
-        with pytest.raises(FormsafeError, match="micro_batch_size 3 does not divide batch_size 4"):
+        with pytest.raises(FormsafeError, match="size 3 does not divide the 8 examples of an optimiser step"):
             train_adapter(Inputs(**own), adapter_settings(), 1e-2)
 
     def test_weights_lost_in_the_last_step(self, own, monkeypatch):
@@ -187,3 +189,18 @@ def test_a_changed_job_does_not_continue_the_old_one(tiny_model, tmp_path, monke
     monkeypatch.setattr("formsafe.models.context.gpu_memory_in_gb", lambda: 24.0)
     assert identity_of(elsewhere) != identity, "auto means another device here"
     assert identity_of(own, prompt=torch.zeros(2, 2)) != identity
+
+
+def test_a_training_that_continues_keeps_its_micro_batch_where_that_fits(tiny_model, tmp_path):
+    """Another card would plan another; what was set by hand comes first."""
+    own = Inputs(**job(tmp_path, tiny_model, rows=4))
+    small, large = (ModelContext(own.model, None, LLAMA_3_1_8B, "cuda", memory_gb) for memory_gb in (24, 140))
+    settings = adapter_settings(batch_size=16)
+    planned = {card: memory_plan(own, settings, card, 320).micro_batch_size for card in (small, large)}
+    assert planned[small] < planned[large] == 32
+    for started, card, expected in ((small, large, small), (large, small, small), (large, large, large)):
+        state = {"train_batch_size": planned[started]}
+        (tmp_path / "trainer_state.json").write_text(json.dumps(state))
+        assert memory_plan(own, settings, card, 320, tmp_path).micro_batch_size == planned[expected]
+    by_hand = dataclasses.replace(own, training=own.training.model_copy(update={"micro_batch_size": 2}))
+    assert memory_plan(by_hand, settings, large, 320, tmp_path).micro_batch_size == 2

@@ -128,9 +128,10 @@ def _data_problems(study: StudySettings) -> Iterator[str]:
             yield f"harmful.{name}.category_column: is missing, which `select: stratified` needs"
         if source.rows is not None and source.count > source.rows:
             yield f"harmful.{name}.count: {source.count:,} prompts are asked for, the source has {source.rows:,} rows"
-    batch, micro = study.adapter.batch_size, study.training.micro_batch_size
-    if micro != "auto" and (batch % micro or study.soft_prompt.batch_size % micro):
-        yield f"training.micro_batch_size: {micro} does not divide the batch sizes"
+    micro = study.training.micro_batch_size
+    steps = [stage.batch_size * stage.gradient_accumulation for stage in (study.adapter, study.soft_prompt)]
+    if micro != "auto" and any(examples % micro for examples in steps):
+        yield f"training.micro_batch_size: {micro} does not divide the examples of every optimiser step"
 
 
 def _generation_problems(study: StudySettings) -> Iterator[str]:

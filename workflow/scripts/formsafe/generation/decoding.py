@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 from transformers import PreTrainedModel
 
-from formsafe.generation.growing_cache import GrowingLayer, growing_cache
+from formsafe.generation.buffers import GrowingLayer, growing_cache
 from formsafe.generation.prefix import SharedPrefix
 from formsafe.generation.sampling import DigitWatch, Generated, Sampler
 

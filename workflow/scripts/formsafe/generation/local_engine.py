@@ -20,8 +20,9 @@ from formsafe.generation.journal import Journal
 from formsafe.generation.prefix import SharedPrefix
 from formsafe.generation.replies import Prompt, Reply
 from formsafe.generation.sampling import DigitWatch, Generated, Sampler
+from formsafe.generation.static_steps import Graphs, StaticSteps
 from formsafe.generation.unbatched import generate_one_by_one, keeps_keys
-from formsafe.models import memory
+from formsafe.models import decode_attention, memory
 from formsafe.models.chat import render_prompt
 from formsafe.models.context import read_context
 from formsafe.models.load import (
@@ -77,6 +78,10 @@ class LocalEngine:
                 "forward pass takes no keys and values. Use another model, or a server."
             )
         self.share_prefix = share_prefix and soft_prompt is None and self.batched and SharedPrefix.suits(model)
+        self.static = model.config._attn_implementation == decode_attention.NAME
+        self.graphs = Graphs()
+        if model.device.type != "cuda":
+            self.graphs.refused = "not a GPU"
         self.stop_ids = end_of_turn_ids(tokenizer, model)
         self.watch = DigitWatch(digit_spellings(tokenizer)) if watch_digits else None
 
@@ -88,7 +93,8 @@ class LocalEngine:
         """How the replies were made: the token budget that each section ended with, and the batches."""
         sections = dict.fromkeys(batch["section"] for batch in journal.batches)
         budgets = {section: journal.note(section).get("token_budget") for section in sections}
-        return {"token_budget": budgets, "batches": journal.batches}
+        graphs = {"cuda_graphs": self.graphs.captured, "without_graphs": self.graphs.refused} if self.static else {}
+        return {"token_budget": budgets, "batches": journal.batches, **graphs}
 
     def room(self, prompt: Prompt) -> float:
         """Tokens that the model's context leaves for a reply to `prompt`."""
@@ -110,8 +116,10 @@ class LocalEngine:
         with tqdm(total=len(prompts), initial=len(done), desc=section, unit="prompt", mininterval=5) as progress:
             while left := [index for index, prompt in enumerate(prompts) if prompt.id not in done]:
                 budget = journal.note(section)["token_budget"]
-                lengths = [len(rows[index]) + self.soft_length for index in left]
-                for batch in plan_batches(lengths, decoding.max_new_tokens, budget):
+                # Static buffers hold the prefix once, a growing cache in every row.
+                once = len(prefix) if self.static and prefix is not None else 0
+                lengths = [len(rows[index]) + self.soft_length - once for index in left]
+                for batch in plan_batches(lengths, decoding.max_new_tokens, budget - once):
                     asked = [prompts[left[place]] for place in batch]
                     started = time.perf_counter()
                     results = self._try_batch([rows[left[place]] for place in batch], decoding, prefix)
@@ -179,7 +187,7 @@ class LocalEngine:
         return decode(steps, len(rows), self.stop_ids, Sampler(decoding, rows), self.watch)
 
     def _steps(self, batch: Batch) -> Steps:
-        return GrowingSteps(self.model, batch)
+        return StaticSteps(self.model, batch, self.graphs) if self.static else GrowingSteps(self.model, batch)
 
     def _prefix(self, rows: list[list[int]]) -> SharedPrefix | None:
         shared = common_prefix(rows) if self.share_prefix and len(rows) > 1 else 0

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from transformers import DynamicCache, PreTrainedModel
 
-from formsafe.generation.growing_cache import grows
+from formsafe.generation.buffers import grows
 
 
 class SharedPrefix:

@@ -31,6 +31,14 @@ class ModelContext:
     device: Device
     gpu_memory_gb: float
 
+    @property
+    def decodes_statically(self) -> bool:
+        """Whether answers are decoded over static buffers: on a GPU, by architectures with plain causal attention."""
+        from formsafe.models.varlen_attention import supports
+
+        chosen = self.device == "cuda" and self.settings.attention == "auto"
+        return chosen and self.config is not None and supports(self.config)
+
 
 def read_context(
     folder: str | Path | None,

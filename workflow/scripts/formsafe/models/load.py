@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from formsafe.config.settings.models import ModelSettings
 from formsafe.core.errors import FormsafeError
 from formsafe.core.files import read_json
-from formsafe.models import memory, varlen_attention
+from formsafe.models import decode_attention, memory, varlen_attention
 from formsafe.models.chat import set_template_arguments
 from formsafe.models.context import ModelContext
 
@@ -45,11 +45,13 @@ def place(context: ModelContext, purpose: Literal["training", "inference"]) -> P
 
 
 def _attention(context: ModelContext, purpose: str) -> str:
-    """The attention implementation: a padding-free one for training, sdpa, or eager for architectures without sdpa."""
+    """The attention implementation: ours where it serves the architecture, else sdpa, else eager."""
     if context.settings.attention != "auto":
         return context.settings.attention
     if purpose == "training" and context.config is not None and varlen_attention.supports(context.config):
         return varlen_attention.NAME
+    if purpose == "inference" and context.decodes_statically:
+        return decode_attention.NAME
     classes: Any = AutoModelForCausalLM._model_mapping
     known = context.config is not None and type(context.config) in classes
     # Gemma-2 and some thirty others have no sdpa, and transformers refuses to load them with it.
@@ -82,6 +84,7 @@ def load_model(directory: str | Path, placement: Placement) -> PreTrainedModel:
         FormsafeError: without the folder, enough memory, or the package of the attention implementation.
     """
     varlen_attention.register()
+    decode_attention.register()
     arguments: dict[str, Any] = {"dtype": getattr(torch, placement.dtype), "use_safetensors": True}
     if placement.quantisation == "nf4":
         from transformers import BitsAndBytesConfig

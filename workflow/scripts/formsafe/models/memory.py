@@ -10,8 +10,9 @@ The memory model counts bytes from the shape of the model:
   product, and each adapter a bf16 copy and a dropout mask of its input. With checkpointing only the layer's input,
   and the rest for one layer at a time;
 - logits, only where a token is learned: bf16, fp32, log-probabilities and their gradients, 14 per vocabulary entry;
-- cache: keys and values of every token in every layer; for a moment one layer's exist twice, repeated for all heads,
-  and while a batch of prompts is read, one layer's activations exist as well;
+- cache: keys and values of every token in every layer. A growing cache is read whole, so for a moment one layer's exist
+  twice, repeated for all heads, and while a batch of prompts is read, one layer's activations exist as well. Static
+  buffers are filled piece by piece, which takes the same for a piece only, and hold a shared prefix once;
 - one GB for CUDA and its libraries, and two matrices dequantised.
 
 It is an estimate to plan by; a share of the card stays free for what it does not count (fragmentation).
@@ -35,6 +36,9 @@ BYTES_TRAINED = 20.0
 BYTES_LOGIT = 14.0
 # While a batch is decoded, at most this share of its tokens are prompts that were read at once.
 PROMPT_SHARE = 0.5
+# With static buffers prompts are read in pieces of at most so many tokens, which attend to at most so many columns:
+# enough to keep a GPU busy.
+READ_TOKENS, READ_COLUMNS = 8192, 32768
 # Answers in 16 bits where this many tokens fit beside the weights (eight judgements of 2,048 tokens), else in NF4.
 UNQUANTISED_TOKENS = 16384
 # A step of decoding costs much the same for few rows as for many, so a budget has no cap but one beyond any study.
@@ -85,15 +89,16 @@ class InferencePlan:
 def plan_training(context: ModelContext, batch: TrainingBatch) -> TrainingPlan:
     """The cheapest micro-batch and checkpointing that fit; where nothing fits, the smallest.
 
-    The micro-batch divides `batch.size`, so that the effective batch stays what the settings say.
+    The micro-batch divides the optimiser step, so that the effective batch stays what the settings say. On a GPU it may
+    be the whole step: small kernels cost the same time for twice the examples.
     """
     if context.device == "cpu":
         # A small model on a CPU is bound by Python, so whole batches; a large one by memory and caches.
         small = context.settings.parameters < SMALL_PARAMETERS
         limit = batch.size if small else CPU_TOKENS_LARGE / batch.longest
         return TrainingPlan(max(_divisors(batch.size, limit)), False)
-    choices = []
-    for micro, checkpointing in product(_divisors(batch.size, batch.size), (False, True)):
+    step, choices = batch.size * batch.accumulation, []
+    for micro, checkpointing in product(_divisors(step, step), (False, True)):
         tokens = micro * batch.longest
         if training_bytes(context, tokens, checkpointing, batch.lora_rank) <= _usable(context):
             choices.append((_cost(tokens, checkpointing, context.settings.quantisation), micro, checkpointing))
@@ -128,9 +133,7 @@ def training_bytes(context: ModelContext, tokens: int, checkpointing: bool, lora
 
 def inference_bytes(context: ModelContext, plan: InferencePlan, lora_rank: int) -> float:
     """Bytes that answering takes with a full token budget."""
-    return _inference_fixed(context.shape, plan.quantisation, lora_rank) + plan.token_budget * _token_bytes(
-        context.shape
-    )
+    return _inference_fixed(context, plan.quantisation, lora_rank) + plan.token_budget * _token_bytes(context)
 
 
 def weight_bytes(shape: ModelShape, quantisation: Quantisation) -> float:
@@ -165,21 +168,34 @@ def _kept_bytes(shape: ModelShape) -> float:
     return norms + attention + feed_forward + adapters
 
 
-def _inference_fixed(shape: ModelShape, quantisation: Quantisation, lora_rank: int) -> float:
-    return _fixed_bytes(shape, quantisation) + 2 * BYTES_BF16 * shape.lora_parameters(lora_rank)
+def _inference_fixed(context: ModelContext, quantisation: Quantisation, lora_rank: int) -> float:
+    """Bytes that answering takes whatever the token budget; static buffers are filled from pieces of a fixed size."""
+    shape = context.shape
+    fixed = _fixed_bytes(shape, quantisation) + 2 * BYTES_BF16 * shape.lora_parameters(lora_rank)
+    if not context.decodes_statically:
+        return fixed
+    attended = 2 * BYTES_BF16 * (shape.heads + shape.kv_heads) * shape.head_width
+    return fixed + READ_TOKENS * _reading_bytes(shape) + READ_COLUMNS * attended
 
 
-def _token_bytes(shape: ModelShape) -> float:
+def _token_bytes(context: ModelContext) -> float:
     """Bytes per token of the budget while answering."""
+    shape = context.shape
+    if context.decodes_statically:
+        return shape.cache_bytes
     repeated = 2 * BYTES_BF16 * shape.heads * shape.head_width
-    reading = BYTES_BF16 * (4 * shape.hidden + 3 * shape.intermediate)
-    return shape.cache_bytes + repeated + PROMPT_SHARE * reading
+    return shape.cache_bytes + repeated + PROMPT_SHARE * _reading_bytes(shape)
+
+
+def _reading_bytes(shape: ModelShape) -> float:
+    """Bytes of one layer's activations per prompt token."""
+    return BYTES_BF16 * (4 * shape.hidden + 3 * shape.intermediate)
 
 
 def _token_limit(context: ModelContext, quantisation: Quantisation, lora_rank: int) -> int:
     """The most tokens at once that fit; 0 where the weights alone are too much."""
-    free = _usable(context) - _inference_fixed(context.shape, quantisation, lora_rank)
-    return max(0, int(free / _token_bytes(context.shape)))
+    free = _usable(context) - _inference_fixed(context, quantisation, lora_rank)
+    return max(0, int(free / _token_bytes(context)))
 
 
 def _cost(tokens: int, checkpointing: bool, quantisation: Quantisation) -> float:

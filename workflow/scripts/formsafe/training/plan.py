@@ -11,6 +11,7 @@ from transformers import PreTrainedModel, TrainingArguments
 from formsafe.config.settings.models import ModelSettings
 from formsafe.config.settings.training import AdapterSettings, Optimisation, TrainingSettings
 from formsafe.core.errors import FormsafeError
+from formsafe.core.files import read_json
 from formsafe.models.context import ModelContext
 from formsafe.models.memory import TrainingBatch, TrainingPlan, plan_training
 from formsafe.training.arm import Arm
@@ -33,7 +34,9 @@ class Inputs:
     arm: Arm = field(default_factory=Arm)
 
 
-def memory_plan(inputs: Inputs, settings: Optimisation, context: ModelContext, longest: int) -> TrainingPlan:
+def memory_plan(
+    inputs: Inputs, settings: Optimisation, context: ModelContext, longest: int, resume: Path | None = None
+) -> TrainingPlan:
     """The memory plan, with what the user has set taking precedence.
 
     Args:
@@ -41,20 +44,25 @@ def memory_plan(inputs: Inputs, settings: Optimisation, context: ModelContext, l
         settings: of the stage.
         context: of the model.
         longest: tokens of the longest example, the soft prompt included.
+        resume: checkpoint to continue from, whose micro-batch is kept where it fits this card.
 
     Raises:
-        FormsafeError: when `training.micro_batch_size` does not divide the batch.
+        FormsafeError: when `training.micro_batch_size` does not divide the optimiser step.
     """
     rank = settings.lora.r if isinstance(settings, AdapterSettings) else 0
     batch = TrainingBatch(settings.batch_size, settings.gradient_accumulation, longest, rank)
     plan = plan_training(context, batch)
-    wanted = inputs.training
-    micro = plan.micro_batch_size if wanted.micro_batch_size == "auto" else wanted.micro_batch_size
+    wanted, step = inputs.training, batch.size * batch.accumulation
     checkpointing = wanted.gradient_checkpointing
-    if settings.batch_size % micro:
+    micro = wanted.micro_batch_size
+    if micro == "auto":
+        # Rounding and dropout's draws follow the micro-batch, so a training that continues keeps its own.
+        kept = None if resume is None else read_json(resume / "trainer_state.json")["train_batch_size"]
+        micro = kept if kept and step % kept == 0 and kept < plan.micro_batch_size else plan.micro_batch_size
+    if step % micro:
         raise FormsafeError(
-            f"training.micro_batch_size {micro} does not divide batch_size {settings.batch_size}: choose a divisor, "
-            "so that every optimiser step sees whole batches, or auto."
+            f"training.micro_batch_size {micro} does not divide the {step} examples of an optimiser step (batch_size x "
+            "gradient_accumulation): choose a divisor, so that every step sees whole batches, or auto."
         )
     return TrainingPlan(micro, plan.gradient_checkpointing if checkpointing == "auto" else checkpointing)
 

@@ -109,11 +109,12 @@ def _train(
     virtual = model.active_peft_config.num_virtual_tokens if model.active_peft_config.is_prompt_learning else 0
     virtual = virtual if prompt is None else len(prompt)
     train, validation = _tokenised(inputs, base, virtual)
-    plan = memory_plan(inputs, settings, context, max(len(example.ids) for example in train.rows) + virtual)
     identity = _identity(inputs, settings, learning_rate, place(context, "training"), prompt)
     scratch = checkpoints.open_scratch(inputs.folder, identity)
     resume = checkpoints.latest(scratch)
     step = None if resume is None else checkpoints.step_of(resume)
+    longest = max(len(example.ids) for example in train.rows) + virtual
+    plan = memory_plan(inputs, settings, context, longest, resume)
     arguments = training_arguments(inputs, settings, learning_rate, plan, base, scratch, resume)
     collator = Collator(varlen_attention.flattens(base.config), virtual)
     rate = 0.0 if inputs.arm.joint is None else inputs.arm.joint.learning_rate

@@ -86,7 +86,7 @@ class TrainingSettings(Settings):
     checkpoint_minutes: float = Field(default=10.0, gt=0, exclude=True)
     """Minutes between checkpoints."""
     micro_batch_size: PositiveInt | Auto = Field(default="auto", exclude=True)
-    """Examples in memory at once, a divisor of batch_size; `auto` follows `gpu_memory_gb`."""
+    """Examples in memory at once, a divisor of batch_size x gradient_accumulation; `auto` follows `gpu_memory_gb`."""
     gradient_checkpointing: bool | Auto = Field(default="auto", exclude=True)
     """Trade time for memory; `auto` follows `gpu_memory_gb`."""
     threads: int = Field(default=1, gt=0)

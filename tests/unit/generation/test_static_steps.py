@@ -1,0 +1,191 @@
+"""Steps over static buffers write what the growing cache writes; a stand-in for CUDA graphs checks their rules."""
+
+from dataclasses import astuple
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from formsafe.config.settings.generation import Decoding
+from formsafe.generation import static_steps
+from formsafe.generation.decoding import Batch, GrowingSteps, decode, pad_left
+from formsafe.generation.journal import Journal
+from formsafe.generation.local_engine import LocalEngine
+from formsafe.generation.prefix import SharedPrefix
+from formsafe.generation.replies import Prompt, ask
+from formsafe.generation.sampling import DigitWatch, Sampler
+from formsafe.generation.static_steps import Graphs, StaticSteps
+from formsafe.models import decode_attention, memory
+from tests.talkative import prompts
+
+GREEDY = Decoding(max_new_tokens=40)
+
+
+class FakeGraphs:
+    """Replays a step as a graph would: with the shapes and addresses of its capture, into the same result.
+
+    What a graph cannot follow is an error here: rows or columns that changed without a new capture.
+    """
+
+    def __init__(self):
+        self.shapes, self.replays = [], 0
+
+    def __call__(self, step):
+        steps = step.__self__
+        frozen, stores = self._python_state(steps), self._addresses(steps)
+        result = step().clone()
+        self.shapes.append((steps._window.rows, steps._window.reach))
+
+        def replay():
+            assert self._python_state(steps) == frozen, "a shape changed without a new capture"
+            assert self._addresses(steps) == stores, "a buffer moved under a captured graph"
+            self.replays += 1
+            result.copy_(step())
+            return result
+
+        return replay
+
+    @staticmethod
+    def _python_state(steps):
+        window = steps._window
+        return window.rows, window.limit, window.first, window.reach, window.reading
+
+    @staticmethod
+    def _addresses(steps):
+        tensors = [steps._tokens, steps._positions, steps._visible, steps._window.column]
+        tensors += [store for layer in steps._layers for store in layer._stores]
+        return [tensor.data_ptr() for tensor in tensors]
+
+
+@pytest.fixture(scope="module")
+def model(talkative_model):
+    decode_attention.register()
+    return AutoModelForCausalLM.from_pretrained(talkative_model, attn_implementation=decode_attention.NAME).eval()
+
+
+@pytest.fixture(scope="module")
+def plain(talkative_model):
+    return AutoModelForCausalLM.from_pretrained(talkative_model).eval()
+
+
+@pytest.fixture(scope="module")
+def rows(talkative_model):
+    tokenizer = AutoTokenizer.from_pretrained(talkative_model)
+    return [tokenizer.encode(text, add_special_tokens=False) for text in prompts(24)]
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """Many graphs for a short batch, and prompts read in pieces of a few rows."""
+    monkeypatch.setattr(static_steps, "BLOCK", 8)
+    monkeypatch.setattr(static_steps, "LEAVING_ROWS", 2)
+    monkeypatch.setattr(memory, "READ_TOKENS", 60)
+
+
+def run(kind, model, rows, graphs=None, prefix=None, decoding=GREEDY, watch=None):
+    ids, mask = pad_left(rows if prefix is None else [prefix.rest(row) for row in rows], model.device)
+    batch = Batch({"input_ids": ids}, mask, decoding.max_new_tokens, prefix)
+    steps = kind(model, batch) if graphs is None else kind(model, batch, graphs)
+    stops = model.generation_config.eos_token_id
+    return decode(steps, len(rows), stops, Sampler(decoding, rows), watch)
+
+
+def test_the_text_is_that_of_the_growing_cache(model, plain, rows, small_blocks):
+    graphs = FakeGraphs()
+    assert run(StaticSteps, model, rows, graphs) == run(GrowingSteps, plain, rows)
+    seen = graphs.shapes
+    assert len({count for count, _ in seen}) > 3 and len({reach for _, reach in seen}) > 3
+    assert [count for count, _ in seen] == sorted((count for count, _ in seen), reverse=True)
+    assert graphs.replays > len(seen), "a graph is replayed, not captured at every step"
+
+
+def test_few_graphs_are_captured_for_a_batch(model, rows):
+    graphs = FakeGraphs()
+    run(StaticSteps, model, rows, graphs)
+    assert len(graphs.shapes) == 1, "24 rows are too few to leave, and their answers end within a block"
+
+
+def test_a_prefix_is_held_once_and_changes_no_text(model, plain, rows, small_blocks, talkative_model):
+    tokenizer = AutoTokenizer.from_pretrained(talkative_model)
+    shared = tokenizer.encode("How to clean a lamp. " * 12, add_special_tokens=False)
+    longer = [shared + row for row in rows]
+    prefix, graphs = SharedPrefix(model, shared), FakeGraphs()
+    found = run(StaticSteps, model, longer, graphs, prefix)
+    assert found == run(GrowingSteps, plain, longer) and len(graphs.shapes) > 3
+    assert max(reach for _, reach in graphs.shapes) <= max(map(len, rows)) + GREEDY.max_new_tokens
+
+
+@pytest.mark.parametrize("decoding", [GREEDY, Decoding(max_new_tokens=12, temperature=1.5, seed=3)])
+def test_digits_and_samples_are_those_of_the_growing_cache(model, plain, rows, small_blocks, decoding):
+    spellings = [[token] for token in range(30, 35)]
+    one = run(StaticSteps, model, rows, FakeGraphs(), decoding=decoding, watch=DigitWatch(spellings))
+    other = run(GrowingSteps, plain, rows, decoding=decoding, watch=DigitWatch(spellings))
+    assert [(result.ids, result.stopped) for result in one] == [(result.ids, result.stopped) for result in other]
+    for mine, theirs in zip(one, other, strict=True):
+        assert [at for at, _ in mine.digits] == [at for at, _ in theirs.digits]
+        for (_, ours), (_, truth) in zip(mine.digits, theirs.digits, strict=True):
+            assert ours == pytest.approx(truth, abs=1e-5)
+
+
+def test_a_step_that_cannot_be_captured_runs_without_and_says_so_once(model, plain, rows, capfd, monkeypatch):
+    class Refusing(Graphs):
+        def _capture(self, step):
+            raise RuntimeError("operation not permitted when stream is capturing\nmore")
+
+    graphs = Refusing()
+    for _ in range(2):
+        assert run(StaticSteps, model, rows, graphs) == run(GrowingSteps, plain, rows)
+    assert capfd.readouterr().out.count("cannot be captured as a CUDA graph") == 1
+    assert graphs.captured == 0 and graphs.refused.startswith("RuntimeError: operation not permitted")
+    monkeypatch.setattr(Graphs, "_capture", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("out of memory")))
+    with pytest.raises(torch.OutOfMemoryError):
+        run(StaticSteps, model, rows, Graphs())
+
+
+@pytest.fixture
+def engines(model, plain, talkative_model):
+    """An engine over static buffers and one over a growing cache."""
+    tokenizer = AutoTokenizer.from_pretrained(talkative_model)
+    made = LocalEngine(tokenizer, model, 900), LocalEngine(tokenizer, plain, 900)
+    made[0].graphs = FakeGraphs()
+    made[0].graphs.captured, made[0].graphs.refused = 0, None
+    return made
+
+
+def test_an_engine_answers_the_same_and_a_kill_in_the_middle_costs_one_batch(engines, tmp_path, small_blocks):
+    static, growing = engines
+    assert static.static and not growing.static
+    asked = [Prompt(str(number), text, "Answer in short. " * 9) for number, text in enumerate(prompts(20))]
+    whole = ask(static, asked, GREEDY, Journal(tmp_path / "whole", {}), "s")
+    assert whole == ask(growing, asked, GREEDY, Journal(tmp_path / "growing", {}), "s")
+    journal, steps = Journal(tmp_path / "killed", {}), StaticSteps.step
+    calls = []
+
+    def dying(self, tokens):
+        calls.append(1)
+        if len(calls) == 60:
+            raise KeyboardInterrupt
+        return steps(self, tokens)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(StaticSteps, "step", dying)
+        ask(static, asked, GREEDY, journal, "s")
+    assert 0 < len(journal.replies("s")) < len(asked)
+    journal.close()
+    assert ask(static, asked, GREEDY, Journal(tmp_path / "killed", {}), "s") == whole
+
+
+def test_a_prefix_that_is_held_once_leaves_room_for_more_rows(engines, tmp_path):
+    asked = [Prompt(str(number), text, "Answer in short. " * 9) for number, text in enumerate(prompts(20))]
+    batches = []
+    for number, engine in enumerate(engines):
+        journal = Journal(tmp_path / str(number), {})
+        ask(engine, asked, GREEDY, journal, "s")
+        batches.append(len(journal.batches))
+    assert batches[0] < batches[1]
+
+
+def test_the_window_of_the_buffers_is_all_that_a_capture_depends_on():
+    """`FakeGraphs` compares these: a new field must be compared, too."""
+    window = static_steps.Window(1, 2, torch.zeros(1))
+    assert len(astuple(window)) == 6

@@ -1,0 +1,155 @@
+"""Decoding steps over static buffers, captured once as a CUDA graph and replayed.
+
+On a GPU a step in Python costs 100 ms of kernel launches whatever the batch, of which the GPU works 27 (8 billion
+parameters, measured on an H200); a replayed graph has one launch. A graph is tied to its shapes, so a batch has a few:
+the number of rows falls when many have finished, and the columns that attention sees grow in blocks.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from transformers import DynamicCache, PreTrainedModel
+
+from formsafe.generation.buffers import StaticLayer, Window
+from formsafe.generation.decoding import Batch
+from formsafe.models import memory
+
+Step = Callable[[], torch.Tensor]
+# Every new shape costs a capture of 0.1 to 0.3 s, some twenty steps. So attention reaches in blocks of this many
+# columns, and rows leave once a quarter of the batch and at least this many have finished.
+BLOCK, LEAVING_SHARE, LEAVING_ROWS = 256, 0.25, 32
+
+
+class Graphs:
+    """Captures steps as CUDA graphs; where a capture fails, this and all later steps run without.
+
+    `captured` counts the graphs; `refused` is the reason of a failure.
+    """
+
+    def __init__(self) -> None:
+        self.captured = 0
+        self.refused: str | None = None
+        self._pool: Any = None
+
+    def __call__(self, step: Step) -> Step:
+        """A callable that does what `step` does; its result is overwritten by the next call."""
+        if self.refused is not None:
+            return step
+        try:
+            return self._capture(step)
+        except RuntimeError as error:
+            if memory.is_lacking(error):
+                raise
+            self.refused = f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"
+            print(f"The decoding step cannot be captured as a CUDA graph ({self.refused}); going on without.")
+            return step
+
+    def _capture(self, step: Step) -> Step:
+        # Once outside of the capture, on a stream of its own: libraries choose kernels and allocate at the first call.
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            step()
+        torch.cuda.current_stream().wait_stream(stream)
+        # All graphs share a pool of memory, since only the latest is replayed.
+        self._pool = self._pool or torch.cuda.graph_pool_handle()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self._pool):
+            result = step()
+        self.captured += 1
+
+        def replay() -> torch.Tensor:
+            graph.replay()
+            return result
+
+        return replay
+
+
+class StaticSteps:
+    """Steps of a model whose attention is `decode_attention`.
+
+    Args:
+        model: the model.
+        batch: the prompts; keys and values of their prefix are held once for all rows.
+        capture: makes of a step a callable that repeats it: `Graphs` on a GPU.
+    """
+
+    def __init__(self, model: PreTrainedModel, batch: Batch, capture: Callable[[Step], Step]) -> None:
+        self._model, self._batch, self._capture = model, batch, capture
+        rows, tokens = batch.mask.shape
+        device = batch.mask.device
+        self._length = tokens
+        self._window = Window(rows, tokens + batch.new_tokens, torch.zeros(1, dtype=torch.long, device=device))
+        self._cache = DynamicCache(config=model.config)
+        self._layers = [StaticLayer(self._window) for _ in self._cache.layers]
+        self._cache.layers = list(self._layers)
+        self._prefix = None if batch.prefix is None else batch.prefix.layers
+        # What a captured step reads, each at an address that stays: last tokens, their positions, visible columns.
+        self._tokens = torch.zeros(rows, dtype=torch.long, device=device)
+        self._positions = batch.positions[:, -1].clone()
+        self._visible = torch.zeros(rows, self._window.limit, dtype=torch.bool, device=device)
+        self._visible[:, :tokens] = batch.mask.bool()
+        self._replay: Step | None = None
+
+    def read(self) -> torch.Tensor:
+        """Read the prompts in pieces, so that their activations take little memory whatever the batch."""
+        batch, (rows, tokens) = self._batch, self._batch.mask.shape
+        before = 0 if batch.prefix is None else len(batch.prefix)
+        piece = max(1, min(memory.READ_TOKENS // tokens, memory.READ_COLUMNS // (before + tokens)))
+        positions, own = batch.positions, torch.eye(tokens, dtype=torch.bool, device=batch.mask.device)
+        logits = []
+        for first in range(0, rows, piece):
+            part = slice(first, first + piece)
+            self._window.first = first
+            # A pad sees itself: a row of the mask without any True would give NaN, which spreads to later layers.
+            visible = batch.mask[part, None, None, :].bool().expand(-1, -1, tokens, -1).tril() | own
+            inputs = {name: tensor[part] for name, tensor in batch.inputs.items()}
+            logits.append(self._forward(inputs, visible, positions[part]))
+        self._window.reading = False
+        return torch.cat(logits)
+
+    def step(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Append one token per row."""
+        window = self._window
+        self._tokens[: window.rows] = tokens
+        self._positions += 1
+        self._visible[:, self._length] = True
+        window.column.fill_(self._length)
+        self._length += 1
+        if self._replay is None or self._length > window.reach:
+            self._replay = None  # frees the graph before the next is captured
+            window.reach = min(window.limit, -(-self._length // BLOCK) * BLOCK)
+            self._replay = self._capture(self._step)
+        return self._replay()
+
+    def compact(self, alive: Sequence[bool]) -> list[int] | None:
+        """Drop all finished rows once they are a quarter of the batch, and more than a capture costs."""
+        if alive.count(False) < max(LEAVING_ROWS, LEAVING_SHARE * len(alive)):
+            return None
+        kept = [place for place, still in enumerate(alive) if still]
+        places = torch.tensor(kept, device=self._tokens.device)
+        for layer in self._layers:
+            layer.keep(places, self._length)
+        for tensor in (self._positions, self._visible):
+            tensor[: len(kept)] = tensor[places]
+        self._window.rows, self._replay = len(kept), None
+        return kept
+
+    def _step(self) -> torch.Tensor:
+        rows, reach = self._window.rows, self._window.reach
+        visible = self._visible[:rows, None, None, :reach]
+        return self._forward({"input_ids": self._tokens[:rows, None]}, visible, self._positions[:rows, None])
+
+    def _forward(self, inputs: dict[str, torch.Tensor], visible: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        output = self._model(
+            **inputs,
+            attention_mask=visible,
+            position_ids=positions,
+            past_key_values=self._cache,
+            use_cache=True,
+            logits_to_keep=1,
+            prefix=self._prefix,
+        )
+        logits: torch.Tensor = output.logits[:, -1]
+        return logits
