@@ -4,6 +4,7 @@ import gc
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 # transformers, peft and accelerate import these when they find them; neither training nor answering needs them.
 UNUSED = ("datasets", "pandas", "pyarrow", "scipy", "sklearn")
@@ -18,12 +19,24 @@ def lean_imports(*left_out: str) -> Iterator[None]:
     """
     for package in left_out:
         sys.modules.setdefault(package, None)  # type: ignore[arg-type]
+    import torch
+
+    # bitsandbytes decorates a few fallback kernels with torch.compile while it is imported, and for that alone PyTorch
+    # loads its compiler: a fifth of a job's start.
+    compiler = torch.compile
+    torch.compile = _not_compiled  # type: ignore[assignment]
     gc.disable()
     try:
         yield
     finally:
+        torch.compile = compiler
         gc.freeze()
         gc.enable()
+
+
+def _not_compiled(function: Any = None, **options: Any) -> Any:
+    """`torch.compile`, with and without arguments, that returns the function itself."""
+    return (lambda decorated: decorated) if function is None else function
 
 
 def unused_imports(quantisation: str, optimiser: str = "") -> tuple[str, ...]:

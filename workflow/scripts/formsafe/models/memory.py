@@ -44,8 +44,8 @@ UNQUANTISED_TOKENS = 16384
 # A step of decoding costs much the same for few rows as for many, so a budget has no cap but one beyond any study.
 MOST_TOKENS, FEWEST_TOKENS = 1 << 20, 1024
 SMALL_PARAMETERS, CPU_TOKENS_SMALL, CPU_TOKENS_LARGE = 1e8, 32768, 4096
-# The rank that the choice between 16 bits and NF4 is made for, whatever the adapter has.
-MOST_RANK = 64
+# The choice between 16 bits and NF4 is made for an adapter of this rank, whatever rank the run has or none.
+USUAL_RANK = 16
 # Arithmetic operations in the time of one byte moved, on current data-centre GPUs; and bytes moved to dequantise one
 # weight for one pass (read 0.5, write 2, read 2).
 OPERATIONS_PER_BYTE, BYTES_DEQUANTISED = 200.0, 4.5
@@ -115,7 +115,7 @@ def plan_inference(context: ModelContext, lora_rank: int) -> InferencePlan:
         return InferencePlan("none" if quantisation == "auto" else quantisation, tokens)
     if quantisation == "auto":
         # An adapter or none must not decide: a run and its base model are compared in the same precision.
-        fitting = _token_limit(context, "none", MOST_RANK)
+        fitting = _token_limit(context, "none", USUAL_RANK)
         quantisation = "none" if fitting >= UNQUANTISED_TOKENS else "nf4"
     budget = _token_limit(context, quantisation, lora_rank)
     return InferencePlan(quantisation, max(FEWEST_TOKENS, min(budget, MOST_TOKENS)))
