@@ -15,7 +15,7 @@ with lean_imports(*unused_imports("nf4")):
     import bitsandbytes, torch
     decorated = torch.compile(dynamic=False)(len)
 assert decorated is len and torch.compile is not None and torch.compile.__module__ == "torch"
-print(sorted({{"torch._inductor.compile_fx", "pandas", "scipy"}} & {{n for n, m in sys.modules.items() if m is not None}}))
+print([name for name in ("torch._inductor.compile_fx", "pandas", "scipy") if sys.modules.get(name)])
 """
 
 
