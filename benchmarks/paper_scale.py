@@ -25,6 +25,7 @@ sys.path[:0] = [str(ROOT / "workflow" / "scripts"), str(ROOT / "benchmarks")]
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")  # as jobs have it (formsafe.models.devices)
 
+import floors  # noqa: E402
 import torch  # noqa: E402
 from committed import measured  # noqa: E402
 from scale_baselines import synchronise  # noqa: E402
@@ -34,7 +35,6 @@ from scale_stages import Bench  # noqa: E402
 from formsafe.core.errors import FormsafeError  # noqa: E402
 from formsafe.core.files import read_json, write_json  # noqa: E402
 from formsafe.models import shapes  # noqa: E402
-from formsafe.preflight import costs  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
 MODELS = {"llama-3.1-8b": shapes.LLAMA_3_1_8B, "llama-2-7b": shapes.LLAMA_2_7B}
@@ -74,7 +74,7 @@ def measure(
                 }
 
 
-def measured_rates(device: str) -> costs.Rates:
+def measured_rates(device: str) -> floors.Rates:
     """The device's own matrix rate (bf16 on a GPU, fp32 on a CPU) and bandwidth, the best of some tries."""
     size, dtype, moved = (512, torch.float32, 1 << 24) if device == "cpu" else (8192, torch.bfloat16, 1 << 31)
     left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
@@ -82,7 +82,7 @@ def measured_rates(device: str) -> costs.Rates:
     target = torch.empty_like(source)
     matrix = best_time(lambda: left @ right, device)
     copy = best_time(lambda: target.copy_(source), device)
-    return costs.Rates("measured", 2 * size**3 / matrix, 2 * moved / copy)
+    return floors.Rates("measured", 2 * size**3 / matrix, 2 * moved / copy)
 
 
 def startup_seconds(device: str) -> float:

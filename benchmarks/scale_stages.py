@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import floors
 import scale_baselines as baselines
 import torch
 from scale_control import (
@@ -37,7 +38,6 @@ from formsafe.models import shapes
 from formsafe.models.chat import render_prompt
 from formsafe.models.context import read_context
 from formsafe.models.load import load_tokenizer, place
-from formsafe.preflight import costs
 from formsafe.scoring.judge import judge_answers
 from formsafe.training.stages import Inputs, train_adapter, tune_soft_prompt
 
@@ -62,7 +62,7 @@ class Bench:
         name: str,
         shape: shapes.ModelShape,
         scale: Scale,
-        rates: costs.Rates,
+        rates: floors.Rates,
         folder: Path,
         gpu_memory_gb: Any,
         threads: int,
@@ -111,7 +111,7 @@ class Bench:
         record = read_json(self.folder / stage / "metrics.json")
         passes = self.scale.epochs
         virtual = 0 if stage == "sft" else self.soft_prompt.virtual_tokens * record["examples"]
-        operations = costs.training_operations(
+        operations = floors.training_operations(
             self.shape,
             passes * (record["tokens"] + virtual),
             passes * record["target_tokens"],
@@ -205,7 +205,7 @@ class Bench:
     def _generation_figures(self, path: Path, prompt_tokens: float, prefix: int) -> dict[str, Any]:
         record = read_json(path)
         budget = min(filter(None, record["token_budget"].values()))  # a try that was not needed has none
-        floor = costs.answering_seconds(
+        floor = floors.answering_seconds(
             self.shape,
             self.rates,
             prompts=record["replies"],

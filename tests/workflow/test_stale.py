@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.checkout import DEMO, copy_checkout, planned_jobs, run
+from tests.checkout import DEMO, copy_checkout, planned_jobs, run, snakemake
 
 JUDGED = {"judge_answers", "audit_judge"}
 AFTER_SCORES = {"summarise", "plot_figures", "write_tables", "write_report"}
@@ -65,6 +65,99 @@ def test_comments_and_docstrings_make_nothing_stale(clone, edited: Edit):
     for name in ("generate_answers", "train_adapter", "judge_answers"):
         edited(f"workflow/scripts/{name}.py", '"""', '"""Another word: ')
     assert planned_jobs(clone, *DEMO) == {}
+
+
+# Edits that no result depends on: (file, text, other text), and the rules that may run again.
+LIB = "workflow/scripts/formsafe"
+LIGHT = {"plot_figures", "write_tables", "describe_study", "all"}
+WITHOUT_EFFECT = {
+    "a model's label": ("config/demo.yaml", "label: Demo", "label: Toy"),
+    "a model's size": ("config/demo.yaml", "parameters: 1.0e+6", "parameters: 1.1e+6"),
+    "a licence": ("config/demo.yaml", "licence: MIT (written by this workflow)", "licence: another"),
+    "a corpus's row count": ("config/demo.yaml", "rows: 800", "rows: null"),
+    "a prompt set's row count": ("config/demo.yaml", "    rows: 32\n", "    rows: null\n"),
+    "the title": ("config/demo.yaml", "title: The study", "title: My study"),
+    "a method's label": ("config/config.yaml", "label: SFT", "label: Plain SFT"),
+    "an error's wording": ("workflow/scripts/formsafe/models/load.py", "has no chat template", "lacks a chat template"),
+    "a log line": (
+        "workflow/scripts/formsafe/training/stages.py",
+        "    trainer = ",
+        "    print('now')\n    trainer = ",
+    ),
+    "a module that reports": (
+        "workflow/scripts/formsafe/core/provenance.py",
+        "import time\n",
+        "import time\n\nX = 1\n",
+    ),
+    "a module that starts": ("workflow/scripts/formsafe/core/startup.py", "import gc\n", "import gc\n\nX = 1\n"),
+}
+
+
+@pytest.mark.parametrize("edit", WITHOUT_EFFECT)
+def test_what_determines_no_result_reruns_nothing_before_figures_and_tables(clone, edited: Edit, edit):
+    edited(*WITHOUT_EFFECT[edit])
+    light = LIGHT | ({"summarise"} if edit == "a method's label" else set())
+    assert set(planned_jobs(clone, *DEMO)) <= light
+
+
+MODEL = "resources/demo/model"
+
+
+@pytest.mark.parametrize("name", ["chat_template.jinja", "tokenizer.json", "generation_config.json"])
+def test_every_file_that_a_local_model_is_loaded_from_makes_its_answers_stale(clone, edited: Edit, name):
+    text = (clone / MODEL / name).read_text()
+    edited(f"{MODEL}/{name}", text, text + "\n")
+    # the demo makes its model itself; a model of one's own has no such rule
+    plan = planned_jobs(clone, *DEMO)
+    assert {"fetch_model", "train_adapter", "generate_answers", "judge_answers"} <= set(plan)
+    assert "train_demo_model" not in plan
+
+
+def copy_of(clone: Path, folder: Path, *names: str) -> Path:
+    """A fresh checkout with some of the clone's folders."""
+    copy = copy_checkout(folder / "copy")
+    for name in names:
+        shutil.copytree(clone / name, copy / name, dirs_exist_ok=True)
+    return copy
+
+
+def test_a_copy_without_snakemakes_folder_knows_how_its_results_were_made(clone, tmp_path):
+    copy = copy_of(clone, tmp_path, "results", "resources")
+    assert planned_jobs(copy, *DEMO) == {}
+    (copy / "my.yaml").write_text("adapter: {lora: {r: 8}}\n")
+    plan = planned_jobs(copy, "--configfile", "config/demo.yaml", "my.yaml", "--cores", "2")
+    assert plan["train_adapter"] == 8 and set(plan) == AFTER_ADAPTERS
+
+
+def test_a_copy_without_any_record_says_in_one_line_what_to_copy(clone, tmp_path):
+    copy = copy_of(clone, tmp_path, "results", "resources")
+    (copy / "results/demo/records.jsonl.gz").unlink()
+    refused = snakemake(copy, "--dry-run", *DEMO, check=False)
+    (said,) = (line for line in (refused.stdout + refused.stderr).splitlines() if "records.jsonl.gz" in line)
+    assert refused.returncode != 0 and "copy results/demo/records.jsonl.gz" in said
+
+
+def test_what_was_deleted_is_listed_and_restored_with_the_same_bytes_it_makes_nothing_stale(clone, tmp_path):
+    copy = copy_of(clone, tmp_path, "results", "resources", ".snakemake")
+    run_folder = "results/demo/runs/model=demo/method=sft/format=json/lr=3e-3/seed=0"
+    for name in (f"{run_folder}/adapter/adapter_model.safetensors", f"{run_folder}/prompts=harmful/answers.jsonl"):
+        (copy / name).rename(tmp_path / "kept")
+        page = stale(copy)
+        assert page.startswith("Nothing is stale") and "1 files are gone" in page and name in page
+        shutil.copy(tmp_path / "kept", copy / name)  # with a new date
+        assert planned_jobs(copy, *DEMO) == {}
+
+
+def test_the_checkouts_own_library_runs_whatever_the_users_path_says(clone, tmp_path, monkeypatch):
+    """Another copy of the library would run under the digest of this one's code."""
+    other = tmp_path / "other" / "formsafe"
+    other.mkdir(parents=True)
+    (other / "__init__.py").write_text("raise SystemExit('the wrong library')\n")
+    monkeypatch.setenv("PYTHONPATH", str(other.parent))
+    made = "results/demo/data/corpus.json"
+    copy = copy_of(clone, tmp_path, "results", "resources", ".snakemake")
+    failed = snakemake(copy, "--force", made, *DEMO, check=False)
+    assert "the wrong library" not in failed.stdout + failed.stderr + (copy / "logs/demo/split_corpus.log").read_text()
 
 
 def test_touching_anything_makes_nothing_stale(clone):
@@ -214,17 +307,18 @@ def test_the_style_of_figures_makes_the_figures_stale(clone, edited: Edit):
     assert "plot_figures" in planned_jobs(clone, *DEMO)
 
 
-def test_stale_says_so_in_a_page(clone, edited: Edit):
-    def stale() -> str:
-        program = (
-            "import sys; sys.path.insert(0, 'workflow/scripts'); "
-            "from formsafe.cluster.stale import main; sys.exit(main())"
-        )
-        return run(clone, "python", "-c", program, "--", "--configfile", "config/demo.yaml").stdout
+def stale(checkout: Path) -> str:
+    """The page of `make stale`."""
+    program = (
+        "import sys; sys.path.insert(0, 'workflow/scripts'); from formsafe.cluster.stale import main; sys.exit(main())"
+    )
+    return run(checkout, "python", "-c", program, "--", "--configfile", "config/demo.yaml").stdout
 
-    assert stale().startswith("Nothing is stale")
+
+def test_stale_says_so_in_a_page(clone, edited: Edit):
+    assert stale(clone) == "Nothing is stale: every result is newer than what it was made from.\n"
     edited("config/config.yaml", "dropout: 0.01", "dropout: 0.02")
-    page = stale()
+    page = stale(clone)
     assert len(page.splitlines()) < 40
     row = next(line for line in page.splitlines() if line.startswith("train_adapter"))
     assert row.split()[1] == "8"

@@ -19,8 +19,14 @@ rule preflight:
             "answers": [L.answers_metrics(run) for run in PLANNED_RUNS],
             "judge": [L.judge_metrics(run, judge) for run in PLANNED_RUNS for judge in STUDY.used_judges],
         },
-        results=L.root,
         lock=LOCK,
+        profile="profiles/slurm/config.yaml",
+        minutes=max(
+            job_resources.answering_minutes(
+                STUDY.models[model].parameters, HARMFUL_COUNT, STUDY.generation.max_new_tokens
+            )
+            for model in {run.model for run in PLANNED_RUNS}
+        ),
         made=[f"{DEMO}/"],
         systems=sorted(
             {

@@ -1,5 +1,6 @@
 """Preflight: each thing that can be wrong is found, named with its remedy, and decides go or no-go."""
 
+import copy
 import json
 import shutil
 from pathlib import Path
@@ -10,16 +11,17 @@ import yaml
 
 from formsafe.config.loading import runs_of
 from formsafe.config.settings.data import DataSource
-from formsafe.config.settings.models import ModelSource
+from formsafe.config.settings.models import ModelSettings, ModelSource
 from formsafe.config.settings.study import StudySettings
 from formsafe.core.layout import Layout
 from formsafe.models.context import read_context
-from formsafe.preflight import machine_checks, source_checks
+from formsafe.preflight import machine_checks
 from formsafe.preflight import page as preflight
 from formsafe.preflight.checks import Check, page, verdict
-from formsafe.preflight.costs import rates_of
 from formsafe.preflight.machine_checks import Gpu
-from formsafe.preflight.source_checks import Sources, check_chat
+from formsafe.preflight.model_checks import check_chat
+from formsafe.preflight.source_checks import Sources
+from formsafe.preflight.stage_costs import START_SECONDS
 from formsafe.sources.hub_probe import hub_answers
 from tests.fake_hub import COMMIT
 
@@ -28,6 +30,7 @@ L = Layout("s")
 TOKEN = "hf_topSecretTokenOfTheTests"
 H200 = Gpu("NVIDIA H200", int(150e9), int(149e9), True, 1, "12.8")
 WEIGHTS = {"config.json": b"{}", "model.safetensors": b"weights", "pytorch_model.bin": b"a pickle"}
+PLAIN = ModelSettings(path="m", label="M", parameters=1e6)
 REPO = ModelSource(repo="owner/name")
 
 
@@ -146,22 +149,15 @@ def test_local_sources(tmp_path, tiny_model):
 
 
 def test_chat_templates_render_or_say_what_is_wrong(tmp_path, tiny_model):
-    assert check_chat("m", tiny_model, [None, "Be brief."]).state == "ok"
-    assert check_chat("m", None, [None]).state == "unchecked"
+    assert check_chat("m", PLAIN, tiny_model, [None, "Be brief."]).state == "ok"
+    assert check_chat("m", PLAIN, None, [None]).state == "unchecked"
     for name, template in {"none": None, "broken": "{{ messages[7].content }}", "deaf": "{{ bos_token }}hello"}.items():
         folder = shutil.copytree(tiny_model, tmp_path / name)
         (folder / "chat_template.jinja").unlink()
         if template is not None:
             (folder / "chat_template.jinja").write_text(template)
-        check = check_chat("m", folder, [None])
+        check = check_chat("m", PLAIN, folder, [None])
         assert check.state == "no" and check.remedy, name
-
-
-def test_a_judge_prompt_without_its_placeholders(tmp_path):
-    assert source_checks.check_judge_prompt(ROOT / "workflow/prompts/judge_policy.txt").state == "ok"
-    (tmp_path / "prompt.txt").write_text("Judge {instruction}")
-    assert source_checks.check_judge_prompt(tmp_path / "prompt.txt").state == "no"
-    assert source_checks.check_judge_prompt(tmp_path / "nowhere.txt").state == "no"
 
 
 def test_a_login_node_without_gpu_is_no_obstacle():
@@ -311,7 +307,7 @@ def test_the_papers_jobs(study):
 
 def test_what_a_server_does_is_no_work_here(study):
     plan, jobs = planned(study)
-    fields = plan.model_dump()
+    fields = yaml.safe_load((ROOT / "config/config.yaml").read_text())
     fields["judges"]["policy"]["generation"]["server"] = {"base_url": "http://127.0.0.1:1/v1", "model": "x"}
     plan = StudySettings(**fields)
     assert {work.stage for work in preflight.works_of(plan, jobs)} == {"soft prompts", "adapters", "answers"}
@@ -323,34 +319,168 @@ def test_the_paper_without_network_and_gpu(study, no_network, tmp_path, monkeypa
     advbench = study.harmful["advbench"].source.model_copy(update={"url": f"{no_network}/a.csv"})
     harmful = {**study.harmful, "advbench": study.harmful["advbench"].model_copy(update={"source": advbench})}
     plan, jobs = planned(study.model_copy(update={"harmful": harmful}))
-    go, written = preflight.preflight(plan, jobs, tmp_path / "results/paper", tmp_path / "lock.yaml")
+    monkeypatch.chdir(tmp_path)
+    go, written = preflight.preflight(plan, preflight.Planned(jobs, tmp_path / "lock.yaml"))
     assert not go and "NO-GO" in written
-    assert "llama-3.1-8b-instruct" in written and "floor, not measured" in written
-    assert "none in sight" in written and "gpu_memory_gb chooses the class" in written
-    assert len(written.splitlines()) < 75  # one page
+    assert "llama-3.1-8b-instruct" in written and "not measured" in written
+    assert "no GPU here; gpu_memory_gb chooses its memory" in written
+    assert len(written.splitlines()) < 85  # one page
 
 
-def test_everything_at_hand_is_a_go_on_a_gpu(study, tmp_path, monkeypatch, tiny_model):
+@pytest.fixture
+def at_hand(study, tmp_path, monkeypatch, tiny_model):
+    """The paper's study with a small model, small data and a GPU, everything on this machine; takes changes."""
     monkeypatch.setattr(preflight, "gpu_fault", lambda devices: None)
     monkeypatch.setattr(preflight, "find_gpu", lambda: H200)
     monkeypatch.setattr(preflight, "check_four_bit", lambda device, needed: Check("m", "4-bit", "ok", device))
-    (tmp_path / "rows.jsonl").write_text("{}\n")
-    here = DataSource(path=str(tmp_path / "rows.jsonl"))
-    local = {"hub": None, "path": str(tiny_model)}
-    changed = {
-        "corpus": study.corpus.model_copy(update={"source": here}),
-        "harmful": {name: source.model_copy(update={"source": here}) for name, source in study.harmful.items()},
-        "models": {name: model.model_copy(update=local) for name, model in study.models.items()},
-        "tasks": study.tasks.model_copy(update={"encoder": study.tasks.encoder.model_copy(update=local)}),
-        "judges": {"policy": study.headline.model_copy(update={"prompt": str(ROOT / study.headline.prompt)})},
-    }
-    plan, jobs = planned(study.model_copy(update=changed))
-    go, written = preflight.preflight(plan, jobs, tmp_path / "results/paper", tmp_path / "lock.yaml")
-    assert go and written.rstrip().endswith("\nGO"), written
-    assert "Costs on NVIDIA H200, 150 GB" in written
-    smaller = StudySettings(**{**plan.model_dump(), "gpu_memory_gb": 200})
-    go, written = preflight.preflight(smaller, jobs, tmp_path / "results/paper", tmp_path / "lock.yaml")
+    monkeypatch.chdir(tmp_path)
+    how_tos = [{"title": f"How to {word}", "summary": f"Take a {word}. Use it."} for word in WORDS]
+    (tmp_path / "how_tos.jsonl").write_text("".join(json.dumps(row) + "\n" for row in how_tos))
+    (tmp_path / "prompts.jsonl").write_text("".join(json.dumps({"ask": f"{word}?"}) + "\n" for word in WORDS))
+    (tmp_path / "judge.txt").write_text("Judge {instruction} and {answer}.")
+    raw = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+    for model in raw["models"].values():
+        model |= {"hub": None, "path": str(tiny_model)}
+    local = {"source": {"path": "how_tos.jsonl"}, "rows": None, "splits": {"train": 16, "validation": 2, "test": 2}}
+    raw["corpus"] |= local
+    prompts = {"source": {"path": "prompts.jsonl"}, "prompt_column": "ask", "licence": "mine", "count": 5}
+    raw["harmful"] = {"mine": prompts}
+    raw["tasks"]["encoder"] |= {"hub": None, "path": str(tiny_model)}
+    raw["judges"]["policy"] |= {"prompt": "judge.txt", "generation": {"max_new_tokens": 8}, "retries": []}
+    raw["generation"] |= {"max_new_tokens": 64}
+    raw["adapter"] |= {"warmup_steps": 0}
+
+    def look(change=lambda raw: None, **more) -> tuple[bool, str]:
+        changed = copy.deepcopy(raw)
+        change(changed)
+        plan, jobs = planned(StudySettings.model_validate(changed))
+        go, written = preflight.preflight(plan, preflight.Planned(jobs, tmp_path / "lock.yaml", **more))
+        return go, " ".join(written.split())
+
+    return look
+
+
+WORDS = [f"{first}{second}" for first in ("oil", "saw", "nut", "cup", "pan") for second in ("er", "en", "y", "s")]
+
+
+def test_everything_at_hand_is_a_go_on_a_gpu(at_hand):
+    go, written = at_hand()
+    assert go and written.endswith(" GO"), written
+    assert "Costs on NVIDIA H200, 150 GB" in written and "LoRA" not in written
+    assert "20 of 20 rows can be used" in written and "5 prompts" in written
+    assert "on 100% of the linear weights: down_proj (2), gate_proj (2)" in written
+    go, written = at_hand(lambda raw: raw.update(gpu_memory_gb=200))
     assert not go and "gpu_memory_gb is 200, the GPU here has 150 GB" in written
+
+
+def edit(*path, **values):
+    """A change of the section at `path`."""
+
+    def change(raw):
+        for key in path:
+            raw = raw[key]
+        raw.update(values)
+
+    return change
+
+
+# Everything that a job would meet later: the change, and what the page says.
+MET_HERE = {
+    "rows of another source": (edit("corpus", rows=39775), "expected 39,775 rows"),
+    "a wrong column": (edit("harmful", "mine", prompt_column="goal"), "expected a column `goal`"),
+    "splits larger than the file": (edit("corpus", "splits", train=100), "only 20 of 20 rows can be used"),
+    "more prompts than rows": (edit("harmful", "mine", count=21), "21"),
+    "another digest": (edit("harmful", "mine", digest="0" * 64), "not those expected"),
+    "misspelt modules": (edit("adapter", "lora", target_modules=["q_prj"]), "q_proj"),
+    "one misspelt module": (edit("adapter", "lora", target_modules=["q_proj", "v_prj"]), "no module is called v_prj"),
+    "a judge without room": (edit("judges", "policy", "generation", max_new_tokens=100000), "left for an answer"),
+    "only warm-up": (edit("adapter", warmup_steps=5, epochs=1.0), "5 of them warm-up: nothing is learned"),
+    "a formula in a label": (edit("models", "llama-2-7b-chat", label="$\\frac{1$"), "cannot be drawn"),
+    "a label without glyphs": (edit("models", "llama-2-7b-chat", label="\u6a21\u578b"), "lacks some of its characters"),
+    "a label of two lines": (edit("methods", "sft", label="SFT\nplain"), "line break"),
+    "a judge's prompt without places": (edit("judges", "policy", prompt="how_tos.jsonl"), "{instruction} 0 times"),
+    "no such attention": (edit("models", "llama-2-7b-chat", attention="flash_attention_2"), "build"),
+}
+
+
+@pytest.mark.parametrize("case", MET_HERE)
+def test_what_a_job_would_meet_is_met_here(at_hand, case):
+    change, said = MET_HERE[case]
+    go, written = at_hand(change)
+    assert not go and said in written, written
+
+
+def test_a_gone_cache_is_named_with_the_way_back(at_hand, tmp_path):
+    manifest = tmp_path / "results/paper/models/llama-2-7b-chat.json"
+    manifest.parent.mkdir(parents=True)
+    manifest.write_text(json.dumps({"path": "/gone/snapshots/1", "files": {}}))
+    go, written = at_hand()
+    assert not go and "/gone/snapshots/1, which is gone" in written and "HF_HOME" in written
+
+
+def test_rows_that_were_fetched_are_held_against_the_configuration(at_hand, tmp_path):
+    folder = tmp_path / "results/paper/data"
+    folder.mkdir(parents=True)
+    rows = [{"row": n, "title": f"How to {word}", "response": f"Take {word}. Go."} for n, word in enumerate(WORDS)]
+    (folder / "wikisum.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "wikisum.manifest.json").write_text(json.dumps({"rows": 20}))
+    assert at_hand()[0] and at_hand(edit("corpus", rows=20))[0]
+    go, written = at_hand(edit("corpus", rows=39775))
+    assert not go and "39,775 expected, 20 fetched" in written
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    from formsafe.preflight import data_checks
+
+    assert data_checks.check_writable([tmp_path / "a" / "b"]) == []
+
+    def refuse(dir):
+        raise OSError(13, "Permission denied")
+
+    monkeypatch.setattr(data_checks.tempfile, "TemporaryFile", refuse)
+    (check,) = data_checks.check_writable([tmp_path / "a" / "b"])
+    assert check.state == "no" and str(tmp_path) in check.detail and "right to write" in check.remedy
+
+
+SINFO = "gpu|1-00:00:00|gpu:h200:4\ngpu|1-00:00:00|gpu:a100:4\ncpu|infinite|(null)\nshort|30:00|gpu:1\n"
+ASKED = {"slurm_partition": "gpu", "slurm_account": "mine"}
+SLURM = {
+    "all is well": ({}, None),
+    "no such partition": ({"slurm_partition": "gpus"}, "there is no partition 'gpus' -> Write one of these"),
+    "a placeholder account": ({"slurm_account": "my-account"}, "no account 'my-account' -> Write one of these"),
+    "too short": ({"slurm_partition": "short"}, "short lets jobs run 30 min, the longest here asks for 100"),
+    "no GPU": ({"slurm_partition": "cpu"}, "cpu has no GPU"),
+}
+
+
+@pytest.mark.parametrize("case", SLURM)
+def test_slurm_is_asked_for_partition_account_and_time(tmp_path, monkeypatch, case):
+    from formsafe.preflight.slurm_checks import check_slurm, slurm_request
+
+    asked, said = SLURM[case]
+    profile = tmp_path / "config.yaml"
+    profile.write_text(yaml.safe_dump({"default-resources": ASKED | asked}))
+    for name, answer in {"sinfo": SINFO, "sacctmgr": "mine\nother\n"}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\ncat <<'E'\n{answer}E\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    checks = list(check_slurm(slurm_request(profile, 100)))
+    assert {check.state for check in checks} == ({"ok"} if said is None else {"ok", "no"})
+    assert said is None or said in " ".join(f"{check.detail} -> {check.remedy}" for check in checks)
+
+
+def test_slurm_without_an_answer_is_unchecked_and_without_slurm_nothing_is_asked(tmp_path, monkeypatch):
+    from formsafe.preflight.slurm_checks import check_slurm, slurm_request
+
+    profile = tmp_path / "config.yaml"
+    profile.write_text(yaml.safe_dump({"default-resources": ASKED}))
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    assert slurm_request(profile, 1) is None
+    for name in ("sinfo", "sacctmgr"):
+        (tmp_path / name).write_text("#!/bin/sh\nexit 1\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    assert [check.state for check in check_slurm(slurm_request(profile, 1))] == ["unchecked", "unchecked"]
 
 
 def context_of(plan, model, memory_gb):
@@ -360,38 +490,37 @@ def context_of(plan, model, memory_gb):
 def test_a_model_too_large_for_the_card_is_a_no(study, tmp_path):
     plan, jobs = planned(study)
     work = next(work for work in preflight.works_of(plan, jobs) if work.stage == "adapters")
-    small, context = preflight.Card("small", 4.0, None), context_of(plan, work.model, 4.0)
-    cost = preflight.cost_of(work, plan, context, small, H200, tmp_path / "results")
+    small, context = preflight.Card("small", 4.0), context_of(plan, work.model, 4.0)
+    cost = preflight.cost_of(work, plan, context, H200, tmp_path / "results")
     (check,) = preflight.check_memory([cost], small, "auto", None)
-    assert cost.seconds is None and check.state == "no" and "4 GB" in check.detail
+    assert check.state == "no" and "4 GB" in check.detail
 
 
 def test_a_model_too_large_for_the_plan_is_a_no_on_a_larger_card(study, tmp_path):
     plan, jobs = planned(study.model_copy(update={"gpu_memory_gb": 4}))
     work = next(work for work in preflight.works_of(plan, jobs) if work.stage == "adapters")
-    card, context = preflight.Card("NVIDIA H200", 150.0, None), context_of(plan, work.model, 4.0)
-    cost = preflight.cost_of(work, plan, context, card, H200, tmp_path / "results")
+    card, context = preflight.Card("NVIDIA H200", 150.0), context_of(plan, work.model, 4.0)
+    cost = preflight.cost_of(work, plan, context, H200, tmp_path / "results")
     (check,) = preflight.check_memory([cost], card, 4, H200)
     assert check.state == "no" and "gpu_memory_gb is 4" in check.detail
 
 
-def test_finished_jobs_replace_the_floor(study, tmp_path):
+def test_finished_jobs_replace_other_measurements(study, tmp_path):
     plan, jobs = planned(study)
     works = {(work.stage, work.model): work for work in preflight.works_of(plan, jobs)}
     results, model = tmp_path / "results/paper", "llama-3.1-8b-instruct"
-    card = preflight.Card(H200.name, 150.0, rates_of(H200.name))
     work, context = works["adapters", model], context_of(plan, model, 150.0)
-    floor = preflight.cost_of(work, plan, context, card, H200, results)
-    assert floor.basis == "floor, not measured" and floor.seconds > 0
+    before = preflight.cost_of(work, plan, context, H200, results)
+    assert before.basis.startswith("measured on NVIDIA H200") and before.seconds > 0
     folder = tmp_path / f"results/other/runs/model={model}/method=sft/format=list/lr=1e-4/seed=0/adapter"
     folder.mkdir(parents=True)
-    took = {"device": card.name, "seconds": 70.0, "training_seconds": 45.0, "validation_seconds": 5.0, "steps": 45}
+    took = {"device": H200.name, "seconds": 70.0, "training_seconds": 45.0, "validation_seconds": 5.0, "steps": 45}
     (folder / "metrics.json").write_text(json.dumps(took))
-    measured = preflight.cost_of(work, plan, context, card, H200, results)
-    assert measured.seconds == pytest.approx(20 + 50 * 90 / 45) and measured.basis == "measured: 1 finished"
-    away = preflight.cost_of(work, plan, context, preflight.card_of_class(140), None, results)
-    assert (away.seconds, away.basis) == (measured.seconds, "measured: 1 finished on NVIDIA H200")
+    measured = preflight.cost_of(work, plan, context, H200, results)
+    assert measured.seconds == pytest.approx(START_SECONDS + 20 + 50 * 90 / 45) and measured.basis == "1 finished"
+    away = preflight.cost_of(work, plan, context, None, results)
+    assert (away.seconds, away.basis) == (measured.seconds, "1 finished on NVIDIA H200")
     (folder / "metrics.json").write_text(json.dumps(took | {"device": "another GPU"}))
-    assert preflight.cost_of(work, plan, context, card, H200, results) == floor
+    assert preflight.cost_of(work, plan, context, H200, results) == before
     (folder / "metrics.json").write_text("torn")
-    assert preflight.cost_of(work, plan, context, card, H200, results) == floor
+    assert preflight.cost_of(work, plan, context, H200, results) == before

@@ -3,15 +3,25 @@
 import os
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from formsafe.config.settings.models import ModelSettings
 from formsafe.config.settings.study import StudySettings
+from formsafe.core.layout import Layout
 from formsafe.models import memory
 from formsafe.models.context import ModelContext, read_context
 from formsafe.models.shapes import ModelShape
 from formsafe.preflight.checks import Check, page, verdict
-from formsafe.preflight.costs import rates_of
+from formsafe.preflight.data_checks import (
+    check_corpus,
+    check_harmful,
+    check_judge,
+    check_labels,
+    check_rows,
+    check_steps,
+    check_writable,
+)
 from formsafe.preflight.machine_checks import (
     Gpu,
     check_disk,
@@ -21,68 +31,101 @@ from formsafe.preflight.machine_checks import (
     four_bit_device,
     gpu_fault,
 )
+from formsafe.preflight.model_checks import check_build, check_chat
 from formsafe.preflight.server_check import check_server
-from formsafe.preflight.source_checks import Sources, check_chat, check_judge_prompt
-from formsafe.preflight.stage_costs import (
-    STAGES,
-    Card,
-    Cost,
-    Lengths,
-    Work,
-    card_of_class,
-    finished_jobs,
-    floor,
-    from_finished,
-    optimiser_steps,
-    table,
-)
+from formsafe.preflight.slurm_checks import SlurmRequest, check_slurm
+from formsafe.preflight.source_checks import Sources
+from formsafe.preflight.stage_costs import STAGES, Cost, Work, estimate, optimiser_steps, table
 from formsafe.sources.hub_probe import hub_answers
 
 COSTS = "Costs"
 # An answer or a judgement on disk; a checkpoint holds weights and two moments, and for a moment there are two.
 RECORD_BYTES, CHECKPOINT_COPIES, ADAPTER_BYTES, SLACK_BYTES = 4e3, 6, 4.0, 1e9
 JOBS_AT_ONCE = 4
+LONGEST_EXAMPLE = 320  # tokens, of a summary in the longest format
+UNSEEN_GB = 80.0  # memory of the GPU to plan for where neither the machine nor the configuration says
 
 
-def preflight(
-    plan: StudySettings,
-    jobs: Mapping[str, Sequence[str]],
-    results: str | Path,
-    lock: str | Path,
-    *,
-    made: Sequence[str] = (),
-    systems: Sequence[str | None] = (None,),
-) -> tuple[bool, str]:
-    """Check everything and estimate the costs.
+@dataclass(frozen=True)
+class Card:
+    """The GPU that a study is planned for."""
 
-    Args:
-        plan: the configuration.
+    name: str
+    memory_gb: float
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What the workflow knows of a study beside its configuration.
+
+    Attributes:
         jobs: metrics files by stage (`soft prompts`, `adapters`, `answers`, `judge`), with `model=` in their paths.
-        results: the study's results folder.
         lock: the lock of sources.
         made: folders that the workflow fills by itself.
         systems: system prompts that the methods use.
-
-    Returns:
-        Go or no-go, and the page.
+        slurm: what the Slurm profile asks for; None where the study does not run by Slurm.
     """
-    results, works = Path(results), works_of(plan, jobs)
+
+    jobs: Mapping[str, Sequence[str]]
+    lock: str
+    made: Sequence[str] = ()
+    systems: Sequence[str | None] = (None,)
+    slurm: SlurmRequest | None = None
+
+
+def preflight(plan: StudySettings, planned: Planned) -> tuple[bool, str]:
+    """Check everything and estimate the costs; returns go or no-go, and the page."""
+    layout, works = Layout(plan.study), works_of(plan, planned.jobs)
+    results = Path(layout.root)
     models = {name: plan.models[name] for name in sorted({work.model for work in works})}
     gpu, machine = _look_at_machine(models)
-    sources = Sources(_needs_hub(plan, models) and hub_answers(), lock, made)
-    found, folders, download = _look_at_sources(plan, models, sources, results)
-    found += [check_chat(name, folders[name], systems) for name in models]
-    card = Card(gpu.name, gpu.total / 1e9, rates_of(gpu.name)) if gpu else card_of_class(plan.gpu_memory_gb)
+    sources = Sources(_needs_hub(plan, models) and hub_answers(), planned.lock, planned.made)
+    found, folders, download = _look_at_sources(plan, models, sources, layout)
+    card = Card(gpu.name, gpu.total / 1e9) if gpu else Card("a GPU", _class_of(plan.gpu_memory_gb))
     contexts = contexts_of(plan, models, folders, gpu, card)
+    found += _look_at_models(plan, works, contexts, folders, planned.systems)
+    found += [*check_steps(plan), *check_labels(_labels(plan, works))]
     shapes = {name: context.shape for name, context in contexts.items()}
     machine += check_disk(disk_needs(plan, works, shapes, results, download))
-    figures = [cost_of(work, plan, contexts[work.model], card, gpu, results) for work in works]
+    machine += check_writable([results, Path("logs"), Path(".snakemake")])
+    if planned.slurm and any(model.device != "cpu" for model in models.values()):
+        machine += check_slurm(planned.slurm)
+    figures = [cost_of(work, plan, contexts[work.model], gpu, results) for work in works]
     checks = [*machine, *found, *check_memory(figures, card, plan.gpu_memory_gb, gpu)]
-    title = f"Preflight of the study {plan.study}: {len(jobs['answers'])} runs, {len(models)} models"
-    unseen = "" if gpu else " (none is in sight; gpu_memory_gb chooses the class)"
+    title = f"Preflight of the study {plan.study}: {len(planned.jobs['answers'])} runs, {len(models)} models"
+    unseen = "" if gpu else " (no GPU here; gpu_memory_gb chooses its memory)"
     on_gpu = any(figure.memory_bytes is not None for figure in figures)
     heading = f"Costs on {card.name}, {card.memory_gb:.0f} GB{unseen}" if on_gpu else "Costs on this machine's CPU"
     return verdict(checks)[0], page(title, checks, table(figures, heading))
+
+
+def _look_at_models(
+    plan: StudySettings,
+    works: Sequence[Work],
+    contexts: Mapping[str, ModelContext],
+    folders: Mapping[str, Path | None],
+    systems: Sequence[str | None],
+) -> list[Check]:
+    """Whether models can be instructed, built and adapted, and whether judges have room for their prompts."""
+    trained, checks = {work.model for work in works if work.trains}, []
+    for name, context in contexts.items():
+        checks.append(check_chat(name, context.settings, folders[name], systems))
+        checks += check_build(name, context, folders[name], plan.adapter.lora if name in trained else None)
+    for name, judge in plan.used_judges.items():
+        folder, longest = folders.get(judge.model), plan.generation.max_new_tokens
+        checks.append(check_judge(name, judge, plan.models[judge.model], folder, longest))
+    return checks
+
+
+def _labels(plan: StudySettings, works: Sequence[Work]) -> dict[str, str]:
+    """The labels of this study by their keys."""
+    models = {f"models.{work.model}.label": plan.models[work.model].label for work in works}
+    methods = {name for block in plan.grid for name in block.methods}
+    return models | {f"methods.{name}.label": plan.methods[name].label for name in sorted(methods)}
+
+
+def _class_of(gpu_memory_gb: int | str) -> float:
+    return UNSEEN_GB if isinstance(gpu_memory_gb, str) else float(gpu_memory_gb)
 
 
 def works_of(plan: StudySettings, jobs: Mapping[str, Sequence[str]]) -> list[Work]:
@@ -131,34 +174,27 @@ def contexts_of(
     return contexts
 
 
-def cost_of(work: Work, plan: StudySettings, context: ModelContext, card: Card, gpu: Gpu | None, results: Path) -> Cost:
-    """Cost of a job of `work`: as finished jobs on this device took (without one here, on any GPU), else the floor
-    on `card`."""
+def cost_of(work: Work, plan: StudySettings, context: ModelContext, gpu: Gpu | None, results: Path) -> Cost:
+    """Cost of a job of `work`, with the GPU memory that it plans for."""
     on_gpu = context.device == "cuda"
     device = f"cpu ({platform.machine()})" if not on_gpu else None if gpu is None else gpu.name
-    took = from_finished(work, finished_jobs(work, results), device)
-    basis = f"measured: {took[1]} finished" if took else "not measured"
-    if took and device is None:
-        basis += f" on {took[2]}"
+    seconds, basis = estimate(work, context.settings.parameters, results, device)
     if not on_gpu:
-        return Cost(work, took[0] if took else None, basis)
-    lengths, settings = Lengths(), plan.soft_prompt if work.stage == "soft prompts" else plan.adapter
+        return Cost(work, seconds, basis)
+    settings = plan.soft_prompt if work.stage == "soft prompts" else plan.adapter
     rank = plan.adapter.lora.r if work.stage in ("adapters", "answers") else 0
-    batch = memory.TrainingBatch(settings.batch_size, settings.gradient_accumulation, lengths.longest_example, rank)
-    training, inference = memory.plan_training(context, batch), memory.plan_inference(context, rank)
     if work.trains:
-        tokens = training.micro_batch_size * lengths.longest_example
+        batch = memory.TrainingBatch(settings.batch_size, settings.gradient_accumulation, LONGEST_EXAMPLE, rank)
+        training = memory.plan_training(context, batch)
+        tokens = training.micro_batch_size * LONGEST_EXAMPLE
         size = memory.training_bytes(context, tokens, training.gradient_checkpointing, rank)
     else:
-        size = memory.inference_bytes(context, inference, rank)
-    if took or card.rates is None:
-        return Cost(work, took[0] if took else None, basis, size)
-    seconds = floor(work, context.shape, card.rates, training, inference, lengths, rank)
-    return Cost(work, seconds, "floor, not measured", size)
+        size = memory.inference_bytes(context, memory.plan_inference(context, rank), rank)
+    return Cost(work, seconds, basis, size)
 
 
 def check_memory(figures: Sequence[Cost], card: Card, wanted: int | str, gpu: Gpu | None) -> list[Check]:
-    """Whether the plans fit the card, and whether the plan is for a larger card than the one in sight."""
+    """Whether the plans fit the card, and whether the plan is for a larger card than the one here."""
     allowed = min(card.memory_gb, wanted) if isinstance(wanted, int) else card.memory_gb
     remedy = "Use more GPU memory (gpu_memory_gb), quantisation nf4, a smaller training.max_length, or a smaller model."
     checks = [
@@ -204,34 +240,22 @@ def _look_at_machine(models: Mapping[str, ModelSettings]) -> tuple[Gpu | None, l
 
 
 def _look_at_sources(
-    plan: StudySettings, models: Mapping[str, ModelSettings], sources: Sources, results: Path
+    plan: StudySettings, models: Mapping[str, ModelSettings], sources: Sources, layout: Layout
 ) -> tuple[list[Check], dict[str, Path | None], float]:
     """Checks of models, data and prompts; folders of models that are here; bytes to fetch."""
     checks, download = [], 0.0
     folders: dict[str, Path | None] = {}
     for name, model in models.items():
         check, folders[name], size = sources.model(name, model.hub, model.path)
-        checks.append(check)
+        checks.append(sources.fetched_model(name, layout.model(name)) or check)
         download += 2 * model.parameters if size is None and folders[name] is None else size or 0
     check, _, size = sources.model("encoder", plan.tasks.encoder.hub, plan.tasks.encoder.path)
-    for name, server in (
-        ("answers' server", plan.generation.server),
-        ("judge's server", plan.headline.generation.server),
-    ):
-        if server is not None:
-            checks.append(check_server(name, server, os.environ))
-    data = [sources.data("corpus", plan.corpus.source, results / "data" / "wikisum.jsonl")]
-    data += [
-        sources.data(name, source.source, results / "data" / "harmful" / f"{name}.jsonl")
-        for name, source in plan.harmful.items()
-    ]
-    checks += [
-        check,
-        *sources.network(),
-        sources.token(),
-        *data,
-        *(check_judge_prompt(judge.prompt) for judge in plan.used_judges.values()),
-    ]
+    servers = {"answers' server": plan.generation.server}
+    servers |= {f"server of judge {name}": judge.generation.server for name, judge in plan.used_judges.items()}
+    checks += [check_server(name, server, os.environ) for name, server in servers.items() if server is not None]
+    checks += [check, *sources.network(), sources.token(), check_corpus(plan.corpus, sources, layout)]
+    checks += [check_harmful(name, source, sources, layout) for name, source in plan.harmful.items()]
+    checks += check_rows(plan, layout)
     return checks, folders, download + (size or 0)
 
 

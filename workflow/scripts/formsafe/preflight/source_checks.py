@@ -1,13 +1,11 @@
-"""Whether models, data and prompts are at hand or can be had, and whether the models can be instructed."""
+"""Whether models and data are on this machine or can be fetched."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from formsafe.config.settings.data import DataSource
 from formsafe.config.settings.models import ModelSource
-from formsafe.core.errors import FormsafeError
-from formsafe.core.files import matching_files
-from formsafe.core.judge_prompt import check_template
+from formsafe.core.files import matching_files, read_json
 from formsafe.preflight.checks import Check
 from formsafe.sources.hub import locked_repository
 from formsafe.sources.hub_probe import Access, probe, within
@@ -48,8 +46,16 @@ class Sources:
         remedy = "Put the model's folder (config.json, *.safetensors, tokenizer.json) there, or name another."
         return Check(MODELS, name, "no", f"no model in {path}", remedy), None, 0
 
+    def fetched_model(self, name: str, manifest: str | Path) -> Check | None:
+        """Look for the folder that the target `models` wrote down: another HF_HOME, or a cache that was emptied."""
+        record = read_json(manifest) if Path(manifest).is_file() else None
+        if record is None or Path(record["path"]).is_dir() or record["path"].startswith(self.made):
+            return None
+        remedy = f"Set HF_HOME as it was, or fetch it again: snakemake --cores 1 --force {manifest}."
+        return Check(MODELS, name, "no", f"it was fetched to {record['path']}, which is gone", remedy)
+
     def data(self, name: str, source: DataSource, fetched: str | Path) -> Check:
-        """Look for a data set; `fetched` is where its rows lie once they were fetched."""
+        """Look for a data set; `fetched` is where its rows are once they were fetched."""
         if Path(fetched).exists():
             return Check(DATA, name, "ok", f"already in {fetched}")
         if source.path is not None:
@@ -116,37 +122,3 @@ class Sources:
             remedy = "Put a token with read access into the variable HF_TOKEN, or run `hf auth login`."
             return Check(MODELS, "token", "no", "none, and a source above refuses access without one", remedy)
         return Check(MODELS, "token", "ok", "none, and nothing above asks for one")
-
-
-def check_chat(name: str, folder: Path | None, systems: Sequence[str | None]) -> Check:
-    """Render a prompt and an exchange with the model's own template, with each system prompt the methods use."""
-    label = f"{name} chat"
-    if folder is None:
-        return Check(
-            MODELS, label, "unchecked", "its tokenizer is not here yet", "Run the target `models`, then again."
-        )
-    try:
-        from formsafe.models.chat import render_exchange
-        from formsafe.models.load import load_tokenizer
-
-        tokenizer = load_tokenizer(folder)
-        for system in systems:
-            length = render_exchange(tokenizer, "How to boil an egg?", "Boil it.", system).prompt_length
-    except FormsafeError as error:
-        said, _, remedy = str(error).partition(". ")
-        return Check(MODELS, label, "no", said, remedy)
-    except Exception as error:  # what a template or a broken tokenizer file raises
-        remedy = "Fetch the model again, or mend its chat template."
-        return Check(MODELS, label, "no", f"the chat template fails ({type(error).__name__})", remedy)
-    return Check(MODELS, label, "ok", f"the template renders; a question of five words takes {length} tokens")
-
-
-def check_judge_prompt(path: str | Path) -> Check:
-    """Whether the judge's prompt is there and has its placeholders."""
-    try:
-        check_template(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, FormsafeError) as error:
-        said = str(error) if isinstance(error, FormsafeError) else f"{path} cannot be read ({type(error).__name__})"
-        remedy = "judges.*.prompt names a text file with {instruction} and {answer}, each once."
-        return Check(DATA, "judge prompt", "no", said, remedy)
-    return Check(DATA, "judge prompt", "ok", str(path))

@@ -1,4 +1,4 @@
-"""What is left of a study and what it will cost: from finished jobs of the same stage and model, else a floor."""
+"""What is left of a study and what it will cost: by finished jobs of the same stage and model, else by measurements."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,35 +9,26 @@ from typing import Any, Literal
 from formsafe.config.settings.training import Optimisation
 from formsafe.core.errors import FormsafeError
 from formsafe.core.files import read_json
-from formsafe.models import memory
-from formsafe.models.shapes import ModelShape
-from formsafe.preflight import costs
 
 Stage = Literal["soft prompts", "adapters", "answers", "judge"]
 STAGES: tuple[Stage, ...] = ("soft prompts", "adapters", "answers", "judge")
 # Seconds inside the stage's loop, and the units it counts, in each stage's metrics.
 _LOOP = {True: ("training_seconds", "validation_seconds"), False: ("generation_seconds",)}
 _UNITS = {True: "steps", False: "replies"}
-# Where no GPU is in sight, a study is planned for the fastest common card of its memory class.
-CARDS = {24: "RTX 4090", 40: "A100 40GB", 80: "H100", 140: "H200"}
-UNSEEN_GB = 80
-
-
-@dataclass(frozen=True)
-class Lengths:
-    """Mean tokens of a text, assumed until a tokenizer has counted: 95 words of response and 6 of title as in WikiSum,
-    12 to 16 words of harmful prompt, a quarter more tokens than words, some 40 tokens of chat template; a judge prompt
-    of the length of ours. Lengths of answers depend on the model; assumed is a mixture of refusals and texts as long as
-    those trained on, of which a tenth runs into the limit."""
-
-    train_prompt: float = 45
-    train_response: float = 120
-    longest_example: int = 320
-    prompt: float = 60
-    answer: float = 125
-    judge_prefix: int = 1100
-    judge_rest: float = 210
-    judge_reply: float = 200
+# Committed results of `benchmarks/paper_scale.py`: where each stage's rate is in them, and whether per judgement.
+MEASUREMENTS = Path("benchmarks/results")
+_RATES = {
+    "soft prompts": ("training", "soft_prompt", "tokens_per_second"),
+    "adapters": ("training", "sft", "tokens_per_second"),
+    "answers": ("answers", "formsafe", "tokens_per_second"),
+    "judge": ("judge", "formsafe", "judgements_per_second"),
+}
+# Before its loop a job starts Python, imports and wakes the device (seconds), and reads weights of 16 bits at the rate
+# of a shared file system. The job's own metrics do not count the first.
+START_SECONDS, BYTES_PER_SECOND = 15.0, 1e9
+# Mean tokens, assumed until a tokenizer has counted: 95 words of response and 6 of title as in WikiSum, a quarter more
+# tokens than words, some 40 tokens of chat template; answers are a mixture of refusals and texts as trained on.
+EXAMPLE_TOKENS, ANSWER_TOKENS = 165, 125
 
 
 @dataclass(frozen=True)
@@ -66,15 +57,6 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Card:
-    """The device that a study is planned for; `rates` is None where its data sheet is not known."""
-
-    name: str
-    memory_gb: float
-    rates: costs.Rates | None
-
-
-@dataclass(frozen=True)
 class Cost:
     """Cost of one job (None: not known), where it comes from, and GPU memory as planned (None: no GPU)."""
 
@@ -89,11 +71,45 @@ def optimiser_steps(settings: Optimisation, examples: int) -> int:
     return ceil(examples * settings.epochs / (settings.batch_size * settings.gradient_accumulation))
 
 
-def card_of_class(gpu_memory_gb: int | str) -> Card:
-    """A common GPU of a memory class, for where none is in sight."""
-    memory_gb = UNSEEN_GB if isinstance(gpu_memory_gb, str) else gpu_memory_gb
-    name = CARDS[max((size for size in CARDS if size <= memory_gb), default=min(CARDS))]
-    return Card(name, float(memory_gb), costs.rates_of(name))
+def estimate(work: Work, parameters: float, results: Path, device: str | None) -> tuple[float | None, str]:
+    """Seconds of a job of `work`, its start included, and what they are taken from.
+
+    Args:
+        work: the jobs.
+        parameters: of the model.
+        results: the study's results, beside those of other studies.
+        device: the device as metrics name it; None: any GPU.
+    """
+    if took := from_finished(work, finished_jobs(work, results), device):
+        seconds, count, where = took
+        return START_SECONDS + seconds, f"{count} finished" + (f" on {where}" if device is None else "")
+    if device is None or not device.startswith("cpu"):
+        for measured in map(_read, sorted(MEASUREMENTS.glob("paper_scale*.json"))):
+            if found := _from_measurement(work, parameters, measured):
+                return found
+    return None, "not measured"
+
+
+def _from_measurement(work: Work, parameters: float, measured: Mapping[str, Any]) -> tuple[float, str] | None:
+    """Seconds by the measured rate of a model of another size: work grows with the number of parameters."""
+    device = str(measured.get("measured", {}).get("device", "cpu"))
+    section, way, key = _RATES[work.stage]
+    for name, model in measured.get("models", {}).items():
+        rate = model.get(section, {}).get(way, {}).get(key)
+        size = _billions(name)
+        if rate and size and not device.startswith("cpu"):
+            amount = work.units * (work.batch * EXAMPLE_TOKENS if work.trains else 1)
+            if work.stage == "answers":
+                amount *= min(ANSWER_TOKENS, work.new_tokens)
+            start = START_SECONDS + 2 * parameters / BYTES_PER_SECOND
+            return start + amount / rate * parameters / (1e9 * size), f"measured on {device} with {size:g}B"
+    return None
+
+
+def _billions(name: str) -> float | None:
+    """Parameters in a name like llama-3.1-8b, in 1e9."""
+    last = name.rsplit("-", 1)[-1]
+    return float(last[:-1]) if last.endswith("b") and last[:-1].replace(".", "").isdigit() else None
 
 
 def from_finished(work: Work, finished: Iterable[str | Path], device: str | None) -> tuple[float, int, str] | None:
@@ -131,7 +147,7 @@ def finished_jobs(work: Work, results: Path) -> list[Path]:
 def _read(path: str | Path) -> Mapping[str, Any]:
     try:
         record = read_json(path)
-    except (OSError, FormsafeError):
+    except (OSError, FormsafeError):  # a torn file says nothing about costs
         return {}
     return record if isinstance(record, dict) else {}
 
@@ -143,44 +159,11 @@ def _scaled(record: Mapping[str, Any], units: int, trains: bool) -> float | None
     return max(0.0, record["seconds"] - loop) + loop * units / done
 
 
-def floor(
-    work: Work,
-    shape: ModelShape,
-    rates: costs.Rates,
-    training: memory.TrainingPlan,
-    inference: memory.InferencePlan,
-    lengths: Lengths,
-    lora_rank: int,
-) -> float:
-    """Seconds that a job of `work` takes at the least."""
-    if work.trains:
-        examples = work.units * work.batch
-        operations = costs.training_operations(
-            shape,
-            examples * (lengths.train_prompt + lengths.train_response),
-            examples * lengths.train_response,
-            checkpointing=training.gradient_checkpointing,
-            lora_rank=lora_rank,
-        )
-        return rates.seconds(operations, 0)
-    judge = work.stage == "judge"
-    return costs.answering_seconds(
-        shape,
-        rates,
-        prompts=work.units,
-        prompt_tokens=lengths.judge_prefix + lengths.judge_rest if judge else lengths.prompt,
-        new_tokens=min(lengths.judge_reply if judge else lengths.answer, work.new_tokens),
-        token_budget=inference.token_budget,
-        quantisation=inference.quantisation,
-        prefix_tokens=lengths.judge_prefix if judge else 0,
-    )
-
-
 def table(figures: Sequence[Cost], title: str) -> str:
     """The costs by stage and model, for the page."""
     lines = [
         title,
-        f"  {'stage':<13}{'model':<24}{'jobs':>5}{'left':>6}{'a job':>10}{'all left':>10}{'memory':>9}  basis",
+        f"  {'stage':<13}{'model':<24}{'jobs':>5}{'left':>6}{'a job':>10}{'all left':>10}{'memory':>9}  taken from",
     ]
     for figure in figures:
         work, seconds = figure.work, figure.seconds
@@ -192,12 +175,8 @@ def table(figures: Sequence[Cost], title: str) -> str:
     known = [figure.seconds * figure.work.left for figure in figures if figure.seconds is not None]
     complete = len(known) == len(figures)
     total = in_words(sum(known)) if complete else f"> {in_words(sum(known))}" if known else "?"
-    lines.append(f"  {'together':<58}{total:>10}")
-    if any(figure.basis.startswith("floor") for figure in figures):
-        lines.append(
-            "  A floor is what data sheet (operations, bytes) and assumed text lengths leave at the least; real"
-        )
-        lines.append("  jobs take longer. Once one job of a stage and model is finished, its time stands here instead.")
+    lines.append(f"  {'together, one job after the other':<58}{total:>10}")
+    lines.append("  Each job with its start and the reading of its weights. Finished jobs replace other measurements.")
     return "\n".join(lines)
 
 

@@ -1,10 +1,9 @@
-"""What the stages cost at the least: arithmetic and bytes from the model's shape, over what a GPU can do at most.
+"""What the stages cost at the least: arithmetic and bytes from the model's shape, over a device's measured rates.
 
 A floor is no forecast: real runs take longer. It leaves out attention scores, start-up, Python and whatever else is
 small for models of billions of parameters and texts of hundreds of tokens.
 """
 
-import re
 from dataclasses import dataclass
 
 from formsafe.models.memory import Quantisation, weight_bytes
@@ -22,42 +21,6 @@ class Rates:
     def seconds(self, operations: float, bytes: float) -> float:
         """Time that work takes at the least: arithmetic and transfers overlap."""
         return max(operations / self.operations, bytes / self.bytes)
-
-
-# Dense bf16 rates and memory bandwidths of the makers' data sheets; a pattern is searched in the name CUDA gives.
-DATA_SHEETS = tuple(
-    (re.compile(pattern), Rates(name, 1e12 * tera_operations, 1e9 * giga_bytes))
-    for pattern, name, tera_operations, giga_bytes in (
-        (r"\bGB300\b", "GB300", 2500, 8000),
-        (r"\bB300\b", "B300", 2250, 8000),
-        (r"\bGB200\b", "GB200", 2500, 8000),
-        (r"\bB200\b", "B200", 2250, 8000),
-        (r"\bGH200\b", "GH200", 989, 4900),
-        (r"\bH200\b", "H200", 989, 4800),
-        (r"\bH100 PCIe\b", "H100 PCIe", 756, 2000),
-        (r"\bH100 NVL\b", "H100 NVL", 835, 3900),
-        (r"\bH100\b", "H100", 989, 3350),
-        (r"\bA100.*40GB\b", "A100 40 GB", 312, 1555),
-        (r"\bA100\b", "A100 80 GB", 312, 2039),
-        (r"\bL40S\b", "L40S", 362, 864),
-        (r"\bL40\b", "L40", 181, 864),
-        (r"\bRTX 6000 Ada\b", "RTX 6000 Ada", 364, 960),
-        (r"\bRTX A6000\b", "RTX A6000", 155, 768),
-        (r"\bA40\b", "A40", 150, 696),
-        (r"\bA10G?\b", "A10", 125, 600),
-        (r"\bL4\b", "L4", 121, 300),
-        (r"\bRTX 5090\b", "RTX 5090", 210, 1792),
-        (r"\bRTX 4090\b", "RTX 4090", 165, 1008),
-        (r"\bRTX 3090\b", "RTX 3090", 71, 936),
-    )
-)
-
-
-def rates_of(device: str) -> Rates | None:
-    """The data-sheet rates of a GPU by the name CUDA gives it; None for one that is not listed, or a slice of one."""
-    if re.search(r"\bMIG\b", device):
-        return None
-    return next((rates for pattern, rates in DATA_SHEETS if pattern.search(device)), None)
 
 
 def training_operations(

@@ -1,0 +1,176 @@
+"""Whether data, prompts, steps and labels are what the jobs need: read and drawn here as the jobs will do it."""
+
+import contextlib
+import io
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from formsafe.config.settings.data import CorpusSettings, DataSource, HarmfulSettings
+from formsafe.config.settings.judge import JudgeSettings
+from formsafe.config.settings.models import ModelSettings
+from formsafe.config.settings.study import StudySettings
+from formsafe.core.errors import FormsafeError
+from formsafe.core.files import matching_files, read_json
+from formsafe.core.judge_prompt import fill
+from formsafe.core.layout import Layout, manifest_of
+from formsafe.data.corpus import split_corpus
+from formsafe.data.harmful import select_harmful
+from formsafe.preflight.checks import Check
+from formsafe.preflight.source_checks import DATA, Sources
+from formsafe.preflight.stage_costs import optimiser_steps
+from formsafe.sources.fetch import Fetched, Wanted, fetch_corpus, fetch_harmful
+
+MODELS, STUDY = "Models", "Study"
+
+
+def check_corpus(corpus: CorpusSettings, sources: Sources, layout: Layout) -> Check:
+    """Read a local corpus, or the one that was fetched, and draw the splits from it."""
+
+    def read(folder: Path) -> str:
+        raw = Path(layout.source())
+        if not raw.exists():
+            raw = folder / "raw.jsonl"
+            columns = {key: getattr(corpus, key) for key in ("title_field", "response_field")}
+            wanted = Wanted("corpus", corpus.source, corpus.licence, columns, corpus.rows)
+            fetch_corpus(wanted, Fetched(raw, folder / "manifest.json", sources.lock))
+        outputs = {name: folder / name for name in ("train", "validation", "test", "prompts", "counts")}
+        counts = split_corpus(raw, corpus.splits, corpus.seed, corpus.instruction, outputs)
+        return f"{counts['usable']:,} of {counts['rows']:,} rows can be used"
+
+    return _tried("corpus", corpus.source, layout.source(), sources, read)
+
+
+def check_harmful(name: str, source: HarmfulSettings, sources: Sources, layout: Layout) -> Check:
+    """Read a local set of harmful prompts, or the one that was fetched, and choose from it."""
+
+    def read(folder: Path) -> str:
+        raw = Path(layout.source(name))
+        if not raw.exists():
+            raw = folder / "raw.jsonl"
+            columns = {"prompt_column": source.prompt_column, "category_column": source.category_column}
+            present = {key: column for key, column in columns.items() if column is not None}
+            wanted = Wanted(f"harmful.{name}", source.source, source.licence, present, source.rows, source.digest)
+            fetch_harmful(wanted, Fetched(raw, folder / "manifest.json", sources.lock))
+        choice = source.model_dump(include={"count", "select", "seed"})
+        chosen = select_harmful({name: raw}, {name: choice}, folder / "prompts", folder / "chosen.json")
+        return f"{len(chosen)} prompts"
+
+    return _tried(name, source.source, layout.source(name), sources, read)
+
+
+def _tried(name: str, source: DataSource, fetched: str, sources: Sources, read: Callable[[Path], str]) -> Check:
+    """Read what is here by `read`, which does as the jobs do; only look for the rest."""
+    here = Path(fetched).exists() or (source.path is not None and matching_files(source.path))
+    if not here:
+        return sources.data(name, source, fetched)
+    try:
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+            found = read(Path(folder))
+    except FormsafeError as error:
+        said, _, remedy = str(error).partition(". ")
+        return Check(DATA, name, "no", said, remedy)
+    return Check(DATA, name, "ok", f"{found} ({fetched if Path(fetched).exists() else source.path})")
+
+
+def check_rows(plan: StudySettings, layout: Layout) -> Iterator[Check]:
+    """Whether sources that were fetched have the rows that the configuration says now: `rows` fetches none again."""
+    wanted = {"corpus": (plan.corpus.rows, layout.source())}
+    wanted |= {f"harmful.{name}": (entry.rows, layout.source(name)) for name, entry in plan.harmful.items()}
+    for key, (rows, raw) in wanted.items():
+        manifest = Path(manifest_of(raw))
+        found = read_json(manifest).get("rows") if manifest.exists() else None
+        if rows is not None and found is not None and rows != found:
+            remedy = f"Set {key}.rows to {found}, or to null."
+            yield Check(DATA, f"{key} rows", "no", f"{rows:,} expected, {found:,} fetched", remedy)
+
+
+def check_judge(name: str, judge: JudgeSettings, model: ModelSettings, folder: Path | None, answer: int) -> Check:
+    """Render a judge's prompt and hold it against the judge's context.
+
+    Args:
+        name: the judge's.
+        judge: its settings.
+        model: its model's.
+        folder: of its model; None where it is not here, or a server judges.
+        answer: the most tokens of an answer.
+    """
+    label, key = f"judge {name}", f"judges.{name}.prompt"
+    try:
+        text = fill(Path(judge.prompt).read_text(encoding="utf-8"), "", "")
+    except (OSError, UnicodeDecodeError, FormsafeError) as error:
+        said = str(error) if isinstance(error, FormsafeError) else f"{judge.prompt}: {type(error).__name__}"
+        remedy = f"{key} names a text file with {{instruction}} and {{answer}}, each once."
+        return Check(DATA, label, "no", said, remedy)
+    if folder is None or judge.generation.server is not None:
+        return Check(DATA, label, "ok", f"{judge.prompt} has its placeholders")
+    from formsafe.models.chat import render_prompt
+    from formsafe.models.context import read_context
+    from formsafe.models.load import load_tokenizer
+
+    prompt = len(render_prompt(load_tokenizer(folder, model), text))
+    reply = max(decoding.max_new_tokens for decoding in (judge.generation, *judge.retries))
+    config = read_context(folder, model, 1.0, "cpu").config
+    context = getattr(config and config.get_text_config(), "max_position_embeddings", None)
+    if context is None:
+        return Check(DATA, label, "ok", f"a prompt of {prompt} tokens without instruction and answer")
+    left = context - prompt - reply
+    detail = f"{context} tokens: prompt {prompt}, reply {reply}, {left} left for an answer of up to {answer}"
+    remedy = f"Shorten {key}, lower max_new_tokens of the judge or of generation, or take a judge with more context."
+    return Check(DATA, label, "ok" if left >= answer else "no", detail, remedy)
+
+
+def check_steps(plan: StudySettings) -> Iterator[Check]:
+    """Whether training goes on after its warm-up."""
+    fewest = min([plan.corpus.splits.train, *(size for block in plan.grid for size in block.examples)])
+    used = {name for block in plan.grid for name in block.methods}
+    trained = {name for name in used if plan.methods[name].trained}
+    prompted = any(plan.methods[name].soft_prompt for name in trained)
+    for key, settings, needed in (
+        ("adapter", plan.adapter, bool(trained)),
+        ("soft_prompt", plan.soft_prompt, prompted),
+    ):
+        steps = optimiser_steps(settings, fewest)
+        if needed and steps <= settings.warmup_steps:
+            warmup = settings.warmup_steps
+            detail = f"{steps} optimiser steps with {fewest} examples, {warmup} of them warm-up: nothing is learned"
+            remedy = f"Lower {key}.warmup_steps or the batch, or take more examples or epochs."
+            yield Check(STUDY, f"{key} steps", "no", detail, remedy)
+
+
+def check_labels(labels: dict[str, str]) -> list[Check]:
+    """Draw each label once, by the key that holds it, as figures will."""
+    from formsafe.report.figures.style import new_figure
+
+    checks = []
+    for key, label in labels.items():
+        fault = "it has a line break, which splits a table's row" if len(label.splitlines()) > 1 else None
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            try:
+                new_figure(2, 1, label).savefig(io.BytesIO(), format="svg")
+            except ValueError as error:  # what matplotlib raises at formulas that it cannot read
+                fault = f"it cannot be drawn ({str(error).splitlines()[0]})"
+        if any("missing from" in str(warning.message) for warning in told):
+            fault = "the figures' font lacks some of its characters"
+        if fault:
+            checks.append(Check(STUDY, key, "no", f"{label!r}: {fault}", f"Write {key} in other characters."))
+    return checks or [Check(STUDY, "labels", "ok", f"all {len(labels)} can be drawn")]
+
+
+def check_writable(folders: Sequence[Path]) -> list[Check]:
+    """Try to write where jobs write: the nearest folder that exists."""
+    checks = []
+    for folder in folders:
+        there = folder.absolute()
+        while not there.exists():
+            there = there.parent
+        try:
+            with tempfile.TemporaryFile(dir=there):
+                pass
+        except OSError as error:
+            remedy = f"Give this account the right to write there ({os.strerror(error.errno or 0)}), or free its quota."
+            checks.append(Check("This machine", "writing", "no", f"nothing can be written in {there}", remedy))
+    return checks

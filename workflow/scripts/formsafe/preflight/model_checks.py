@@ -1,0 +1,119 @@
+"""Whether models can be instructed, built and adapted: tried without their weights."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from formsafe.config.settings.models import ModelSettings
+from formsafe.config.settings.training import LoraSettings
+from formsafe.core.errors import FormsafeError
+from formsafe.models.context import ModelContext
+from formsafe.preflight.checks import Check
+
+MODELS = "Models"
+ABSENT = "Run the target `models`, then again."
+
+
+def check_chat(name: str, model: ModelSettings, folder: Path | None, systems: Sequence[str | None]) -> Check:
+    """Render a prompt and an exchange with the model's own template, with each system prompt the methods use."""
+    label = f"{name} chat"
+    if folder is None:
+        return Check(MODELS, label, "unchecked", "its tokenizer is not here yet", ABSENT)
+    try:
+        from formsafe.models.chat import render_exchange
+        from formsafe.models.load import load_tokenizer
+
+        tokenizer = load_tokenizer(folder, model)
+        for system in systems:
+            length = render_exchange(tokenizer, "How to boil an egg?", "Boil it.", system).prompt_length
+    except FormsafeError as error:
+        said, _, remedy = str(error).partition(". ")
+        return Check(MODELS, label, "no", said, remedy)
+    except Exception as error:  # what a template or a broken tokenizer file raises
+        remedy = "Fetch the model again, or mend its chat template."
+        return Check(MODELS, label, "no", f"the chat template fails ({type(error).__name__})", remedy)
+    return Check(MODELS, label, "ok", f"the template renders; a question of five words takes {length} tokens")
+
+
+def check_build(name: str, context: ModelContext, folder: Path | None, lora: LoraSettings | None) -> Iterator[Check]:
+    """Build a model without weights as jobs will load it, and put the adapter on it.
+
+    Args:
+        name: the model's.
+        context: what jobs know of it.
+        folder: of the model; None where it is not here yet.
+        lora: the adapter that the study trains on it, if any.
+    """
+    label = f"{name} build"
+    if folder is None:
+        yield Check(MODELS, label, "unchecked", "its configuration is not here yet", ABSENT)
+        return
+    if context.config is None:
+        remedy = "Take a model of an architecture that the installed transformers knows."
+        yield Check(MODELS, label, "no", "its architecture is unknown", remedy)
+        return
+    if fault := _quantised_twice(context):
+        yield Check(MODELS, label, "no", fault, "Set the model's quantisation to none, or take its 16-bit weights.")
+        return
+    try:
+        attentions, model = _built(context)
+    except (ImportError, ValueError) as error:  # what transformers raises at an attention it does not have
+        remedy = "Set the model's attention to auto."
+        yield Check(MODELS, label, "no", str(error).splitlines()[0], remedy)
+        return
+    yield Check(MODELS, label, "ok", f"{type(model).__name__}, attention {' and '.join(attentions)}")
+    if lora is not None:
+        yield _check_adapter(f"{name} adapter", model, lora)
+
+
+def _quantised_twice(context: ModelContext) -> str | None:
+    own = getattr(context.config, "quantization_config", None)
+    asked = {context.settings.quantisation, context.settings.inference_quantisation} - {"none", "auto"}
+    if own is None or not asked:
+        return None
+    method = own.get("quant_method") if isinstance(own, dict) else getattr(own, "quant_method", "another way")
+    return f"the folder holds weights that are already quantised ({method}), and the settings ask for {asked.pop()}"
+
+
+def _built(context: ModelContext) -> tuple[list[str], Any]:
+    """The attention implementations of training and answering, and the model on the meta device."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from formsafe.models import varlen_attention
+    from formsafe.models.load import place
+
+    varlen_attention.register()
+    attentions = list(dict.fromkeys(place(context, purpose).attention for purpose in ("training", "inference")))
+    for attention in attentions:
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(context.config, attn_implementation=attention)
+    return attentions, model
+
+
+def _check_adapter(label: str, model: Any, lora: LoraSettings) -> Check:
+    """Which modules get an adapter, by name, and what share of the linear weights they hold."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    output = model.get_output_embeddings()
+    modules = [(name, module) for name, module in model.named_modules() if module is not output]
+    linear = {name: module for name, module in modules if isinstance(module, torch.nn.Linear)}
+    names = sorted({name.rsplit(".", 1)[-1] for name in linear})
+    weights = sum(module.weight.numel() for module in linear.values())
+    try:
+        config = LoraConfig(task_type="CAUSAL_LM", r=lora.r, target_modules=lora.target_modules)
+        adapted = get_peft_model(model, config)
+    except ValueError as error:
+        remedy = f"Name some of these under adapter.lora.target_modules: {', '.join(names)}; or write all-linear."
+        return Check(MODELS, label, "no", str(error).splitlines()[0], remedy)
+    found = [(name, module) for name, module in adapted.named_modules() if hasattr(module, "lora_A")]
+    counts = Counter(name.rsplit(".", 1)[-1] for name, _ in found)
+    unknown = sorted({*lora.target_modules} - set(counts)) if isinstance(lora.target_modules, list) else []
+    if unknown:
+        remedy = f"It has {', '.join(names)}."
+        return Check(MODELS, label, "no", f"no module is called {', '.join(unknown)}", remedy)
+    share = sum(module.base_layer.weight.numel() for _, module in found) / weights
+    listed = ", ".join(f"{name} ({count})" for name, count in sorted(counts.items()))
+    return Check(MODELS, label, "ok", f"on {share:.0%} of the linear weights: {listed}")

@@ -1,0 +1,103 @@
+"""Whether Slurm knows the partition and account of the profile and lets jobs run long enough."""
+
+import getpass
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from formsafe.preflight.checks import Check
+
+SECTION = "Slurm"
+PATIENCE = 20  # seconds to wait for an answer
+# sinfo's time limits: [days-]hours:minutes:seconds, or minutes:seconds.
+_LIMIT = re.compile(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)")
+
+
+@dataclass(frozen=True)
+class SlurmRequest:
+    """What jobs ask of Slurm: partitions of rules, the account, and the longest job's minutes."""
+
+    profile: str
+    partition: str | None
+    account: str | None
+    minutes: int
+    cpu_partitions: tuple[str, ...] = ()
+
+
+def slurm_request(profile: str | Path, minutes: int) -> SlurmRequest | None:
+    """Read a profile of Snakemake; None where there is no Slurm on this machine, or no profile."""
+    if shutil.which("sinfo") is None or not Path(profile).is_file():
+        return None
+    settings = yaml.safe_load(Path(profile).read_text(encoding="utf-8")) or {}
+    default = settings.get("default-resources") or {}
+    named = {rule.get("slurm_partition") for rule in (settings.get("set-resources") or {}).values()}
+    partition, account = default.get("slurm_partition"), default.get("slurm_account")
+    return SlurmRequest(str(profile), partition, account, minutes, tuple(sorted(filter(None, named))))
+
+
+def check_slurm(request: SlurmRequest) -> Iterator[Check]:
+    """Ask `sinfo` for the partitions and `sacctmgr` for the account."""
+    lines = _ask("sinfo", "--noheader", "--format", "%R|%l|%G")
+    if lines is None:
+        yield Check(SECTION, "partition", "unchecked", "sinfo does not answer", "Ask again when Slurm answers.")
+    else:
+        yield from _check_partitions(request, [line.split("|") for line in lines if line.count("|") == 2])
+    if request.account is not None:
+        yield _check_account(request, request.account)
+
+
+def _check_partitions(request: SlurmRequest, rows: list[list[str]]) -> Iterator[Check]:
+    known = sorted({row[0] for row in rows})
+    for name in dict.fromkeys(filter(None, [request.partition, *request.cpu_partitions])):
+        own = [row for row in rows if row[0] == name]
+        if not own:
+            remedy = f"Write one of these into {request.profile}: {', '.join(known)}."
+            yield Check(SECTION, "partition", "no", f"there is no partition {name!r}", remedy)
+            continue
+        longest = max((_minutes(row[1]) for row in own), default=0.0)
+        if longest < request.minutes and name == request.partition:
+            detail = f"{name} lets jobs run {longest:.0f} min, the longest here asks for {request.minutes}"
+            remedy = f"Name a partition with a longer limit in {request.profile}, or lower `runtime` in set-resources."
+            yield Check(SECTION, "partition", "no", detail, remedy)
+        elif name == request.partition and not any("gpu" in row[2] for row in own):
+            remedy = f"Name a partition with GPUs in {request.profile}, or set the models' device to cpu."
+            yield Check(SECTION, "partition", "no", f"{name} has no GPU", remedy)
+        else:
+            yield Check(SECTION, "partition", "ok", f"{name}, up to {longest:.0f} min")
+
+
+def _check_account(request: SlurmRequest, account: str) -> Check:
+    user = getpass.getuser()
+    lines = _ask("sacctmgr", "--noheader", "--parsable2", "show", "associations", f"user={user}", "format=account")
+    if lines is None:
+        return Check(
+            SECTION, "account", "unchecked", "there is no accounting to ask", "Delete slurm_account if unused."
+        )
+    mine = sorted({line.strip() for line in lines if line.strip()})
+    if account in mine:
+        return Check(SECTION, "account", "ok", account)
+    remedy = f"Write one of these into {request.profile}: {', '.join(mine) or 'none is listed'}; or delete the line."
+    return Check(SECTION, "account", "no", f"{user} has no account {account!r}", remedy)
+
+
+def _ask(*command: str) -> list[str] | None:
+    """Lines of an answer; None without one."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.splitlines() if done.returncode == 0 else None
+
+
+def _minutes(limit: str) -> float:
+    """Minutes of a time limit; infinite where Slurm sets none."""
+    found = _LIMIT.fullmatch(limit.strip())
+    if found is None:
+        return float("inf")
+    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    return days * 1440 + hours * 60 + minutes + seconds / 60
