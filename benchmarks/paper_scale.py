@@ -25,7 +25,7 @@ sys.path[:0] = [str(ROOT / "workflow" / "scripts"), str(ROOT / "benchmarks")]
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")  # as jobs have it (formsafe.models.devices)
 
-import floors  # noqa: E402
+import scale_floors as floors  # noqa: E402
 import torch  # noqa: E402
 from committed import measured  # noqa: E402
 from scale_baselines import synchronise  # noqa: E402

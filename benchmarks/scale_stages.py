@@ -4,8 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import floors
 import scale_baselines as baselines
+import scale_floors as floors
 import torch
 from scale_control import (
     Scale,

@@ -9,7 +9,7 @@ from formsafe.models.shapes import LLAMA_2_7B, LLAMA_3_1_8B
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
-import floors
+import scale_floors as floors
 
 LINEAR = LLAMA_3_1_8B.linear_parameters
 
