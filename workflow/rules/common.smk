@@ -2,7 +2,9 @@
 # (a NumPy number or a Path in params would silently not be tracked).
 
 import os
+import signal
 import sys
+from collections import Counter
 from dataclasses import replace
 from functools import cache
 from re import escape as escape_expression
@@ -47,9 +49,11 @@ from formsafe.cluster import job_resources
 from formsafe.cluster.orphans import make_command, refuse_orphans
 from formsafe.sources.hub import is_read
 from formsafe.report.registry import modules_of, registered_names
+from formsafe.cluster.progress import watch
 from formsafe.cluster.records import keep_records, require_records, restore_records
 
 DEMO = "resources/demo"
+STOPS = []
 
 try:
     update_config(config, nested_settings(workflow.config_settings.config_args or []))
@@ -69,8 +73,15 @@ except FormsafeError as error:
     raise WorkflowError(str(error)) from None
 
 
+# An inner Snakemake of a job says nothing at Ctrl-C: the outer one does.
+if not workflow.is_main_process:
+    signal.signal(signal.SIGINT, lambda number, frame: os._exit(130))
+
+
 onstart:
     logger.info(f"Study: {STUDY.study}")  # `recover` looks for it in the log
+    planned = Counter(job.rule.name for job in workflow.dag.needrun_jobs() if job.output)
+    STOPS.append(watch(logger, planned, L.benchmark("x").removesuffix("x.tsv")))
     try:
         refuse_orphans(STUDY.study, workflow.overwrite_configfiles, Path.cwd())
     except FormsafeError as error:
@@ -86,7 +97,7 @@ onerror:
     for folder in RECORDED:
         keep_records(folder, Path.cwd())
     done = sum(map(finished, PLANNED_RUNS))
-    if done and not STUDY.partial:
+    if done and not STUDY.partial and not any(stop.interrupted for stop in STOPS):
         command = make_command("report", STUDY.study, workflow.overwrite_configfiles, Path.cwd())
         print(
             f"{done} of {len(PLANNED_RUNS)} runs are finished. Their summary and report, with the others as missing:\n"

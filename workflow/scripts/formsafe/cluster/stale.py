@@ -9,6 +9,7 @@ from statistics import median
 
 from formsafe.cluster.plan import PlannedJob, all_jobs, split_arguments
 from formsafe.cluster.reasons import shortened
+from formsafe.core.durations import seconds_of
 from formsafe.core.errors import FormsafeError
 from formsafe.core.files import read_json
 
@@ -76,7 +77,7 @@ def gpu_hours(jobs: Iterable[PlannedJob], directory: Path) -> float | None:
     own = [_took(job, directory) for job in on_gpu]
     roots = {root for job in on_gpu if (root := _benchmark_root(job)) is not None}
     benchmarks = [file for root in roots for file in (directory / root).rglob("*.tsv")]
-    known = [seconds for file in benchmarks if (seconds := _seconds(file)) is not None]
+    known = [seconds for file in benchmarks if (seconds := seconds_of(file)) is not None]
     if not known:
         return None
     usual = median(known)
@@ -94,20 +95,11 @@ def _benchmark_root(job: PlannedJob) -> Path | None:
 
 def _took(job: PlannedJob, directory: Path) -> float | None:
     """Seconds of a job: by its benchmark, which counts its last start, or by its metrics, which count what it kept."""
-    started = None if job.benchmark is None else _seconds(directory / job.benchmark)
+    started = None if job.benchmark is None else seconds_of(directory / job.benchmark)
     if started is None:
         return None
     metrics = [directory / path for path in job.outputs if path.endswith("metrics.json")]
     return max([started, *(read_json(path)["seconds"] for path in metrics if path.exists())])
-
-
-def _seconds(benchmark: Path) -> float | None:
-    """The duration in a benchmark file (first column, seconds), or None."""
-    try:
-        header, row = benchmark.read_text().splitlines()[:2]
-        return float(row.split("\t")[header.split("\t").index("s")])
-    except (OSError, ValueError):
-        return None
 
 
 def main(argv: Sequence[str] | None = None) -> int:

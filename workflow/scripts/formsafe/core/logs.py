@@ -77,6 +77,9 @@ def logging_to(path: str | Path) -> Iterator[None]:
             print(f"error: {error}", file=sys.stderr)  # its text is filtered
             os.write(terminal, f"error: {error}\n(log: {path})\n".encode())
             raise SystemExit(1) from None
+        except KeyboardInterrupt:
+            print("The job was interrupted.", file=sys.stderr)
+            raise SystemExit(130) from None
         except Exception:
             traceback.print_exc(file=Filtered(sys.stderr))
             os.write(terminal, f"The job failed; its log is {path}\n".encode())

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from formsafe.config.settings.training import Optimisation
+from formsafe.core.durations import in_words
 from formsafe.core.errors import FormsafeError
 from formsafe.core.files import read_json
 
@@ -178,12 +179,3 @@ def table(figures: Sequence[Cost], title: str) -> str:
     lines.append(f"  {'together, one job after the other':<58}{total:>10}")
     lines.append("  Each job with its start and the reading of its weights. Finished jobs replace other measurements.")
     return "\n".join(lines)
-
-
-def in_words(seconds: float | None) -> str:
-    """Seconds, minutes or hours, whichever reads best."""
-    if seconds is None:
-        return "?"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,69 @@
+"""The terminal: how long the rest takes, and two lines at Ctrl-C."""
+
+import logging
+
+import pytest
+from snakemake_interface_logger_plugins.common import LogEvent
+
+from formsafe.cluster import progress
+from formsafe.cluster.progress import STOPPED, Interruption, Progress
+
+
+def record(message: str = "", **more) -> logging.LogRecord:
+    made = logging.LogRecord("snakemake", logging.INFO, "", 0, message, None, None)
+    for name, value in more.items():
+        setattr(made, name, value)
+    return made
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Seconds of the monotonic clock, moved by the test."""
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    return now
+
+
+def run(shown: Progress, clock: list[float], job: int, rule: str, seconds: float) -> None:
+    shown.emit(record(event=LogEvent.JOB_INFO, jobid=job, rule_name=rule))
+    clock[0] += seconds
+    shown.emit(record(event=LogEvent.JOB_FINISHED, job_id=job))
+
+
+def test_the_rest_takes_as_long_as_jobs_of_its_rules_did(clock, tmp_path, capsys):
+    shown = Progress({"train": 4, "judge": 2}, tmp_path)
+    run(shown, clock, 1, "train", 600)
+    assert "1 of 6 jobs are done; about 30 min to go, and judge, of which no job has finished yet." in (
+        capsys.readouterr().err
+    )
+    (tmp_path / "judge").mkdir()
+    (tmp_path / "judge/a.tsv").write_text("s\th:m:s\n300.0\t0:05:00\n")
+    shown = Progress({"train": 4, "judge": 2}, tmp_path)
+    run(shown, clock, 1, "train", 600)
+    assert "about 40 min to go." in capsys.readouterr().err
+
+
+def test_jobs_that_run_at_once_shorten_the_rest_and_the_last_one_ends_it(clock, tmp_path, capsys):
+    shown = Progress({"train": 4}, tmp_path)
+    for job in (1, 2):
+        shown.emit(record(event=LogEvent.JOB_INFO, jobid=job, rule_name="train"))
+    clock[0] += 600
+    for job in (1, 2):
+        shown.emit(record(event=LogEvent.JOB_FINISHED, job_id=job))
+    assert "2 of 4 jobs are done; about 10 min to go." in capsys.readouterr().err.splitlines()
+    run(shown, clock, 3, "train", 600)
+    run(shown, clock, 4, "train", 600)
+    shown.emit(record(event=LogEvent.JOB_FINISHED, job_id=99))  # not one of ours
+    assert capsys.readouterr().err.splitlines()[-1] == "4 of 4 jobs are done."
+
+
+def test_after_an_interruption_only_two_lines_are_shown():
+    stop = Interruption()
+    before, told, after = (
+        record("Finished jobid: 3"),
+        record("Terminating processes on user request, this might take some time."),
+        record("At least one job did not complete successfully."),
+    )
+    assert [stop.filter(before), stop.interrupted] == [True, False]
+    assert stop.filter(told) and told.getMessage() == STOPPED and len(STOPPED.splitlines()) == 2
+    assert not stop.filter(after) and stop.interrupted
