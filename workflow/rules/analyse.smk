@@ -71,13 +71,13 @@ LICENCES = {
 
 
 rule figures:
-    """All figures of the study, as SVG, PNG and PDF."""
+    """All figures of the study, as SVG, PNG and PDF, with LaTeX snippets."""
     input:
         expand(
             L.figure("{figure}", "{model}", "{suffix}"),
             figure=FIGURES,
             model=MODELS,
-            suffix=["svg", "png", "pdf"],
+            suffix=["svg", "png", "pdf", "tex"],
         ),
 
 
@@ -128,7 +128,7 @@ rule plot_figures:
         validation=lambda wildcards: validation_losses(wildcards.model),
         paper=PAPER,
     output:
-        [L.figure(figure, "{model}", suffix) for figure in FIGURES for suffix in ("svg", "png", "pdf")],
+        [L.figure(figure, "{model}", suffix) for figure in FIGURES for suffix in ("svg", "png", "pdf", "tex")],
     log:
         L.log(f"plot_figures/model={{model}}"),
     benchmark:

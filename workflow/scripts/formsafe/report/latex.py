@@ -3,7 +3,7 @@
 import pandas as pd
 
 # `\` first: the others bring backslashes of their own.
-SIGNS = {"\\": r"\textbackslash ", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_"}
+SIGNS = {"\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_"}
 SIGNS |= {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}"}
 SIGNS |= {"≥": r"$\geq$", "–": "--", "[": "{[}", "]": "{]}"}  # `[` after a row's end would be its option
 _TABLE = str.maketrans(SIGNS)

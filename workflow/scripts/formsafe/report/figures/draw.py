@@ -1,20 +1,33 @@
 """All figures of one model."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib import rc_context
 
+from formsafe.core.files import write_text
 from formsafe.report.figures.style import RC, save
+from formsafe.report.labels import check_labels, fonts_for, labels_of
+from formsafe.report.latex import figure_snippet
 from formsafe.report.registry import entry_of
 from formsafe.report.results import Results
 
 
 def plot_figures(results: Results, model: str, outputs: Sequence[str]) -> None:
-    """Draw and write figures of a model; `outputs` are files `{figure}_{model}.{svg,png,pdf}`."""
+    """Draw and write figures of a model; `outputs` are files `{figure}_{model}.{svg,png,pdf,tex}`."""
     groups: dict[str, list[str]] = {}
     for path in outputs:
         groups.setdefault(Path(path).stem.removesuffix(f"_{model}"), []).append(path)
-    with rc_context(RC):
+    labels = labels_of(results.names)
+    for warning in check_labels(labels):
+        print(f"warning: {warning}", file=sys.stderr)
+    families, _ = fonts_for("".join(labels))
+    with rc_context({**RC, "font.family": families}):
         for name, paths in groups.items():
-            save(entry_of("figures", paths[0], name).make(results, model), paths)
+            entry = entry_of("figures", paths[0], name)
+            save(entry.make(results, model), [path for path in paths if not path.endswith(".tex")])
+            title = f"{entry.title}, {results.names.model(model)}"
+            for path in (path for path in paths if path.endswith(".tex")):
+                caption = entry.caption.format(threshold=results.threshold)
+                write_text(path, figure_snippet(Path(path).stem, title, caption))

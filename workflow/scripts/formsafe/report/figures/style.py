@@ -27,7 +27,6 @@ Line = str | tuple[int, tuple[int, ...]]  # as matplotlib takes it
 FORMAT_COLOURS = (BLUE, ORANGE, VERMILION, GREEN, PURPLE, SKY)
 FORMAT_LINES: tuple[Line, ...] = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)), (0, (7, 3)), (0, (1, 3)))
 RC: dict[Any, Any] = {
-    "font.family": ["DejaVu Sans"],  # comes with matplotlib: the same on every machine; `fonts` adds what labels need
     "font.size": 7.5,
     "axes.titlesize": 8,
     "axes.labelsize": 7.5,
