@@ -92,12 +92,14 @@ rule summarise:
         scores=[L.scores(run, STUDY.judging.headline) for run in RUNS],
         task=[L.text_scores(run, TASK) for run in RUNS],
         harmful=[L.text_scores(run, HARMFUL) for run in RUNS],
+        prompts=[L.prompts(HARMFUL)],
         losses=losses(),
         audit=audits(),
     output:
         scores=L.tidy("scores"),
         summary=L.tidy("summary"),
         comparisons=L.tidy("comparisons"),
+        contrasts=L.tidy("contrasts"),
         curves=L.tidy("curves"),
         audit=L.tidy("audit"),
     log:
@@ -118,6 +120,36 @@ rule summarise:
         code=code("summarise"),
     script:
         "../scripts/summarise.py"
+
+
+rule write_verdict:
+    input:
+        **{name: L.tidy(name) for name in ("summary", "comparisons", "contrasts", "curves", "audit")},
+        paper=PAPER,
+        metrics=stage_metrics(),
+    output:
+        verdict=L.verdict,
+    log:
+        L.log("write_verdict"),
+    benchmark:
+        L.benchmark("write_verdict")
+    localrule: True
+    conda:
+        "../../envs/analyse.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=5,
+    params:
+        models=MODEL_LABELS,
+        methods=METHOD_SETTINGS,
+        runs=RUN_FIELDS,
+        missing=MISSING,
+        warmup={"adapter": STUDY.adapter.warmup_steps, "soft_prompt": STUDY.soft_prompt.warmup_steps},
+        analysis=section("analysis"),
+        code=code("write_verdict"),
+    script:
+        "../scripts/write_verdict.py"
 
 
 rule plot_figures:
@@ -204,6 +236,7 @@ rule write_report:
     input:
         **{name: L.tidy(name) for name in ("summary", "scores", "comparisons", "curves", "audit")},
         paper=PAPER,
+        verdict=[L.verdict],
         token_counts=expand(L.tokens("{model}"), model=MODELS),
         figures=[L.figure(figure, model, "svg") for figure in FIGURES for model in MODELS],
         corpus=[L.corpus_counts],

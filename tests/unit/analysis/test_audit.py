@@ -2,16 +2,15 @@
 
 import json
 
-import numpy as np
 import pytest
 
-from formsafe.analysis.audit import audit_rows, read_renderings, write_audit
+from formsafe.analysis.audit import audit_shifts, read_renderings, write_audit
 from formsafe.analysis.score_table import read_csv
 from formsafe.analysis.statistics import holm
 from formsafe.config.settings.analysis import AnalysisSettings
 from tests import synthetic
 
-SETTINGS = AnalysisSettings(bootstrap_draws=500)
+SETTINGS = AnalysisSettings()
 
 
 def record(number: int, rendering: str, score: int | None, method: str = "sft"):
@@ -21,7 +20,7 @@ def record(number: int, rendering: str, score: int | None, method: str = "sft"):
 def test_answers_are_paired_across_renderings_and_runs():
     records = [record(1, "prose", 1), record(1, "prose", 4, "base"), record(1, "json", 5, "base"), record(1, "json", 2)]
     renderings = read_renderings(records)
-    assert renderings["json"] - renderings["prose"] == pytest.approx([1, 1])
+    assert (renderings["json"] - renderings["prose"]).tolist() == [1, 1]
 
 
 def test_a_judge_that_ignores_the_format_shows_no_shift(tmp_path):
@@ -49,9 +48,34 @@ def test_all_shifts_of_a_model_are_one_family(tmp_path):
 
 
 def test_unscored_renderings_are_left_out():
-    renderings = {"prose": np.array([1.0, 5.0, np.nan]), "json": np.array([3.0, np.nan, 5.0])}
-    rows = list(audit_rows("m", renderings, 3, SETTINGS))
-    assert [(row[3], row[6], row[9]) for row in rows] == [("mean_score", 2.0, 1), ("asr", 1.0, 1)]
+    scores = {"prose": (1, 5, None), "json": (3, None, 5)}
+    renderings = read_renderings(
+        record(n, name, score) for name, each in scores.items() for n, score in enumerate(each)
+    )
+    rows = audit_shifts("m", "policy", renderings, 3, SETTINGS)
+    assert [(row.metric, row.shift, row.n) for row in rows] == [("mean_score", 2.0, 1), ("asr", 1.0, 1)]
+
+
+def test_a_shift_of_the_asr_has_its_sign_a_detectable_size_and_an_interval_of_equality():
+    scores = {"prose": [1] * 30 + [5] * 10, "json": [1] * 20 + [5] * 20}
+    renderings = read_renderings(
+        record(n, name, score) for name, each in scores.items() for n, score in enumerate(each)
+    )
+    row = audit_shifts("m", "policy", renderings, 3, SETTINGS)[1]
+    assert (row.reference_value, row.value, row.shift) == (0.25, 0.5, 0.25)
+    assert (row.only_reference, row.only_rendering, row.n) == (0, 10, 40)
+    assert row.ci_low < row.equal_low < row.shift < row.equal_high < row.ci_high and row.p_holm < 0.01
+    assert 0.1 < row.detectable < 0.3 and (row.judge, row.rendering, row.reference) == ("policy", "json", "prose")
+
+
+def test_answers_to_one_prompt_are_one_cluster():
+    """Four runs answered the same prompts alike: 40 answers, but the error of ten prompts."""
+    scores = {"prose": [1] * 10, "json": [5, 5, 5, 1, 1, 1, 1, 1, 1, 1]}
+    one = [record(n, name, score) for name, each in scores.items() for n, score in enumerate(each)]
+    four = [row | {"method": method} for row in one for method in ("sft", "base", "promot", "kept")]
+    single, several = (audit_shifts("m", "j", read_renderings(rows), 3, SETTINGS)[1] for rows in (one, four))
+    assert (single.n, several.n) == (10, 40)
+    assert several.ci_high - several.ci_low > 0.85 * (single.ci_high - single.ci_low)
 
 
 def test_no_audit_gives_an_empty_table(tmp_path):

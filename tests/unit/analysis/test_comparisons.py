@@ -3,19 +3,20 @@
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import ttest_rel
+from scipy.stats import binomtest
 
-from formsafe.analysis.comparisons import COLUMNS, compare
+from formsafe.analysis.comparisons import Comparison, Study, compare
 from formsafe.analysis.roster import names_from
 from formsafe.analysis.score_table import COLUMNS as SCORE_COLUMNS
 from formsafe.analysis.score_table import HARMFUL, Scores
 from formsafe.analysis.statistics import detectable_difference
-from formsafe.analysis.summary import summary_rows
-from formsafe.config.grid import Run
+from formsafe.analysis.summary import summary_table
 from formsafe.config.settings.analysis import AnalysisSettings
+from formsafe.config.settings.grid import MethodSettings
+from formsafe.core.records import Run
 from tests import synthetic
 
-SETTINGS = AnalysisSettings(bootstrap_draws=50)
+SETTINGS = AnalysisSettings()
 BASE = Run("demo", "base")
 
 
@@ -40,11 +41,15 @@ def scores_of(given: dict[Run, list]) -> Scores:
     return Scores(pd.DataFrame(rows, columns=list(SCORE_COLUMNS)).astype({"value": float}))
 
 
-def rows_of(given: dict[Run, list], methods=None, metric: str = "asr") -> list[dict]:
-    """The comparisons of one metric."""
+def study_of(given: dict[Run, list], methods=None) -> Study:
+    """All values as a study."""
     names = names_from({}, methods or synthetic.methods(), [run.fields for run in given])
-    rows = [dict(zip(COLUMNS, row, strict=True)) for row in compare(scores_of(given), list(given), names, 3, SETTINGS)]
-    return [row for row in rows if row["metric"] == metric]
+    return Study(scores_of(given), list(given), names, 3, SETTINGS)
+
+
+def rows_of(given: dict[Run, list], methods=None, metric: str = "asr") -> list[Comparison]:
+    """The comparisons of one metric."""
+    return [row for row in compare(study_of(given, methods)) if row.metric == metric]
 
 
 def answers(rng, shares) -> list[int]:
@@ -52,67 +57,79 @@ def answers(rng, shares) -> list[int]:
     return [int(score) for score in np.where(rng.random(len(shares)) < shares, 5, 1)]
 
 
-@pytest.mark.parametrize("seeds", [2, 3])
-def test_several_seeds_are_tested_by_the_means_of_prompts(seeds):
-    """A tenth of the answers is harmful on both sides, at other prompts in every seed: most seeds agree on harmless."""
-    rng = np.random.default_rng(0)
-    base, *tuned = (answers(rng, np.full(1320, 0.1)) for _ in range(seeds + 1))
-    (row,) = rows_of({BASE: base} | {sft(seed): values for seed, values in enumerate(tuned)})
-    expected = ttest_rel(np.mean(np.array(tuned) >= 3, axis=0), np.array(base) >= 3).pvalue
-    assert row["p"] == pytest.approx(expected) and row["p"] > 0.05
-    assert (row["only_a"], row["only_b"], row["seeds"]) == ("", "", seeds)
+def test_a_comparison_of_one_training_by_hand():
+    (row,) = rows_of({BASE: [1, 1, 1, 1, 5, 5, 1, None], sft(0): [5, 5, 5, 5, 1, 5, None, 5]})
+    assert (row.a, row.b, row.difference, row.n, row.trainings) == pytest.approx((2 / 6, 5 / 6, 3 / 6, 6, 1))
+    assert (row.only_a, row.only_b, row.test) == (1, 4, "exact McNemar")
+    assert row.p == row.p_holm == pytest.approx(binomtest(1, 5).pvalue) and row.together == 1
+    assert row.ci_low < row.difference < row.upper < row.ci_high
 
 
 @pytest.mark.parametrize("seeds", [2, 3])
-def test_a_rise_is_found_with_several_seeds(seeds):
+def test_a_rise_is_found_with_several_trainings(seeds):
     rng = np.random.default_rng(1)
     given = {BASE: answers(rng, np.full(300, 0.1))}
     (row,) = rows_of(given | {sft(seed): answers(rng, np.full(300, 0.3)) for seed in range(seeds)})
-    assert row["p"] < 0.001 and row["ci_low"] > 0
+    assert row.p < 0.001 and 0 < row.ci_low < row.difference and row.trainings == seeds and np.isnan(row.only_a)
+
+
+def test_a_fall_has_the_sign_of_a_fall():
+    rng = np.random.default_rng(1)
+    high, low = (np.full(300, share) for share in (0.6, 0.2))
+    given = {sft(seed): answers(rng, high) for seed in range(2)} | {
+        promot(seed): answers(rng, low) for seed in range(2)
+    }
+    (row,) = rows_of(given)
+    assert (row.a_method, row.b_method) == ("sft", "promot") and row.difference < 0 and row.ci_high < 0 and row.p < 0.05
+
+
+def test_trainings_that_scatter_are_no_difference():
+    """Prompts alone would say p < 0.001: the two trainings of each side are further apart than the sides."""
+    rng = np.random.default_rng(2)
+    shares = {sft(0): 0.3, sft(1): 0.6, promot(0): 0.5, promot(1): 0.7}
+    (row,) = rows_of({run: answers(rng, np.full(1320, share)) for run, share in shares.items()})
+    assert row.difference > 0.1 and row.p > 0.2 and row.ci_low < 0
 
 
 def test_equal_answers_in_all_seeds_are_no_difference():
     (row,) = rows_of({BASE: [5, 1, 1]} | {sft(seed): [5, 1, 1] for seed in range(2)})
-    assert (row["difference"], row["p"], row["only_a"], row["only_b"]) == (0.0, 1.0, "", "")
+    assert (row.difference, row.p) == (0.0, 1.0) and row.ci_low < 0 < row.ci_high
 
 
 def test_a_seed_without_any_score_is_left_out():
     given = {BASE: [1] * 8, sft(0): [None] * 8, sft(1): [5, 1] * 4, sft(2): [5] * 4 + [1] * 4}
     (row,), (without,) = rows_of(given), rows_of({run: values for run, values in given.items() if run != sft(0)})
-    changed = ("bound_low", "bound_high")
-    assert row["seeds"] == 2 and row["p"] < 0.05
-    assert {key: row[key] for key in row if key not in changed} == {
-        key: without[key] for key in without if key not in changed
-    }
+    assert row.trainings == 2
+    numbers = ("a", "b", "difference", "ci_low", "ci_high", "upper", "p", "n")
+    assert [getattr(row, name) for name in numbers] == [getattr(without, name) for name in numbers]
 
 
-def test_seeds_that_differ_are_paired_by_their_means_over_what_is_scored():
+def test_unequal_seeds_are_compared_over_what_is_scored():
     given = {sft(0): [5, 1, 5, 1], sft(1): [None] * 4, promot(2): [1, 1, None, 1], promot(3): [1, 5, None, None]}
     (row,) = rows_of(given)
-    assert (row["n"], row["a"], row["b"]) == (3, pytest.approx(1 / 3), pytest.approx(1 / 6))
-    assert not np.isnan(row["p"]) and row["only_a"] == ""
+    assert (row.n, row.a, row.b, row.trainings) == (3, pytest.approx(1 / 3), pytest.approx(1 / 4), 1)
+    assert row.difference == pytest.approx(row.b - row.a) and not np.isnan(row.p)
 
 
-def test_the_difference_is_that_of_the_values_shown():
-    given = {BASE: [1, 1, 1, 5], sft(0): [5, None, None, None], sft(1): [1, 1, 5, 1]}
-    (row,) = rows_of(given)
-    assert row["a"] == pytest.approx((0 + 1 / 4) / 2) and row["b"] == pytest.approx((1 + 1 / 4) / 2)
-    assert row["difference"] == pytest.approx(row["b"] - row["a"])
+def test_runs_without_a_shared_prompt_have_no_difference():
+    (row,) = rows_of({BASE: [1, 5, "", ""], sft(0): ["", "", 5, 1]})
+    assert row.n == 0 and all(np.isnan(value) for value in (row.difference, row.ci_low, row.p, row.p_holm, row.upper))
 
 
 def test_bounds_leave_out_prompts_that_were_never_answered():
     given = {BASE: [1, 1, None, 5, 1, 1], sft(0): [5, None, 1, 5, "", ""]}
     (row,) = rows_of(given)
-    assert (row["bound_low"], row["bound_high"]) == pytest.approx(((1 + 0 - 1 + 0) / 4, (1 + 1 + 0 + 0) / 4))
+    assert (row.bound_low, row.bound_high) == pytest.approx(((1 + 0 - 1 + 0) / 4, (1 + 1 + 0 + 0) / 4))
 
 
 def test_bounds_are_those_of_the_summary():
     given = {BASE: [1, 1, None, 5], sft(0): [5, None, 1, 5], sft(1): [None, 5, 5, 5]}
     (row,) = rows_of(given)
-    found = {(line[1], line[4], line[7]): line[8] for line in summary_rows(scores_of(given), list(given), 3, SETTINGS)}
+    table = summary_table(study_of(given))
+    found = {(line.method, line.seed, line.metric): line.value for line in table.itertuples()}
     best, worst = (("asr_best", "asr_worst"), ("asr_worst", "asr_best"))
-    for bound, (b, a) in (("bound_low", best), ("bound_high", worst)):
-        assert row[bound] == pytest.approx(found["sft", "all", b] - found["base", "none", a])
+    for bound, (b, a) in ((row.bound_low, best), (row.bound_high, worst)):
+        assert bound == pytest.approx(found["sft", "all", b] - found["base", "none", a])
 
 
 @pytest.mark.parametrize("order", [("base", "sft", "promot"), ("base", "promot", "sft")])
@@ -122,20 +139,52 @@ def test_plain_fine_tuning_is_a_whatever_the_order_of_methods(order):
         BASE: [1] * 4,
         **{run: [5] * 4 for run in ((promot(0), sft(0)) if order[1] == "promot" else (sft(0), promot(0)))},
     }
-    (row,) = (row for row in rows_of(given, methods) if row["family"] == "method")
-    assert (row["a_method"], row["b_method"]) == ("sft", "promot")
+    (row,) = (row for row in rows_of(given, methods) if row.family == "method")
+    assert (row.a_method, row.b_method) == ("sft", "promot")
 
 
 def test_what_could_be_found_is_a_rise_or_between_methods_a_fall_at_holms_first_step():
     rng = np.random.default_rng(2)
     given = {run: answers(rng, np.full(400, 0.4)) for run in (BASE, sft(0), sft(0, "list"), promot(0))}
-    rows = {(row["family"], row["b_method"], row["b_format"]): row for row in rows_of(given)}
+    rows = {(row.family, row.b_method, row.b_format): row for row in rows_of(given)}
     base, method = rows["base", "sft", "json"], rows["method", "promot", "json"]
-    assert base["detectable"] == detectable_difference(base["a"], 400, 1 - 0.05 / 3, 0.8)
-    assert method["detectable"] == detectable_difference(1 - method["a"], 400, 1 - 0.05, 0.8)
+    assert (base.together, method.together) == (2, 1)
+    rise, fall = base.only_a / 400, method.only_b / 400
+    expected = detectable_difference(rise, 1 - base.a - rise, 400, 0.05 / 2, 0.8)
+    assert base.detectable == pytest.approx(expected)
+    assert method.detectable == pytest.approx(detectable_difference(fall, method.a - fall, 400, 0.05, 0.8))
+    assert base.discordance == pytest.approx(base.detectable + 2 * rise)
+
+
+def test_what_several_trainings_could_find_follows_from_their_error():
+    rng = np.random.default_rng(3)
+    given = {run: answers(rng, np.full(400, 0.4)) for run in (*map(sft, range(3)), *map(promot, range(3)))}
+    (row,) = rows_of(given)
+    reach = (row.ci_high - row.ci_low) / 2
+    assert reach < row.detectable < 2 * reach and np.isnan(row.discordance)
+
+
+def test_only_comparisons_of_the_same_roles_are_corrected_together():
+    rng = np.random.default_rng(4)
+    kept = {"label": "Kept", "soft_prompt": "tuned", "soft_prompt_at_inference": True, "adapter_of": "promot"}
+    methods = synthetic.methods() | {"kept": MethodSettings(**kept).model_dump()}
+    control = Run("demo", "kept", "json", "5e-5", "0")
+    runs = [BASE, sft(0), sft(0, "list"), promot(0), control, Run("demo", "promot", "json", "1e-4", "0")]
+    rows = rows_of({run: answers(rng, np.full(60, 0.4)) for run in runs}, methods)
+    together = {
+        (row.family, row.b_method, row.b_format, row.b_lr): row.together for row in rows if row.family == "base"
+    }
+    assert together == {
+        ("base", "sft", "json", "5e-5"): 2,
+        ("base", "sft", "list", "5e-5"): 2,
+        ("base", "promot", "json", "5e-5"): 2,
+        ("base", "promot", "json", "1e-4"): 2,
+        ("base", "kept", "json", "5e-5"): 1,
+    }
 
 
 def test_nothing_scored_is_a_row_without_values():
     (row,) = rows_of({BASE: [None] * 3, sft(0): [None] * 3, sft(1): [None] * 3})
-    assert row["n"] == row["seeds"] == 0 and all(np.isnan(row[key]) for key in ("a", "b", "difference", "p", "p_holm"))
-    assert (row["bound_low"], row["bound_high"]) == (-1.0, 1.0)
+    assert row.n == row.together == 0
+    assert all(np.isnan(value) for value in (row.a, row.b, row.difference, row.p, row.p_holm))
+    assert (row.bound_low, row.bound_high) == (-1.0, 1.0)

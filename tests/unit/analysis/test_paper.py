@@ -1,10 +1,13 @@
 """The paper's numbers, and ours beside them."""
 
 import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
+from scipy import stats as scipy_stats
 
-from formsafe.analysis.estimates import Estimate, Summary
+from formsafe.analysis.estimates import Estimate, Summary, wilson
 from formsafe.analysis.paper import Comparison, compare_with_paper, read_published
 from formsafe.core.records import Run
 from formsafe.report.registry import entries
@@ -80,7 +83,10 @@ def test_comparison_with_the_paper(study):
         verdict: [each for each in found if each.verdict == verdict] for verdict in ("inside", "outside", "not run")
     }
     assert sum(map(len, by_verdict.values())) == 45
-    assert all(each.ours.low <= each.published.value <= each.ours.high for each in by_verdict["inside"])
+    for each in by_verdict["inside"] + by_verdict["outside"]:
+        low, high = each.prediction
+        assert low < each.ours.low and each.ours.high < high
+        assert (low <= each.published.value <= high) == (each in by_verdict["inside"])
     assert {each.published.model for each in by_verdict["not run"]} == {"Llama-3.1-8B-Instruct", "Llama-2-7B-Chat"}
     assert all(each.published.lr in ("3e-4", "5e-4") for each in by_verdict["not run"] if "3.1" in each.published.model)
 
@@ -110,3 +116,37 @@ def test_a_run_without_harmful_prompts_was_run_all_the_same(tmp_path):
     made = make(tmp_path, [Run("demo", "base")], models={"demo": L3}, audit=False, harmful=0)
     found = compare_with_paper(read_published(PAPER), Summary.read(made.csv("summary")), made.names)
     assert found[0].published.metric == "asr_3" and found[0].verdict == "no scores"
+
+
+def compared(value: float, ours: Estimate, single: Estimate | None = None) -> Comparison:
+    """A published ASR beside ours."""
+    number = next(each for each in read_published(PAPER) if each.metric == "asr_3")
+    return Comparison(replace(number, value=value, n=1320), Run("demo", "base"), ours, single or ours)
+
+
+def test_the_prediction_interval_holds_the_error_of_both_sides():
+    """Two shares of 1,320 prompts with the same truth: a number in our interval alone is a test at 83 %."""
+    rng, inside, predicted = np.random.default_rng(0), [], []
+    for paper, ours in rng.binomial(1320, 0.3, (1500, 2)) / 1320:
+        each = compared(paper, Estimate(ours, *wilson(ours, 1320, 1.96), 1320))
+        inside.append(each.ours.low <= paper <= each.ours.high)
+        predicted.append(each.verdict == "inside")
+    assert 0.8 < np.mean(inside) < 0.87 and 0.93 < np.mean(predicted) < 0.97
+
+
+def test_the_scatter_of_trainings_widens_the_prediction():
+    """Both limits by hand: three trainings that scatter by 4 points, of which the paper has one."""
+    ours = Estimate(0.4, 0.35, 0.45, 3960, 3, 0.04)
+    alone = Estimate(0.38, 0.354, 0.407, 1320)
+    low, high = compared(0.45, ours, alone).prediction
+    paper_low, paper_high = wilson(0.45, 1320, 1.959964)
+    spread = scipy_stats.t.ppf(0.975, 2) * 0.04
+    assert low == pytest.approx(0.4 - np.sqrt((paper_high - 0.45) ** 2 + 0.05**2 + spread**2), abs=1e-6)
+    assert high == pytest.approx(0.4 + np.sqrt((0.45 - paper_low) ** 2 + 0.05**2 + spread**2), abs=1e-6)
+
+
+def test_the_papers_error_of_a_mean_is_that_of_one_of_our_trainings():
+    number = next(each for each in read_published(PAPER) if each.metric == "sbert")
+    ours, single = Estimate(0.86, 0.85, 0.87, 300, 3, math.nan), Estimate(0.86, 0.84, 0.88, 400)
+    low, high = Comparison(number, Run("demo", "base"), ours, single).prediction
+    assert high - 0.86 == pytest.approx(0.86 - low) == pytest.approx(math.hypot(0.02 * 2, 0.01))

@@ -1,23 +1,25 @@
-"""Intervals and tests against SciPy, statsmodels' documentation values and arithmetic by hand."""
+"""Intervals and tests of one training against SciPy, statsmodels, published examples and arithmetic by hand."""
 
 import numpy as np
 import pytest
 from scipy import stats as scipy_stats
+from statsmodels.stats.inter_rater import cohens_kappa
+from statsmodels.stats.multitest import multipletests
 
+from formsafe.analysis.estimates import wilson
 from formsafe.analysis.statistics import (
-    bootstrap_groups,
+    Table,
+    cochran_q,
     detectable_difference,
     holm,
     kappa,
     known_mean,
-    mcnemar_test,
-    mean_test,
-    resampled_means,
-    seed_weights,
-    wilson,
+    mcnemar,
+    mcnemar_power,
+    newcombe,
 )
 
-NAN = np.nan
+NAN, Z = np.nan, 1.959963984540054
 
 
 def shares(ones: int, n: int) -> np.ndarray:
@@ -25,111 +27,72 @@ def shares(ones: int, n: int) -> np.ndarray:
 
 
 def test_wilson_of_the_papers_base_asr():
-    found = wilson(shares(79, 1320), 0.95)
     interval = scipy_stats.binomtest(79, 1320).proportion_ci(0.95, method="wilson")
-    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
-    assert found.value == pytest.approx(79 / 1320) and found.n == 1320
+    assert wilson(79 / 1320, 1320, Z) == pytest.approx((interval.low, interval.high))
 
 
 def test_wilson_stays_between_0_and_1_and_is_open_at_the_edges():
-    none, all_ = wilson(shares(0, 20), 0.95), wilson(shares(20, 20), 0.95)
-    assert none.low == 0.0 < none.high < 0.2
-    assert all_.high == 1.0 > all_.low > 0.8
+    none, all_ = wilson(0.0, 20, Z), wilson(1.0, 20, Z)
+    assert none[0] == 0.0 < none[1] < 0.2 and all_[1] == 1.0 > all_[0] > 0.8
 
 
-def test_wilson_leaves_out_unknown_outcomes():
-    assert wilson(np.array([1.0, NAN, 0.0]), 0.95).n == 2
-    assert np.isnan(wilson(np.array([NAN]), 0.95).value)
-    assert wilson(np.array([]), 0.95).n == 0
+def test_newcombes_interval_of_a_published_example():
+    """Airway hyper-responsiveness before and after a transplantation: Fagerland, Lydersen and Laake (2014)."""
+    assert newcombe(Table(1, 1, 7, 12), Z) == pytest.approx((0.0256, 0.5069), abs=5e-5)
+    low, high = newcombe(Table(1, 7, 1, 12), Z)
+    assert (low, high) == pytest.approx((-0.5069, -0.0256), abs=5e-5)
 
 
-def test_bootstrap_agrees_with_scipy():
-    values = np.random.default_rng(1).gamma(2.0, size=200)
-    (ours,) = bootstrap_groups([values[None, :]], 0.95, 20_000, 0)
-    theirs = scipy_stats.bootstrap((values,), np.mean, n_resamples=20_000, method="percentile", rng=0)
-    spread = ours.high - ours.low
-    assert ours.low == pytest.approx(theirs.confidence_interval.low, abs=0.03 * spread)
-    assert ours.high == pytest.approx(theirs.confidence_interval.high, abs=0.03 * spread)
-    assert ours.value == values.mean()
+def test_newcombes_interval_is_never_a_point():
+    for table in (Table(0, 0, 0, 40), Table(40, 0, 0, 0), Table(0, 0, 40, 0), Table(0, 40, 0, 0)):
+        low, high = newcombe(table, Z)
+        assert -1 <= low < high <= 1, table
 
 
-def test_bootstrap_pairs_groups_by_prompt():
-    """Two groups that differ by a constant differ by it in every draw."""
-    values = np.random.default_rng(2).normal(size=50)
-    means = resampled_means(np.stack([values, values + 0.25]).T, 500, 0)
-    assert means[:, 1] - means[:, 0] == pytest.approx(np.full(500, 0.25))
+@pytest.mark.parametrize(("against", "rise", "n"), [(0.0, 0.03, 128), (0.05, 0.05, 128), (0.1, 0.0, 300)])
+def test_newcombes_interval_covers_the_truth(against, rise, n):
+    """At base 0 and a rise of 0.03 the percentiles of a bootstrap cover in 90 % of cases only."""
+    cells = np.array([0.2 * (against > 0), against, against + rise])
+    tables = np.random.default_rng(0).multinomial(n, [*cells, 1 - cells.sum()], size=2000)
+    limits = [newcombe(Table(*map(float, table)), Z) for table in tables]
+    assert 0.94 < np.mean([low <= rise <= high for low, high in limits]) <= 1
 
 
-def test_bootstrap_is_the_same_each_time_and_whatever_the_chunks(monkeypatch):
-    columns = np.random.default_rng(3).normal(size=(30, 2))
-    first = resampled_means(columns, 250, 7)
-    assert (first == resampled_means(columns, 250, 7)).all()
-    assert (first != resampled_means(columns, 250, 8)).any()
-    monkeypatch.setattr("formsafe.analysis.statistics.CHUNK", 100)
-    assert resampled_means(columns, 250, 7) == pytest.approx(first)
+def test_a_table_is_counted_with_its_sides():
+    table = Table.of(np.array([1.0, 1, 0, 0, 1]), np.array([1.0, 0, 1, 0, 0]))
+    assert table == (1, 2, 1, 1) and table.divided(2) == (0.5, 1, 0.5, 0.5)
 
 
-def test_bootstrap_leaves_out_unknown_values_column_by_column():
-    columns = np.array([[1.0, NAN], [1.0, 5.0], [1.0, NAN]])
-    means = resampled_means(columns, 400, 0)
-    assert (means[:, 0] == 1.0).all()
-    assert set(means[~np.isnan(means[:, 1]), 1]) == {5.0}
-    (unknown,) = bootstrap_groups([np.full((1, 3), NAN)], 0.95, 100, 0)
-    assert np.isnan([unknown.value, unknown.low, unknown.high]).all() and unknown.n == 0
+def test_mcnemar_is_the_binomial_test_of_the_discordant_pairs():
+    assert mcnemar(Table(5, 8, 2, 5)) == pytest.approx(scipy_stats.binomtest(2, 10).pvalue)
+    assert mcnemar(Table(5, 0, 0, 5)) == 1.0
 
 
-def test_seeds_widen_the_interval():
-    """Seeds far apart: an interval over prompts alone would be far too sure."""
-    prompts = np.random.default_rng(4).normal(size=400)
-    seeds = np.stack([prompts, prompts + 1, prompts + 2])
-    one, three = bootstrap_groups([seeds[1:2], seeds], 0.95, 4000, 0)
-    assert three.value == pytest.approx(one.value)
-    assert three.high - three.low > 5 * (one.high - one.low)
+def test_power_of_mcnemar_by_hand():
+    """Two prompts at level 1: nothing but two discordant pairs on one side has p = 0.5."""
+    assert mcnemar_power(1.0, 0.0, 6, 0.05) == pytest.approx(1.0)
+    assert mcnemar_power(1.0, 0.0, 5, 0.05) == 0.0  # the smallest p of five pairs is 1/16
+    assert mcnemar_power(0.5, 0.0, 6, 0.05) == pytest.approx(0.5**6)
 
 
-def test_a_seed_without_scores_does_not_hide_the_others():
-    scored = np.random.default_rng(6).integers(0, 2, 40).astype(float)
-    (both,) = bootstrap_groups([np.stack([scored, np.full(40, NAN)])], 0.95, 500, 0)
-    (alone,) = bootstrap_groups([scored[None, :]], 0.95, 500, 0)
-    assert both == alone
+@pytest.mark.parametrize("n", [128, 1320])
+@pytest.mark.parametrize("base", [0.0, 0.06, 0.5])
+@pytest.mark.parametrize("together", [1, 10])
+def test_the_detectable_difference_has_the_power_it_claims(n, base, together):
+    """Stated power within 2 points at Holm's first level, the answers on both sides independent given nothing."""
+    level, against = 0.05 / together, base * 0.3
+    rise = detectable_difference(against, 1 - base - against, n, level, 0.8)
+    rng = np.random.default_rng(1)
+    counts = rng.multinomial(n, [against, against + rise, 1 - 2 * against - rise], size=20_000)[:, :2]
+    discordant = counts.sum(axis=1)
+    p = np.minimum(1, 2 * scipy_stats.binom.cdf(counts.min(axis=1), discordant, 0.5))
+    assert np.mean(p < level) == pytest.approx(0.8, abs=0.02)
 
 
-@pytest.mark.parametrize("seeds", [2, 3, 5])
-def test_means_over_drawn_seeds_vary_as_the_mean_of_seeds_does(seeds):
-    """Unbiased: the variance of the seeds (with k - 1) over k."""
-    means = np.random.default_rng(7).normal(size=seeds)
-    weights = seed_weights(seeds, 40_000, 0)
-    assert weights.sum(axis=1) == pytest.approx(np.ones(40_000))
-    assert (weights @ means).var() == pytest.approx(means.var(ddof=1) / seeds, rel=0.03)
-
-
-def test_an_interval_stays_where_a_mean_can_lie():
-    seeds = np.repeat([[0.0], [1.0]], 40, axis=1)
-    (found,) = bootstrap_groups([seeds], 0.95, 500, 0)
-    assert (found.value, found.low, found.high) == (0.5, 0.0, 1.0)
-
-
-@pytest.mark.parametrize("seeds", [1, 2, 3])
-def test_equal_risks_are_seldom_called_different(seeds):
-    """Each prompt has its own risk, equal on both sides; `seeds` answers to it on one side, one on the other."""
-    rng, p_values = np.random.default_rng(0), []
-    for _ in range(400):
-        risks = rng.beta(0.3, 2.7, size=660)
-        base, tuned = rng.random(660) < risks, (rng.random((seeds, 660)) < risks).mean(axis=0)
-        p_values.append(mean_test(tuned - base))
-    assert 0.02 < np.mean(np.array(p_values) < 0.05) < 0.08
-
-
-def test_means_are_tested_as_scipy_does():
-    first, second = np.random.default_rng(8).random((2, 40))
-    assert mean_test(np.r_[first - second, NAN]) == pytest.approx(scipy_stats.ttest_rel(first, second).pvalue)
-
-
-def test_differences_that_are_all_the_same():
-    assert mean_test(np.zeros(5)) == 1.0
-    assert mean_test(np.full(5, 1 / 3)) == pytest.approx(scipy_stats.binomtest(5, 5).pvalue)
-    assert mean_test(np.array([0.5])) == 1.0
-    assert np.isnan(mean_test(np.array([NAN])))
+def test_detectable_difference_where_there_is_none():
+    assert np.isnan(detectable_difference(NAN, 0.5, 100, 0.05, 0.8))
+    assert np.isnan(detectable_difference(0.1, 0.5, 0, 0.05, 0.8))
+    assert np.isnan(detectable_difference(0.0, 0.9, 4, 0.05, 0.8))
 
 
 def test_known_means():
@@ -137,53 +100,38 @@ def test_known_means():
     assert found[:2] == pytest.approx([0.5, 4.0]) and np.isnan(found[2])
 
 
-def test_mcnemar_counts_and_p():
-    first, second = shares(10, 20), np.r_[np.zeros(8), np.ones(4), np.zeros(8)]
-    only_first, only_second, p = mcnemar_test(first, second)
-    assert (only_first, only_second) == (8, 2)
-    assert p == pytest.approx(scipy_stats.binomtest(2, 10).pvalue)
-
-
-def test_mcnemar_without_disagreement_or_pairs():
-    assert mcnemar_test(np.ones(5), np.ones(5)) == (0, 0, 1.0)
-    assert np.isnan(mcnemar_test(np.array([]), np.array([]))[2])
-
-
-def test_holm_by_hand():
+def test_holm_by_hand_and_as_statsmodels():
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     adjusted = holm([0.01, NAN, 0.04])
-    assert adjusted[0] == pytest.approx(0.02) and np.isnan(adjusted[1])
-    assert holm([]) == []
+    assert adjusted[0] == pytest.approx(0.02) and np.isnan(adjusted[1]) and adjusted[2] == pytest.approx(0.04)
+    assert holm([]) == [] and holm([0.9, 0.8]) == [1.0, 1.0]
+    values = list(np.random.default_rng(2).random(20) ** 3)
+    assert holm(values) == pytest.approx(multipletests(values, method="holm")[1])
 
 
-def test_kappa_by_hand():
+def test_cochrans_q_by_hand():
+    """Two of three conditions differ at 4 of 6 prompts: Q = 2 (3 (4^2 + 0 + 0) - 4^2) / (3 * 4 - 4) = 8."""
+    values = np.array([[1, 1, 1, 1, 0, 0], [0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0]], dtype=float)
+    assert cochran_q(values) == pytest.approx(scipy_stats.chi2.sf(8, 2))
+    assert cochran_q(np.ones((3, 5))) == 1.0
+
+
+def test_kappa_by_hand_with_statsmodels_interval():
     first, second = shares(25, 50), np.r_[np.ones(20), np.zeros(5), np.ones(10), np.zeros(15)]
-    assert kappa(first, second, 0.95).value == pytest.approx(0.4)  # 35 of 50 agree, 25 by chance
+    found = kappa(first[None], second[None], 0.95)
+    assert found.value == pytest.approx(0.4) and found.n == 50  # 35 of 50 agree, 25 by chance
+    reach = Z * cohens_kappa(np.array([[20, 5], [10, 15]])).std_kappa
+    assert (found.low, found.high) == pytest.approx((0.4 - reach, 0.4 + reach), abs=0.005)
+
+
+def test_kappa_takes_the_answers_of_a_prompt_together():
+    rng = np.random.default_rng(3)
+    first = rng.integers(0, 2, 60).astype(float)
+    second = np.where(rng.random(60) < 0.2, 1 - first, first)
+    one, four = kappa(first[None], second[None], 0.95), kappa(np.tile(first, (4, 1)), np.tile(second, (4, 1)), 0.95)
+    assert four.n == 240 and four[:3] == pytest.approx(one[:3])
 
 
 def test_kappa_says_nothing_where_a_rater_always_says_the_same():
-    assert np.isnan(kappa(np.ones(5), shares(2, 5), 0.95).value)
-    assert np.isnan(kappa(np.array([]), np.array([]), 0.95).value)
-
-
-def test_detectable_difference_has_the_power_it_claims():
-    rise = detectable_difference(0.06, 1320, 0.95, 0.8)
-    rng = np.random.default_rng(5)
-    low, high = rng.binomial(1320, 0.06, 4000), rng.binomial(1320, 0.06 + rise, 4000)
-    pooled = (low + high) / 2640
-    z = (high - low) / 1320 / np.sqrt(pooled * (1 - pooled) * 2 / 1320)
-    assert (np.abs(z) > 1.96).mean() == pytest.approx(0.8, abs=0.03)
-
-
-def test_detectable_difference_where_there_is_none():
-    assert np.isnan(detectable_difference(NAN, 100, 0.95, 0.8))
-    assert np.isnan(detectable_difference(0.5, 0, 0.95, 0.8))
-    assert np.isnan(detectable_difference(0.99, 4, 0.95, 0.8))
-
-
-def test_a_detectable_difference_is_found_by_mcnemars_test_at_holms_first_step():
-    """Independent answers on both sides, ten comparisons: pairing by prompt would only find more."""
-    level = 0.05 / 10
-    rise, rng = detectable_difference(0.2, 660, 1 - level, 0.8), np.random.default_rng(9)
-    pairs = ((rng.random(660) < 0.2, rng.random(660) < 0.2 + rise) for _ in range(400))
-    assert np.mean([mcnemar_test(a, b)[2] < level for a, b in pairs]) > 0.7
+    assert np.isnan(kappa(np.ones((1, 5)), shares(2, 5)[None], 0.95).value)
+    assert np.isnan(kappa(np.ones((1, 0)), np.ones((1, 0)), 0.95).value)

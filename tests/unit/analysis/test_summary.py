@@ -5,6 +5,7 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from formsafe.analysis.estimates import Summary
@@ -16,7 +17,7 @@ from formsafe.core.errors import FormsafeError
 from formsafe.core.records import RUN_COLUMNS, Run
 from tests import synthetic
 
-SETTINGS = AnalysisSettings(bootstrap_draws=300)
+SETTINGS = AnalysisSettings()
 BASE = Run("demo", "base")
 SFT = Run("demo", "sft", "json", "5e-5", "0")
 
@@ -29,7 +30,7 @@ def named(runs, missing=()):
 def build(root: Path, runs, missing=(), **options) -> tuple[Summary, list[dict[str, str]]]:
     """Write synthetic runs, summarise them, and read summary and comparisons back."""
     files = synthetic.write_study(root, runs, **options)
-    outputs = {name: str(root / f"{name}.csv") for name in ("scores", "summary", "comparisons")}
+    outputs = {name: str(root / f"{name}.csv") for name in ("scores", "summary", "comparisons", "contrasts")}
     summarise(files, outputs, named(runs, missing), 3, SETTINGS)
     return Summary.read(outputs["summary"]), read_csv(outputs["comparisons"])
 
@@ -92,7 +93,7 @@ def test_the_tidy_table_holds_ids_and_numbers_only(grid):
 def test_equal_scores_give_equal_bytes(grid, tmp_path):
     root, _, _ = grid
     build(tmp_path, synthetic.grid())
-    for name in ("scores", "summary", "comparisons"):
+    for name in ("scores", "summary", "comparisons", "contrasts"):
         assert (tmp_path / f"{name}.csv").read_bytes() == (root / f"{name}.csv").read_bytes()
 
 
@@ -106,7 +107,7 @@ def test_the_order_of_files_carries_no_meaning(grid, tmp_path):
             ("harmful", "prompts=harmful/text_scores.jsonl"),
         )
     }
-    outputs = {name: str(tmp_path / f"{name}.csv") for name in ("scores", "summary", "comparisons")}
+    outputs = {name: str(tmp_path / f"{name}.csv") for name in ("scores", "summary", "comparisons", "contrasts")}
     summarise(files, outputs, named(synthetic.grid()), 3, SETTINGS)
     assert (tmp_path / "summary.csv").read_bytes() == (root / "summary.csv").read_bytes()
 
@@ -151,7 +152,11 @@ def test_seeds_are_pooled_beside_each_seed(tmp_path):
     seeds = [summary.get(Run("demo", "sft", "json", "5e-5", seed), "asr").value for seed in "012"]
     pooled = summary.get(condition, "asr")
     assert pooled.value == pytest.approx(sum(seeds) / 3, abs=1e-5) and pooled.n == 48
-    assert {row["seeds"] for row in rows} == {"3"}
+    assert {row["trainings"] for row in rows} == {"3"} and (
+        pooled.trainings,
+        summary.get(condition, "sbert").trainings,
+    ) == (3, 3)
+    assert pooled.scatter == pytest.approx(np.std(seeds, ddof=1), abs=1e-5)
 
 
 def test_zero_in_all_seeds_is_not_certainly_zero(tmp_path):
@@ -199,7 +204,7 @@ def test_an_id_that_stands_twice_is_refused(tmp_path):
     files = synthetic.write_study(tmp_path, [BASE], harmful=4, task=2)
     path = Path(files["scores"][0])
     path.write_text(path.read_text() + path.read_text().splitlines()[0] + "\n")
-    outputs = {name: str(tmp_path / f"{name}.csv") for name in ("scores", "summary", "comparisons")}
+    outputs = {name: str(tmp_path / f"{name}.csv") for name in ("scores", "summary", "comparisons", "contrasts")}
     with pytest.raises(FormsafeError, match="doubled"):
         summarise(files, outputs, named([BASE]), 3, SETTINGS)
 
@@ -208,7 +213,7 @@ def test_runs_that_answered_other_prompts_are_paired_on_the_shared_ones(tmp_path
     files = synthetic.write_study(tmp_path, [BASE, SFT], harmful=8, task=2)
     path = Path(files["scores"][1])
     path.write_text("".join(line + "\n" for line in path.read_text().splitlines()[:5]))
-    outputs = {name: str(tmp_path / f"{name}.csv") for name in ("scores", "summary", "comparisons")}
+    outputs = {name: str(tmp_path / f"{name}.csv") for name in ("scores", "summary", "comparisons", "contrasts")}
     summarise(files, outputs, named([BASE, SFT]), 3, SETTINGS)
     summary, rows = Summary.read(outputs["summary"]), read_csv(outputs["comparisons"])
     assert summary.get(condition_of(SFT), "asr").n == 5 and summary.get(condition_of(SFT), "unscored").value == 0

@@ -5,8 +5,10 @@ from pathlib import Path
 
 from formsafe.analysis.audit import write_audit
 from formsafe.analysis.curves import write_curves
+from formsafe.analysis.evidence import Evidence
 from formsafe.analysis.roster import names_from
 from formsafe.analysis.summary import summarise
+from formsafe.analysis.verdict import write_verdict
 from formsafe.config.settings.analysis import AnalysisSettings
 from formsafe.core.records import Run
 from formsafe.report.figures.draw import plot_figures
@@ -18,7 +20,7 @@ from tests import synthetic
 from tests.conftest import ROOT
 
 PAPER = str(ROOT / "workflow/data/paper_numbers.csv")
-SETTINGS = AnalysisSettings(bootstrap_draws=200)
+SETTINGS = AnalysisSettings()
 SWEEP = [Run("demo", "promot", "prose", lr, "0") for lr in ("1e-4", "2e-4")]
 FIGURES, TABLES = registered_names("figures"), registered_names("tables")
 
@@ -59,6 +61,14 @@ class Made:
         write_tables(self.results(), outputs)
         return self.root / "tables"
 
+    def verdict(self) -> str:
+        """Write verdict.json."""
+        tables = {name: self.csv(name) for name in ("summary", "comparisons", "contrasts", "curves", "audit")}
+        warmup = {"adapter": 5, "soft_prompt": 0}
+        inputs, metrics = tables | {"paper": PAPER}, self.files["metrics"]
+        write_verdict(Evidence.read(inputs, metrics, self.names, warmup, SETTINGS), self.files["verdict"][0])
+        return self.files["verdict"][0]
+
     def page(self, title: str = "A <study>", settings=None) -> Path:
         """The report; figures that are not drawn yet are left out."""
         single = ("corpus", "certificate", "examples", "metrics", "verdict")
@@ -73,7 +83,7 @@ class Made:
 def make(root: Path, runs, missing=(), models=None, audit=True, threshold=3, **options) -> Made:
     files = synthetic.write_study(root, runs, **({"harmful": 16, "task": 6, "steps": 12} | options))
     made = Made(root, list(runs), list(missing), files, models or {"demo": "Demo"}, synthetic.methods())
-    outputs = {name: made.csv(name) for name in ("scores", "summary", "comparisons")}
+    outputs = {name: made.csv(name) for name in ("scores", "summary", "comparisons", "contrasts")}
     summarise(files, outputs, made.names, threshold, SETTINGS)
     write_curves(files["losses"], made.csv("curves"))
     audits = [synthetic.write_audit(root, "demo", shift=0.4)] if audit else []

@@ -201,7 +201,7 @@ def swept(tmp_path):
         for method, lr, *found in values:
             runs.append(Run("demo", method, *(("none",) * 3 if method == "base" else (format, lr, "0"))))
             for metric, value, half in zip(("asr", "sbert"), found, (0.025, 0.008), strict=True):
-                rows.append([*runs[-1].fields.values(), metric, value, value - half, value + half, 100])
+                rows.append([*runs[-1].fields.values(), metric, value, value - half, value + half, 100, 1, None])
         pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS)).to_csv(tmp_path / "summary.csv", index=False)
         names = names_from({"demo": "Demo"}, synthetic.methods(), [run.fields for run in runs])
         return Results({"summary": str(tmp_path / "summary.csv")}, names, 3, SETTINGS)

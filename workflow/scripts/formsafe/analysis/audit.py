@@ -2,75 +2,109 @@
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
+import pandas as pd
 
-from formsafe.analysis.score_table import RUN_COLUMNS, run_of, write_csv
-from formsafe.analysis.statistics import Array, bootstrap_groups, holm, mcnemar_test, mean_test
+from formsafe.analysis.comparisons import detectable, holm_by_group
+from formsafe.analysis.crossed import Side
+from formsafe.analysis.inference import Result, comparable, estimate
+from formsafe.analysis.score_table import RUN_COLUMNS, records_table, write_table
 from formsafe.config.settings.analysis import AnalysisSettings
 from formsafe.core.files import read_jsonl
+from formsafe.core.layout import partitions, run_of
 from formsafe.formats.registry import plain_format
 
-COLUMNS = (
-    *("model", "rendering", "reference", "metric", "value", "reference_value", "shift", "ci_low", "ci_high"),
-    *("n", "only_reference", "only_rendering", "p", "p_holm"),
-)
 ANSWER = ("id", *RUN_COLUMNS)  # what names an answer
+
+
+@dataclass(frozen=True)
+class Shift:
+    """A row of audit.csv: the score of answers written in one format minus that of the same answers as running text."""
+
+    model: str
+    judge: str
+    rendering: str
+    reference: str
+    metric: str
+    value: float
+    reference_value: float
+    shift: float
+    ci_low: float
+    ci_high: float
+    equal_low: float
+    """Interval of two one-sided tests: inside the margin, the judge is shown to score both alike."""
+    equal_high: float
+    n: int
+    """Answers."""
+    only_reference: float
+    only_rendering: float
+    test: str
+    p: float
+    p_holm: float
+    """p after Holm's correction for all shifts of the model and judge."""
+    detectable: float
+    """Smallest shift of the ASR found with the power of the configuration at the level of Holm's first step."""
 
 
 def write_audit(paths: Sequence[str], output: str, threshold: int, settings: AnalysisSettings) -> None:
     """Write audit.csv.
 
     Args:
-        paths: the audit's `scores.jsonl`, one a model; a record names its `rendering` and the answer it is of.
+        paths: the audits' `scores.jsonl`, by model and judge; a record names its `rendering` and the answer it is of.
         output: file to write.
         threshold: scores from here on are harmful.
-        settings: level and draws of the intervals.
+        settings: level and power.
     """
-    rows: list[tuple[Any, ...]] = []
+    rows: list[Shift] = []
     for path in paths:
-        renderings = read_renderings(read_jsonl(path))
-        rows += audit_rows(run_of(path).model, renderings, threshold, settings)
-    write_csv(output, COLUMNS, rows)
+        table = read_renderings(read_jsonl(path))
+        rows += audit_shifts(run_of(path).model, partitions(path).get("judge", ""), table, threshold, settings)
+    write_table(output, records_table(rows, Shift))
 
 
-def read_renderings(records: Iterable[dict[str, Any]]) -> dict[str, Array]:
-    """Scores by rendering, each [answers] over the same answers in the same order, NaN where unscored."""
-    scores: dict[str, dict[str, float]] = {}
-    for record in records:
-        answer = json.dumps([record.get(key) for key in ANSWER])
-        score = record.get("score")
-        scores.setdefault(record["rendering"], {})[answer] = math.nan if score is None else float(score)
-    answers = sorted(set().union(*scores.values())) if scores else []
-    return {
-        name: np.array([found.get(answer, math.nan) for answer in answers]) for name, found in sorted(scores.items())
-    }
+def read_renderings(records: Iterable[dict[str, Any]]) -> pd.DataFrame:
+    """Scores [answers x renderings] with the prompt's id as `id` in the index; NaN where unscored."""
+    rows = [
+        (record.get("id"), json.dumps([record.get(key) for key in ANSWER]), record["rendering"], record.get("score"))
+        for record in records
+    ]
+    table = pd.DataFrame(rows, columns=["id", "answer", "rendering", "score"]).astype({"score": float})
+    return table.pivot_table("score", ["id", "answer"], "rendering", dropna=False, observed=True)
 
 
-def audit_rows(
-    model: str, renderings: dict[str, Array], threshold: int, settings: AnalysisSettings
-) -> Iterator[tuple[Any, ...]]:
-    """Rows of audit.csv: each rendering against plain text, as mean score and as ASR; all are one family of tests."""
-    plain = plain_format()
-    others = [name for name in renderings if name != plain]
-    if plain not in renderings or not others:
-        return
-    rows: list[tuple[Any, ...]] = []
+def audit_shifts(
+    model: str, judge: str, table: pd.DataFrame, threshold: int, settings: AnalysisSettings
+) -> list[Shift]:
+    """Each rendering against running text, as mean score and as ASR; all of them one family of tests."""
+    reference = plain_format()
+    others = [name for name in table.columns if name != reference]
+    if reference not in table.columns or not others:
+        return []
+    clusters = pd.factorize(table.index.get_level_values("id"))[0]
+    found: list[tuple[str, str, tuple[float, ...], Result, Result]] = []
     for metric in ("mean_score", "asr"):
-        values = {
-            name: scores if metric == "mean_score" else np.where(np.isnan(scores), np.nan, scores >= threshold)
-            for name, scores in renderings.items()
-        }
-        shifts = [(values[name] - values[plain])[None, :] for name in others]
-        estimates = bootstrap_groups(shifts, settings.confidence, settings.bootstrap_draws, settings.seed)
-        for name, estimate in zip(others, estimates, strict=True):
-            known = ~np.isnan(values[name]) & ~np.isnan(values[plain])
-            a, b = values[plain][known], values[name][known]
-            means = (float(b.mean()), float(a.mean())) if known.any() else (math.nan, math.nan)
-            test = mcnemar_test(a, b) if metric == "asr" else ("", "", mean_test(b - a))
-            found = (*means, estimate.value, estimate.low, estimate.high, int(known.sum()), *test)
-            rows.append((model, name, plain, metric, *found))
-    for row, p_holm in zip(rows, holm([row[-1] for row in rows]), strict=True):
-        yield *row, p_holm
+        share = metric == "asr"
+        values = (table >= threshold).where(table.notna()).astype(float) if share else table
+        for name in others:
+            sides = [
+                Side(values[side].to_numpy()[None, :], sign, fixed=True) for side, sign in ((reference, -1), (name, 1))
+            ]
+            known, _ = comparable(sides, None)
+            means = tuple(float(side.values.mean()) if side.values.size else math.nan for side in known)
+            result = estimate(sides, settings.confidence, share, clusters)
+            equal = estimate(sides, 2 * settings.confidence - 1, share, clusters)
+            found.append((metric, name, means, result, equal))
+    adjusted, counts = holm_by_group([0] * len(found), [result.p for *_, result, _ in found])
+    rows = []
+    for (metric, name, means, result, equal), p_holm in zip(found, adjusted, strict=True):
+        least, _ = detectable(result, means[0], False, settings, counts[0])
+        row: dict[str, Any] = {"model": model, "judge": judge, "rendering": name, "reference": reference}
+        row |= {"metric": metric, "value": means[1], "reference_value": means[0], "n": result.prompts}
+        row |= {"shift": result.value, "ci_low": result.low, "ci_high": result.high}
+        row |= {"equal_low": equal.low, "equal_high": equal.high, "test": result.test, "p": result.p}
+        row |= dict(zip(("only_reference", "only_rendering"), result.discordant, strict=True))
+        rows.append(Shift(**row, p_holm=p_holm, detectable=least))
+    return rows

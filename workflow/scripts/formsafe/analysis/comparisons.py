@@ -1,35 +1,82 @@
 """Paired comparisons over shared prompts: format against format, method against method, each against base."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
 import numpy as np
+from scipy.stats import t as t_distribution
 
-from formsafe.analysis.metrics import Metric, at_least, outcomes, unscored_as
-from formsafe.analysis.roster import Names, conditions_of
+from formsafe.analysis.crossed import Side
+from formsafe.analysis.inference import Result, comparable, estimate
+from formsafe.analysis.metrics import Metric, at_least, clusters_of, outcomes, unscored_as
+from formsafe.analysis.roster import ALL_SEEDS, Names, conditions_of
 from formsafe.analysis.score_table import HARMFUL, TASK, Scores
-from formsafe.analysis.statistics import (
-    Array,
-    bootstrap_groups,
-    detectable_difference,
-    holm,
-    known_mean,
-    mcnemar_test,
-    mean_test,
-)
-from formsafe.config.grid import NONE, Run
+from formsafe.analysis.statistics import detectable_difference, holm, known_mean
 from formsafe.config.settings.analysis import AnalysisSettings
+from formsafe.core.records import NONE, Run
 
-COLUMNS = (
-    *("model", "family", "metric", "a_method", "a_format", "a_lr", "b_method", "b_format", "b_lr"),
-    *("a", "b", "difference", "ci_low", "ci_high", "bound_low", "bound_high", "n", "seeds"),
-    *("only_a", "only_b", "p", "p_holm", "detectable"),
-)
 BASE, FORMAT, METHOD = "base", "format", "method"
 MEANS = ("rouge_l", "sbert", "rouge_l_neutral", "sbert_neutral")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A row of comparisons.csv: condition b minus condition a, over the prompts that both have a value of."""
+
+    model: str
+    family: str
+    """`base`, `format` or `method`: what the pair differs in."""
+    metric: str
+    a_method: str
+    a_format: str
+    a_lr: str
+    a_examples: str
+    b_method: str
+    b_format: str
+    b_lr: str
+    b_examples: str
+    a: float
+    b: float
+    difference: float
+    ci_low: float
+    ci_high: float
+    upper: float
+    """One-sided upper bound of the difference, at the level of the interval."""
+    bound_low: float
+    """The difference if every unscored answer of a were harmful and none of b's; `bound_high`: the reverse."""
+    bound_high: float
+    n: int
+    """Prompts."""
+    trainings: int
+    """The fewest of a trained side."""
+    only_a: float
+    """Prompts where only a's answer is harmful, at one training a side."""
+    only_b: float
+    test: str
+    p: float
+    p_holm: float
+    """p after Holm's correction for `together` comparisons: of one family and metric, between methods of the same
+    roles, extra learning rates apart."""
+    together: int
+    detectable: float
+    """Smallest difference found with the power of the configuration at the level of Holm's first step."""
+    discordance: float
+    """Share of discordant pairs at that difference (exact McNemar test)."""
+
+    def side(self, name: str) -> Run:
+        """Condition `a` or `b`."""
+        cells = {field: getattr(self, f"{name}_{field}") for field in ("method", "format", "lr", "examples")}
+        return Run(self.model, seed=ALL_SEEDS, **cells)
+
+    @property
+    def key(self) -> str:
+        """Short name, unique within a family and metric."""
+        parts = [self.b_method, self.b_format, self.b_lr, self.b_examples, "against"]
+        parts += [self.a_method, self.a_format, self.a_lr, self.a_examples]
+        return "-".join(part for part in parts if part != NONE)
 
 
 @dataclass(frozen=True)
@@ -44,9 +91,10 @@ class Pair:
 def pairs_of(conditions: Sequence[Run], names: Names) -> list[Pair]:
     """All comparisons among the conditions of one model.
 
-    Against base: every trained condition. Formats: within a method and rate. Methods: within a format, at the same
-    rate, or at any rate where one of the two ran at a single one (table 2: ProMoT's rates against SFT's); plain
-    fine-tuning is a and the method that drops its soft prompt b, whatever order the configuration names them in.
+    Against base: every trained condition. Formats: within a method, rate and number of examples. Methods: within a
+    format and number of examples, at the same rate, or at any rate where one of the two ran at a single one, and
+    between plain fine-tuning and the method that drops its soft prompt (table 2: which rates give the same quality);
+    plain fine-tuning is a, whatever order the configuration names them in.
     """
     bases = [run for run in conditions if names.is_base(run)]
     trained = [run for run in conditions if not names.is_base(run)]
@@ -55,130 +103,141 @@ def pairs_of(conditions: Sequence[Run], names: Names) -> list[Pair]:
         rates.setdefault((run.method, run.format), set()).add(run.lr)
     found = [Pair(BASE, base, run) for base in bases for run in trained]
     for a, b in combinations(trained, 2):
+        if a.examples != b.examples:
+            continue
         if a.method == b.method and a.lr == b.lr and a.format != b.format:
             found.append(Pair(FORMAT, a, b))
         if a.method != b.method and a.format == b.format:
+            turned = names.is_separated(a.method) and names.is_plain(b.method)
             single = min(len(rates[a.method, a.format]), len(rates[b.method, b.format])) == 1
-            if a.lr == b.lr or single:
-                turned = names.is_separated(a.method) and names.is_plain(b.method)
+            if a.lr == b.lr or single or turned or (names.is_plain(a.method) and names.is_separated(b.method)):
                 found.append(Pair(METHOD, b, a) if turned else Pair(METHOD, a, b))
     return sorted(found, key=lambda pair: (BASE, FORMAT, METHOD).index(pair.family))
 
 
-def compare(
-    scores: Scores, runs: Sequence[Run], names: Names, threshold: int, settings: AnalysisSettings
-) -> Iterator[tuple[Any, ...]]:
-    """Rows of comparisons.csv.
+@dataclass(frozen=True)
+class Study:
+    """What all comparisons are made from.
 
     Args:
         scores: all values.
         runs: the runs that are there.
         names: roles of methods.
-        threshold: judge scores from here on are harmful; scores of 5, as most others count, are compared beside it.
+        threshold: judge scores from here on are harmful.
         settings: intervals and tests.
     """
-    conditions = conditions_of(runs)
+
+    scores: Scores
+    runs: Sequence[Run]
+    names: Names
+    threshold: int
+    settings: AnalysisSettings
+
+    def side(self, metric: Metric, condition: Run, weight: float = 1.0, reference: str | None = None) -> Side:
+        """Outcomes [trainings, prompts] of a condition; `reference`: format of the task's reference texts."""
+        ids = self.scores.ids(metric.prompts)
+        runs = conditions_of(self.runs)[condition]
+        values = [outcomes(self.scores, metric, run, ids, reference) for run in runs]
+        return Side(np.stack(values), weight, fixed=not self.names.is_trained(condition))
+
+
+def compare(study: Study) -> list[Comparison]:
+    """All comparisons: of the ASR at the study's threshold and at 5, as most others count, and of the task scores."""
+    conditions, found = list(conditions_of(study.runs)), []
     for model in dict.fromkeys(run.model for run in conditions):
-        groups = {condition: seeds for condition, seeds in conditions.items() if condition.model == model}
-        pairs = pairs_of(list(groups), names)
-        for name, level in (("asr", threshold), ("asr_5", 5)):
-            harmful, best, worst = (
-                _values(scores, Metric(name, HARMFUL, "score", outcome), groups)
-                for outcome in (at_least(level), unscored_as(0.0, level), unscored_as(1.0, level))
-            )
-            aligned = _aligned(groups, pairs, harmful, harmful)
-            least, most = _aligned(groups, pairs, worst, best), _aligned(groups, pairs, best, worst)
-            bounds = [(_mean(low[1] - low[0]), _mean(high[1] - high[0])) for low, high in zip(least, most, strict=True)]
-            yield from _rows(model, name, pairs, aligned, bounds, settings)
+        pairs = pairs_of([run for run in conditions if run.model == model], study.names)
+        for name, level in (("asr", study.threshold), ("asr_5", 5)):
+            found += _compare_metric(study, model, pairs, Metric(name, HARMFUL, "score", at_least(level)), level)
         for name in MEANS:
-            values = _values(scores, Metric(name, TASK, name, share=False), groups)
-            yield from _rows(model, name, pairs, _aligned(groups, pairs, values, values), None, settings)
+            found += _compare_metric(study, model, pairs, Metric(name, TASK, name, share=False))
+    return found
 
 
-def _values(scores: Scores, metric: Metric, groups: Mapping[Run, Sequence[Run]]) -> dict[Run, Array]:
-    """Outcomes [seeds, prompts] of each condition."""
-    ids = scores.ids(metric.prompts)
-    return {name: np.stack([outcomes(scores, metric, run, ids) for run in seeds]) for name, seeds in groups.items()}
+def _compare_metric(
+    study: Study, model: str, pairs: Sequence[Pair], metric: Metric, level: int | None = None
+) -> list[Comparison]:
+    clusters, confidence = clusters_of(study.scores, metric.prompts), study.settings.confidence
+    results: list[Result] = []
+    rows: list[dict[str, Any]] = []
+    for pair in pairs:
+        # The base model was trained in no format: its answers are scored against the reference of b's.
+        reference = pair.b.format if study.names.is_base(pair.a) else None
+        sides = [study.side(metric, pair.a, -1.0, reference), study.side(metric, pair.b)]
+        result = estimate(sides, confidence, metric.share, clusters)
+        results.append(result)
+        one_sided = estimate(sides, 2 * confidence - 1, metric.share, clusters)
+        rows.append(
+            {"model": model, "family": pair.family, "metric": metric.name}
+            | _named("a", pair.a)
+            | _named("b", pair.b)
+            | dict(zip("ab", _means(sides), strict=True))
+            | {"difference": result.value, "ci_low": result.low, "ci_high": result.high, "upper": one_sided.high}
+            | dict(zip(("bound_low", "bound_high"), _bounds(study, pair, level), strict=True))
+            | {"n": result.prompts, "trainings": result.trainings, "test": result.test, "p": result.p}
+            | dict(zip(("only_a", "only_b"), result.discordant, strict=True))
+        )
+    groups = [_group(study.names, pair) for pair in pairs]
+    adjusted, counts = holm_by_group(groups, [result.p for result in results])
+    found = []
+    for pair, row, result, group, p_holm in zip(pairs, rows, results, groups, adjusted, strict=True):
+        least, discordance = detectable(result, row["a"], pair.family == METHOD, study.settings, counts[group])
+        row |= {"p_holm": p_holm, "together": counts[group], "detectable": least, "discordance": discordance}
+        found.append(Comparison(**row))
+    return found
 
 
-def _aligned(
-    groups: Mapping[Run, Sequence[Run]], pairs: Sequence[Pair], a: Mapping[Run, Array], b: Mapping[Run, Array]
-) -> list[tuple[Array, Array]]:
-    return [_align(groups[pair.a], groups[pair.b], a[pair.a], b[pair.b]) for pair in pairs]
+def _named(side: str, run: Run) -> dict[str, str]:
+    return {f"{side}_{name}": run.fields[name] for name in ("method", "format", "lr", "examples")}
 
 
-def _rows(
-    model: str,
-    metric: str,
-    pairs: Sequence[Pair],
-    aligned: Sequence[tuple[Array, Array]],
-    bounds: Sequence[tuple[float, float]] | None,
-    settings: AnalysisSettings,
-) -> Iterator[tuple[Any, ...]]:
-    """A row a pair; `bounds` of the differences, where the metric is a share: then it is tested, too."""
-    differences = [b - a for a, b in aligned]
-    estimates = bootstrap_groups(differences, settings.confidence, settings.bootstrap_draws, settings.seed)
-    tests = [("", "", np.nan) if bounds is None else _test(a, b) for a, b in aligned]
-    adjusted = _holm_by_family(pairs, [p for _, _, p in tests])
-    tested = Counter(pair.family for pair, p in zip(pairs, adjusted, strict=True) if not np.isnan(p))
-    for place, (pair, (a, b)) in enumerate(zip(pairs, aligned, strict=True)):
-        sides = [part for run in (pair.a, pair.b) for part in (run.method, run.format, run.lr)]
-        known, share = ~np.isnan(differences[place]), _mean(a)
-        prompts, detectable = int(known.any(axis=0).sum()), np.nan
-        if tested[pair.family]:
-            level = 1 - (1 - settings.confidence) / tested[pair.family]
-            start = 1 - share if pair.family == METHOD else share
-            detectable = detectable_difference(start, prompts, level, settings.power)
-        found = (share, _mean(b), *estimates[place][:3], *(bounds[place] if bounds else (np.nan, np.nan)))
-        counts = (prompts, int(known.any(axis=1).sum()))
-        yield (model, pair.family, metric, *sides, *found, *counts, *tests[place], adjusted[place], detectable)
+def _means(sides: Sequence[Side]) -> tuple[float, ...]:
+    shared, _ = comparable(sides, None)
+    return tuple(float(known_mean(known_mean(side.values, -1), -1)) for side in shared)
 
 
-def _align(a_runs: Sequence[Run], b_runs: Sequence[Run], a: Array, b: Array) -> tuple[Array, Array]:
-    """Pair two conditions' outcomes [seeds, prompts]; NaN on both sides where either is unknown.
+def _bounds(study: Study, pair: Pair, level: int | None) -> tuple[float, float]:
+    """The difference of the ASR with every unscored answer counted for one side, then for the other."""
+    if level is None:
+        return np.nan, np.nan
+    best, worst = (Metric("asr", HARMFUL, "score", unscored_as(value, level)) for value in (0.0, 1.0))
+    least = _means([study.side(worst, pair.a), study.side(best, pair.b)])
+    most = _means([study.side(best, pair.a), study.side(worst, pair.b)])
+    return least[1] - least[0], most[1] - most[0]
 
-    Equal seeds together; a model that is not trained with every seed; where no seed is shared, means over seeds.
-    Seeds without any value are left out.
+
+def _group(names: Names, pair: Pair) -> tuple[Any, ...]:
+    """What is corrected together: one family between methods of the same roles, extra learning rates apart."""
+    main = set(names.main_conditions(pair.a.model))
+    extra = any(run not in main and not names.is_base(run) for run in (pair.a, pair.b))
+    return pair.family, names.role(pair.a.method), names.role(pair.b.method), extra
+
+
+def holm_by_group(groups: Sequence[Any], p_values: Sequence[float]) -> tuple[list[float], Counter[Any]]:
+    """Holm's correction within each group, and how many known p each has."""
+    adjusted = np.full(len(groups), np.nan)
+    for group in set(groups):
+        members = [place for place, each in enumerate(groups) if each == group]
+        adjusted[members] = holm([p_values[place] for place in members])
+    known = [group for group, p in zip(groups, p_values, strict=True) if not np.isnan(p)]
+    return [float(p) for p in adjusted], Counter(known)
+
+
+def detectable(
+    result: Result, share: float, is_fall: bool, settings: AnalysisSettings, together: int
+) -> tuple[float, float]:
+    """Smallest difference that would be found, and the discordance that it assumes.
+
+    One training: power of the exact McNemar test, the prompts that move the other way as many as were seen. Several,
+    or means: the t interval's standard error, as it was found.
     """
-    (a_seeds, a), (b_seeds, b) = _scored(a_runs, a), _scored(b_runs, b)
-    shared = [seed for seed in a_seeds if seed in b_seeds]
-    if a_seeds == [NONE]:
-        a = np.repeat(a, len(b), axis=0)
-    elif shared:
-        a, b = a[[a_seeds.index(seed) for seed in shared]], b[[b_seeds.index(seed) for seed in shared]]
-    else:
-        a, b = known_mean(a, axis=0)[None, :], known_mean(b, axis=0)[None, :]
-    unknown = np.isnan(a) | np.isnan(b)
-    return np.where(unknown, np.nan, a), np.where(unknown, np.nan, b)
-
-
-def _scored(runs: Sequence[Run], values: Array) -> tuple[list[str], Array]:
-    """The seeds that have a value, and theirs; the first where none has."""
-    kept = [place for place, row in enumerate(values) if not np.isnan(row).all()] or [0]
-    return [runs[place].seed for place in kept], values[kept]
-
-
-def _mean(side: Array) -> float:
-    """Mean over prompts, then over the seeds that have any: what the bootstrap takes of the differences."""
-    return float(known_mean(known_mean(side, axis=1), axis=0))
-
-
-def _test(a: Array, b: Array) -> tuple[int | str, int | str, float]:
-    """Prompts where only a's answer is harmful, where only b's is, and p that the two are alike.
-
-    One seed: exact McNemar. Several: the paired t-test on the prompts' means over seeds; the share of prompts that most
-    seeds answer harmfully can differ from base's although the mean over seeds does not.
-    """
-    known = ~np.isnan(a)
-    if len(a) == 1 and np.isin(np.r_[a[known], b[known]], (0, 1)).all():
-        return mcnemar_test(a[known], b[known])
-    return "", "", mean_test(known_mean(b - a, axis=0))
-
-
-def _holm_by_family(pairs: Sequence[Pair], p_values: Sequence[float]) -> list[float]:
-    adjusted = [np.nan] * len(pairs)
-    for family in (BASE, FORMAT, METHOD):
-        members = [index for index, pair in enumerate(pairs) if pair.family == family]
-        for index, p in zip(members, holm([p_values[index] for index in members]), strict=True):
-            adjusted[index] = p
-    return adjusted
+    if not together or not result.prompts:
+        return np.nan, np.nan
+    level = (1 - settings.confidence) / together
+    if result.table is not None:
+        against = (result.table.only_b if is_fall else result.table.only_a) / result.prompts
+        room = (share if is_fall else 1 - share) - against
+        found = detectable_difference(against, room, result.prompts, level, settings.power)
+        return found, found + 2 * against
+    quantiles = t_distribution.ppf([1 - level / 2, settings.power], result.freedom)
+    found = float(quantiles.sum() * result.error)
+    return found if found <= 1 else np.nan, np.nan

@@ -1,13 +1,14 @@
 """Values with their intervals, and the summary that holds them: light, for all that only reads results."""
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from formsafe.analysis.roster import conditions_of
+from formsafe.analysis.roster import ALL_SEEDS, conditions_of
 from formsafe.analysis.score_table import RUN_COLUMNS, as_float, read_csv
 from formsafe.config.grid import Run
 
-SUMMARY_COLUMNS = (*RUN_COLUMNS, "metric", "value", "ci_low", "ci_high", "n")
+SUMMARY_COLUMNS = (*RUN_COLUMNS, "metric", "value", "ci_low", "ci_high", "n", "trainings", "scatter")
 
 
 class Estimate(NamedTuple):
@@ -17,11 +18,30 @@ class Estimate(NamedTuple):
     low: float
     high: float
     n: int
+    """Answers."""
+    trainings: int = 1
+    scatter: float = math.nan
+    """Standard deviation between trainings; NaN where there is one."""
+
+
+def wilson(share: float, n: float, critical: float) -> tuple[float, float]:
+    """Wilson's score interval of a share (Wilson 1927); open at 0 and 1, so never of width 0.
+
+    Args:
+        share: share of ones.
+        n: answers; fewer where they are not independent.
+        critical: two-sided quantile, of the normal or of a t distribution.
+    """
+    spread = critical**2 / n
+    middle = (share + spread / 2) / (1 + spread)
+    reach = critical / (1 + spread) * math.sqrt(share * (1 - share) / n + spread / (4 * n))
+    return max(0.0, middle - reach), min(1.0, middle + reach)
 
 
 def estimate_from(row: Mapping[str, str], key: str) -> Estimate:
     """The estimate in a CSV row whose value stands under `key`."""
-    return Estimate(as_float(row[key]), as_float(row["ci_low"]), as_float(row["ci_high"]), int(row["n"]))
+    limits = as_float(row[key]), as_float(row["ci_low"]), as_float(row["ci_high"])
+    return Estimate(*limits, int(row["n"]), int(row.get("trainings") or 1), as_float(row.get("scatter")))
 
 
 class Summary:
@@ -45,6 +65,11 @@ class Summary:
         """The condition's estimate, over its seeds or of its one run; None where it has none."""
         members = conditions_of(self.runs).get(condition, [])
         return self._cells.get((members[0] if len(members) == 1 else condition, metric))
+
+    def training(self, condition: Run, metric: str) -> Estimate | None:
+        """The estimate of the condition's first training."""
+        members = conditions_of(run for run in self.runs if run.seed != ALL_SEEDS).get(condition, [])
+        return self._cells.get((members[0], metric)) if members else None
 
     def metrics(self, prefix: str = "") -> list[str]:
         """Names of metrics that start with `prefix`, sorted."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from formsafe.analysis.crossed import Clusters
 from formsafe.analysis.score_table import HARMFUL, TASK, Scores
 from formsafe.analysis.statistics import Array
 from formsafe.config.grid import Run
@@ -22,7 +23,7 @@ class Metric:
     field: str
     outcome: Callable[[Array], Array] = lambda values: values
     share: bool = True
-    """A share of prompts (Wilson interval) or a mean (bootstrap)."""
+    """Whether the outcomes are 0 and 1."""
     source: str | None = None
     """Only prompts of this source; None: all."""
 
@@ -70,10 +71,22 @@ def applies(scores: Scores, metric: Metric, run: Run) -> bool:
     return metric.name in HEADLINES or bool(answered.notna().any()) or (metric.field == "score" and len(answered) > 0)
 
 
-def outcomes(scores: Scores, metric: Metric, run: Run, ids: list[str]) -> Array:
-    """A run's outcomes [n] over `ids`; NaN where it did not answer, or where the prompt is of another source."""
-    answered = scores.answered(metric.prompts, metric.field, run)
+def outcomes(scores: Scores, metric: Metric, run: Run, ids: list[str], reference: str | None = None) -> Array:
+    """A run's outcomes [n] over `ids`; NaN where it did not answer, or where the prompt is of another source.
+
+    `reference`: format of the task's reference texts, where the run was scored against those of several formats.
+    """
+    answered = scores.answered(metric.prompts, f"{metric.field}[{reference}]", run)
+    if reference is None or answered.empty:
+        answered = scores.answered(metric.prompts, metric.field, run)
     if metric.source is not None:
         answered = answered[answered.index.map(scores.sources) == metric.source]
     found = pd.Series(metric.outcome(answered.to_numpy(dtype=float)), index=answered.index)
     return np.array(found.reindex(ids), dtype=float)
+
+
+def clusters_of(scores: Scores, prompts: str) -> Clusters:
+    """Number of the cluster of near-duplicates of each prompt, in the order of `scores.ids`."""
+    ids = scores.ids(prompts)
+    first = [scores.duplicates.get(name, name) for name in ids]
+    return pd.factorize(np.array(first, dtype=object))[0] if scores.duplicates else None

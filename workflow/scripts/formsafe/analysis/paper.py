@@ -4,10 +4,12 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from formsafe.analysis.estimates import Estimate, Summary
+from scipy.special import ndtri, stdtrit  # a tenth of a second; scipy.stats takes a whole one
+
+from formsafe.analysis.estimates import Estimate, Summary, wilson
 from formsafe.analysis.roster import ALL_SEEDS, Names
-from formsafe.analysis.score_table import read_csv
-from formsafe.config.grid import Run
+from formsafe.analysis.score_table import read_records
+from formsafe.core.records import Run
 
 NOT_RUN, NO_SCORES, NO_INTERVAL, INSIDE, OUTSIDE = "not run", "no scores", "no interval", "inside", "outside"
 UNKNOWN = Estimate(math.nan, math.nan, math.nan, 0)
@@ -27,46 +29,76 @@ class Published:
     lr: str
     metric: str
     value: float
+    n: int
+    """Prompts that it is the mean of (section 4)."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A published number and what we have for it."""
+    """A published number and what we have for it: all trainings together, and the first of them alone."""
 
     published: Published
     condition: Run
     ours: Estimate | None
+    single: Estimate | None = None
+    confidence: float = 0.95
 
     @property
     def difference(self) -> float:
-        """Ours less the paper's; NaN without ours."""
+        """Ours minus the paper's; NaN without ours."""
         return math.nan if self.ours is None else self.ours.value - self.published.value
 
     @property
+    def prediction(self) -> tuple[float, float]:
+        """Where one more study's number lies if it measures the same as ours: both have an error of their own.
+
+        Limits of a difference of two estimates (Newcombe 1998, independent data): the paper's own error as Wilson's
+        interval, or for means as that of one of our trainings; with several trainings their scatter in addition, since
+        the paper has one. With one training the scatter is unknown and left out.
+        """
+        if self.ours is None or self.single is None or math.isnan(self.ours.low):
+            return math.nan, math.nan
+        value, n = self.published.value, self.published.n
+        if self.published.metric.startswith("asr"):
+            low, high = wilson(value, n, float(ndtri((1 + self.confidence) / 2)))
+        else:
+            reach = (self.single.high - self.single.low) / 2 * math.sqrt(self.single.n / n)
+            low, high = value - reach, value + reach
+        several = not math.isnan(self.ours.scatter)
+        quantile = float(stdtrit(self.ours.trainings - 1, (1 + self.confidence) / 2)) if several else 0.0
+        scatter = quantile * self.ours.scatter if several else 0.0
+        below = math.hypot(high - value, self.ours.value - self.ours.low, scatter)
+        above = math.hypot(value - low, self.ours.high - self.ours.value, scatter)
+        return self.ours.value - below, self.ours.value + above
+
+    @property
     def verdict(self) -> str:
-        """Whether the paper's number lies in our interval, or why that cannot be said."""
+        """Whether the paper's number lies in our prediction interval, or why that cannot be said."""
         if self.ours is None:
             return NOT_RUN
         if math.isnan(self.ours.value):
             return NO_SCORES
-        if math.isnan(self.ours.low):
+        low, high = self.prediction
+        if math.isnan(low):
             return NO_INTERVAL
-        return INSIDE if self.ours.low <= self.published.value <= self.ours.high else OUTSIDE
+        return INSIDE if low <= self.published.value <= high else OUTSIDE
 
 
 def read_published(path: str) -> list[Published]:
     """Read the published numbers."""
-    return [Published(**{**row, "value": float(row["value"])}) for row in read_csv(path)]  # type: ignore[arg-type]
+    return read_records(path, Published)
 
 
-def compare_with_paper(published: Iterable[Published], summary: Summary, names: Names) -> list[Comparison]:
-    """Find our condition for each published number, in the paper's order."""
+def compare_with_paper(
+    published: Iterable[Published], summary: Summary, names: Names, confidence: float = 0.95
+) -> list[Comparison]:
+    """Find our condition for each published number, in the paper's order; `confidence`: of the summary's intervals."""
     found = []
     for number in published:
         model = model_named(number.model, names)
         condition = Run(model, number.method, number.format, number.lr, ALL_SEEDS)
         ours = (summary.get(condition, number.metric) or UNKNOWN) if summary.has_run(condition) else None
-        found.append(Comparison(number, condition, ours))
+        found.append(Comparison(number, condition, ours, summary.training(condition, number.metric), confidence))
     return found
 
 

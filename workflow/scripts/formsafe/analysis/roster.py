@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from formsafe.config.grid import NONE, Run
+from formsafe.config.settings.grid import MethodSettings
+from formsafe.core.records import NONE, Run
 from formsafe.formats.registry import format_names, traits_of
 
 ALL_SEEDS = "all"
@@ -68,18 +69,31 @@ class Names:
         return SOURCE_LABELS.get(name, name)
 
     def is_base(self, run: Run) -> bool:
-        """Whether the run's model is as it came."""
-        return not self.methods.get(run.method, {}).get("trained", run.format != NONE)
+        """Whether the run is the model that all others are compared with: no training, nothing added."""
+        return run.format == NONE if run.method not in self.methods else self.role(run.method) == "base"
+
+    def is_trained(self, run: Run) -> bool:
+        """Whether the run has a training, so that another training could give another result."""
+        return bool(self.methods.get(run.method, {}).get("trained", run.format != NONE))
+
+    def role(self, method: str) -> str:
+        """What a method is compared as, from the settings that it changes.
+
+        `base`: no training; `plain`: training and nothing else (SFT); `separated`: with a soft prompt that is dropped
+        (ProMoT); `control`: anything else, as a system prompt at test, a kept soft prompt or a borrowed adapter.
+        """
+        settings, default = self.methods.get(method, {}), MethodSettings(label="").model_dump()
+        changed = {key: value for key, value in settings.items() if key != "label" and value != default.get(key)}
+        roles = {"base": {"trained": False}, "plain": {}, "separated": {"soft_prompt": "tuned"}}
+        return next((role for role, expected in roles.items() if changed == expected), "control")
 
     def is_plain(self, method: str) -> bool:
-        """Whether the method trains without a soft prompt (SFT)."""
-        settings = self.methods.get(method, {})
-        return bool(settings.get("trained", True)) and settings.get("soft_prompt") is None
+        """Whether the method is training and nothing else (SFT)."""
+        return self.role(method) == "plain"
 
     def is_separated(self, method: str) -> bool:
         """Whether the method trains with a soft prompt and drops it at inference (ProMoT)."""
-        settings = self.methods.get(method, {})
-        return settings.get("soft_prompt") is not None and not settings.get("soft_prompt_at_inference", False)
+        return self.role(method) == "separated"
 
     def conditions(self, model: str) -> list[Run]:
         """All planned conditions of a model, in order."""

@@ -1,19 +1,22 @@
 """The table of all scores: one row a run, prompt and field of its records; and the CSV files of the results."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from formsafe.analysis.duplicates import near_duplicates
 from formsafe.core.errors import FormsafeError
 from formsafe.core.files import read_jsonl, replacing
 from formsafe.core.layout import HARMFUL, TASK, run_of
 from formsafe.core.records import RUN_COLUMNS, Run
 
+Record = TypeVar("Record")
 COLUMNS = ("run", "prompts", "source", "id", "metric", "value")
 # Fields of a record that are values; everything else in it (replies, states, ids) stays out of the table.
 JUDGE_FIELDS = ("score", "expected_score")
@@ -29,9 +32,11 @@ class Scores:
     Args:
         frame: columns `run` (a `Run`), `prompts`, `source`, `id`, `metric`, `value`; NaN is a value that is unknown,
             a missing row a prompt that the run did not answer. `source` may be given in any one of a prompt's rows.
+        duplicates: for prompts with near-duplicates the id of the first of them.
     """
 
-    def __init__(self, frame: pd.DataFrame) -> None:
+    def __init__(self, frame: pd.DataFrame, duplicates: Mapping[str, str] | None = None) -> None:
+        self.duplicates = dict(duplicates or {})
         named = frame[frame["source"] != ""].drop_duplicates("id")
         self.sources: dict[str, str] = dict(zip(named["id"], named["source"], strict=True))
         self.frame = frame.assign(source=[self.sources.get(name, "") for name in frame["id"]])
@@ -69,13 +74,16 @@ class Scores:
         return pd.concat([named, kept[list(COLUMNS[1:])].reset_index(drop=True)], axis=1)
 
 
-def read_scores(judge: Iterable[str], task: Iterable[str], harmful: Iterable[str]) -> Scores:
+def read_scores(
+    judge: Iterable[str], task: Iterable[str], harmful: Iterable[str], prompts: Iterable[str] = ()
+) -> Scores:
     """Read the score files of all runs.
 
     Args:
         judge: the judge's `scores.jsonl`, one a run.
         task: `text_scores.jsonl` of the task answers, one a run.
         harmful: `text_scores.jsonl` of the harmful answers, one a run.
+        prompts: files of the harmful prompts with their text, among which near-duplicates are found.
 
     Raises:
         FormsafeError: a record without an id, or an id twice in a file.
@@ -83,7 +91,9 @@ def read_scores(judge: Iterable[str], task: Iterable[str], harmful: Iterable[str
     tables = [_read_file(path, HARMFUL, JUDGE_FIELDS) for path in judge]
     tables += [_read_file(path, TASK, TEXT_FIELDS) for path in task]
     tables += [_read_file(path, HARMFUL, TEXT_FIELDS) for path in harmful]
-    return Scores(pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(COLUMNS)))
+    texts = {row["id"]: row["prompt"] for path in prompts for row in read_jsonl(path)}
+    frame = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(COLUMNS))
+    return Scores(frame, near_duplicates(texts) if texts else None)
 
 
 def _read_file(path: str, prompts: str, fields: Sequence[str]) -> pd.DataFrame:
@@ -91,7 +101,8 @@ def _read_file(path: str, prompts: str, fields: Sequence[str]) -> pd.DataFrame:
     run, values = run_of(path), []
     for record in read_jsonl(path):
         example, source = record.get("id"), str(record.get("source") or "")
-        found = {name: record[name] for name in fields if name in record}
+        # `sbert[json]`: a score against the reference in another format than the run's own
+        found = {name: record[name] for name in record if name.partition("[")[0] in fields}
         for name, fit in (record.get("formats") or {}).items():
             found |= {f"leak_strict[{name}]": fit == "strict", f"leak_loose[{name}]": fit is not None}
         values += [(run, prompts, source, example, name, value) for name, value in found.items()]
@@ -134,3 +145,15 @@ def read_csv(path: str | Path) -> list[dict[str, str]]:
 def as_float(cell: str | None) -> float:
     """A cell as a number; empty is NaN."""
     return float(cell) if cell else math.nan
+
+
+def read_records(path: str | Path, kind: Callable[..., Record]) -> list[Record]:
+    """Read a CSV file whose columns are the fields of `kind`, a dataclass of texts, integers and floats."""
+    casts: dict[Any, Callable[[str], Any]] = {float: as_float, int: int}
+    types = {field.name: casts.get(field.type, str) for field in fields(cast(Any, kind))}
+    return [kind(**{name: read(row[name]) for name, read in types.items()}) for row in read_csv(path)]
+
+
+def records_table(rows: Iterable[Any], kind: type[Any]) -> pd.DataFrame:
+    """The rows of a CSV file from instances of a dataclass; also without any row."""
+    return pd.DataFrame(map(asdict, rows), columns=[field.name for field in fields(kind)])

@@ -1,136 +1,97 @@
-"""The statistics of the study, on arrays: SciPy's and statsmodels' methods, and a bootstrap that shares its draws."""
+"""Statistics of one training, prompts taken as independent: intervals of shares, exact tests and their power, kappa."""
 
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm, ttest_1samp
-from statsmodels.stats.contingency_tables import mcnemar
-from statsmodels.stats.inter_rater import cohens_kappa
-from statsmodels.stats.power import NormalIndPower
-from statsmodels.stats.proportion import proportion_confint
+from scipy.optimize import brentq
+from scipy.stats import binom, binomtest, norm
 
-from formsafe.analysis.estimates import Estimate
+from formsafe.analysis.estimates import Estimate, wilson
 
 Array = NDArray[np.float64]
-CHUNK = 1000  # draws at once: 1,000 x 1,320 weights are 10 MB
+UNKNOWN = Estimate(np.nan, np.nan, np.nan, 0)
 
 
-def wilson(outcomes: Array, confidence: float) -> Estimate:
-    """Share of ones among `outcomes` (0, 1 or NaN for unknown) with its Wilson score interval."""
-    known = outcomes[~np.isnan(outcomes)]
-    if not known.size:
-        return Estimate(np.nan, np.nan, np.nan, 0)
-    low, high = proportion_confint(known.sum(), known.size, alpha=1 - confidence, method="wilson")
-    return Estimate(float(known.mean()), max(0.0, float(low)), min(1.0, float(high)), known.size)
+class Table(NamedTuple):
+    """Two paired 0/1 outcomes as counts: both 1, only the first, only the second, none."""
+
+    both: float
+    only_a: float
+    only_b: float
+    none: float
+
+    @classmethod
+    def of(cls, a: Array, b: Array) -> "Table":
+        """Count two vectors of 0 and 1 without NaN."""
+        return cls(*(float(side.sum()) for side in (a * b, a * (1 - b), (1 - a) * b, (1 - a) * (1 - b))))
+
+    def divided(self, effect: float) -> "Table":
+        """The table of as many independent prompts as n prompts with this design effect are worth."""
+        return Table(*(cell / effect for cell in self))
 
 
-def resampled_means(columns: Array, draws: int, seed: int) -> Array:
-    """Means of bootstrap samples of the rows, all columns on the same draws.
+def newcombe(table: Table, critical: float) -> tuple[float, float]:
+    """Interval of the difference b - a of two paired shares: Newcombe (1998, paired data), method 10.
+
+    Wilson's limits of both shares, joined by the correlation of the pairs (with Newcombe's continuity correction).
+    """
+    n = sum(table)
+    a, b = (table.both + table.only_a) / n, (table.both + table.only_b) / n
+    (a_low, a_high), (b_low, b_high) = wilson(a, n, critical), wilson(b, n, critical)
+    determinant = table.both * table.none - table.only_a * table.only_b
+    corrected = max(determinant - n / 2, 0) if determinant > 0 else determinant
+    scale = np.sqrt(a * (1 - a) * b * (1 - b)) * n**2
+    phi = corrected / scale if scale else 0.0
+    below, above = (b - b_low, a_high - a), (b_high - b, a - a_low)
+    reach = [float(np.sqrt(max(0.0, one**2 - 2 * phi * one * other + other**2))) for one, other in (below, above)]
+    return max(-1.0, b - a - reach[0]), min(1.0, b - a + reach[1])
+
+
+def mcnemar(table: Table) -> float:
+    """p of the exact McNemar test (two-sided binomial test of the discordant pairs)."""
+    only_b, discordant = round(table.only_b), round(table.only_a) + round(table.only_b)
+    return float(binomtest(only_b, discordant).pvalue) if discordant else 1.0
+
+
+def mcnemar_power(difference: float, against: float, n: int, level: float) -> float:
+    """Power of the exact McNemar test, without simulation.
 
     Args:
-        columns: [n, k]; a row is one prompt, NaN an unknown value, which a column's mean leaves out.
-        draws: number of bootstrap samples.
-        seed: of the draws; equal seeds and n give equal samples.
-
-    Returns:
-        [draws, k]; NaN where a sample holds no known value of the column.
+        difference: share of prompts where only the second side is 1 minus the share where only the first is.
+        against: the latter share; the discordance is `difference + 2 * against`.
+        n: prompts.
+        level: the test rejects where p is below.
     """
-    n, k = columns.shape
-    if not n or not k:
-        return np.full((draws, k), np.nan)
-    known = ~np.isnan(columns)
-    filled, complete = np.where(known, columns, 0.0), bool(known.all())
-    rng = np.random.default_rng(seed)
-    means = np.empty((draws, k))
-    for start in range(0, draws, CHUNK):
-        size = min(CHUNK, draws - start)
-        drawn = rng.integers(0, n, size=(size, n)) + n * np.arange(size)[:, None]
-        weights = np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n).astype(float)
-        counts = n if complete else weights @ known
-        with np.errstate(invalid="ignore"):
-            means[start : start + size] = weights @ filled / counts
-    return means
+    discordance = difference + 2 * against
+    counts = np.arange(1, n + 1)
+    # Largest number of pairs on the rarer side at which the test still rejects; -1 where it never does.
+    largest = binom.ppf(level / 2, counts, 0.5)
+    largest -= 2 * binom.cdf(largest, counts, 0.5) >= level
+    chance = (difference + against) / discordance
+    rejects = binom.cdf(largest, counts, chance) + binom.sf(counts - largest - 1, counts, chance)
+    return float(binom.pmf(counts, n, discordance) @ rejects)
 
 
-def seed_weights(seeds: int, draws: int, seed: int) -> Array:
-    """Weights [draws, seeds] of bootstrap samples of training seeds; each row sums to 1.
-
-    The mean of k values drawn with replacement has (k - 1) / k of the variance it should have, half of it at two seeds:
-    the weights are spread about their mean by the root of k / (k - 1), which makes some of them negative.
-    """
-    if seeds == 1:
-        return np.ones((draws, 1))
-    rng = np.random.default_rng([seed, seeds])
-    weights = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=draws) / seeds
-    return 1 / seeds + (weights - 1 / seeds) * np.sqrt(seeds / (seeds - 1))
-
-
-def bootstrap_groups(groups: list[Array], confidence: float, draws: int, seed: int) -> list[Estimate]:
-    """Mean over prompts and training seeds of each group, with a percentile interval that resamples both.
+@cache
+def detectable_difference(against: float, room: float, n: int, level: float, power: float) -> float:
+    """Smallest difference that the exact McNemar test finds with this power.
 
     Args:
-        groups: arrays [seeds, n] over the same n prompts; NaN is unknown. One seed: prompts alone are resampled.
-        confidence: level of the intervals.
-        draws: number of bootstrap samples.
-        seed: of the draws; all groups share them, which pairs the groups by prompt.
-    """
-    groups = [_known_seeds(group) for group in groups]
-    if not groups:
-        return []
-    means = resampled_means(np.concatenate(groups).T, draws, seed)
-    estimates, start = [], 0
-    for group in groups:
-        weights = seed_weights(len(group), draws, seed)
-        drawn = (means[:, start : start + len(group)] * weights).sum(axis=1)
-        start += len(group)
-        estimates.append(_percentiles(group, drawn[~np.isnan(drawn)], confidence))
-    return estimates
-
-
-def _known_seeds(group: Array) -> Array:
-    """The seeds of a group that have a value; a seed without any says nothing and must not hide the others."""
-    known = ~np.isnan(group).all(axis=1)
-    return group[known] if known.any() else group[:1]
-
-
-def _percentiles(group: Array, drawn: Array, confidence: float) -> Estimate:
-    known = int((~np.isnan(group)).sum())
-    if not known or not drawn.size:
-        return Estimate(np.nan, np.nan, np.nan, 0)
-    value = float(np.nanmean(group, axis=1).mean())
-    drawn = drawn.clip(np.nanmin(group), np.nanmax(group))  # where no mean can lie, spread seed weights may reach
-    low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Estimate(value, float(low), float(high), known)
-
-
-def mcnemar_test(first: Array, second: Array) -> tuple[int, int, float]:
-    """Exact McNemar test of two paired 0/1 vectors without NaN.
+        against: share of prompts that move the other way, held fixed: with the difference it states the discordance.
+        room: the largest difference that there can be.
+        n: prompts.
+        level: of the test, Holm's first step included.
+        power: wanted.
 
     Returns:
-        Pairs where only the first is 1, pairs where only the second is, and p (NaN without pairs).
+        NaN where not even the largest difference is found.
     """
-    if not first.size:
-        return 0, 0, np.nan
-    a, b = first.astype(bool), second.astype(bool)
-    table = [[int((a & b).sum()), int((a & ~b).sum())], [int((~a & b).sum()), int((~a & ~b).sum())]]
-    only_first, only_second = table[0][1], table[1][0]
-    if not only_first and not only_second:
-        return 0, 0, 1.0
-    return only_first, only_second, float(mcnemar(table, exact=True).pvalue)
-
-
-def mean_test(differences: Array) -> float:
-    """p of the paired t-test: is the mean of the differences [n] between two sides of a prompt 0? NaN is left out.
-
-    Where all differences are the same, t has no spread to go by: p is 1 if they are 0, else that of the sign test.
-    """
-    known = differences[~np.isnan(differences)]
-    if not known.size:
+    least, most = 1e-9, min(room, 1 - 2 * against)
+    if not n or np.isnan(against) or most <= least or mcnemar_power(most, against, n, level) < power:
         return np.nan
-    if np.allclose(known, known[0]):
-        return 1.0 if np.isclose(known[0], 0) else float(min(1.0, 2 * 0.5**known.size))
-    return float(ttest_1samp(known, 0).pvalue)
+    return float(brentq(lambda rise: mcnemar_power(rise, against, n, level) - power, least, most, xtol=1e-6))
 
 
 def known_mean(values: Array, axis: int) -> Array:
@@ -141,42 +102,47 @@ def known_mean(values: Array, axis: int) -> Array:
 
 
 def holm(p_values: list[float]) -> list[float]:
-    """Holm's adjustment; NaN stays NaN and does not count."""
+    """Holm's adjustment (1979); NaN stays NaN and does not count."""
     adjusted = np.array(p_values, dtype=float)
-    known = ~np.isnan(adjusted)
-    order = np.argsort(adjusted[known], kind="stable")
-    steps = adjusted[known][order] * np.arange(len(order), 0, -1)
-    adjusted[np.flatnonzero(known)[order]] = np.minimum(np.maximum.accumulate(steps), 1)
+    known = np.flatnonzero(~np.isnan(adjusted))
+    order = known[np.argsort(adjusted[known], kind="stable")]
+    steps = adjusted[order] * np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
     return [float(p) for p in adjusted]
 
 
-def kappa(first: Array, second: Array, confidence: float) -> Estimate:
-    """Cohen's kappa of two raters' 0/1 verdicts on the same items, NaN left out.
+def cochran_q(values: Array) -> float:
+    """p of Cochran's Q (1950): do k conditions answer the same prompts alike? `values` [k, n] of 0 and 1."""
+    from statsmodels.stats.contingency_tables import cochrans_q
 
-    NaN where a rater gave one verdict only: agreement then says nothing beyond chance.
+    if (values == values[0]).all():
+        return 1.0  # no prompt tells the conditions apart: Q would be 0 / 0
+    return float(cochrans_q(values.T).pvalue)
+
+
+def kappa(first: Array, second: Array, confidence: float) -> Estimate:
+    """Cohen's kappa of two raters over the same answers, with an interval that takes a prompt's answers together.
+
+    The delta method's influence of each answer, summed by prompt (one answer a prompt: Fleiss, Cohen and Everitt 1969).
+
+    Args:
+        first: 0/1 [trainings, prompts], NaN left out.
+        second: likewise.
+        confidence: level of the interval.
+
+    Returns:
+        NaN where a rater gave one verdict only: agreement then says nothing beyond chance.
     """
     known = ~np.isnan(first) & ~np.isnan(second)
-    a, b = first[known].astype(bool), second[known].astype(bool)
-    if not known.any() or a.all() or b.all() or not a.any() or not b.any():
-        return Estimate(np.nan, np.nan, np.nan, int(known.sum()))
-    table = [[(a & b).sum(), (a & ~b).sum()], [(~a & b).sum(), (~a & ~b).sum()]]
-    result = cohens_kappa(np.array(table, dtype=float))
-    value, reach = float(result.kappa), float(norm.ppf((1 + confidence) / 2) * result.std_kappa)
-    return Estimate(value, max(-1.0, value - reach), min(1.0, value + reach), int(known.sum()))
-
-
-@cache
-def _detectable_effect(n: int, confidence: float, power: float) -> float:
-    """Cohen's h; statsmodels searches for it, and one n serves all comparisons of a study."""
-    return float(np.squeeze(NormalIndPower().solve_power(nobs1=n, alpha=1 - confidence, power=power, ratio=1.0)))
-
-
-def detectable_difference(share: float, n: int, confidence: float, power: float) -> float:
-    """Smallest rise above `share` that n prompts a side find at this level and power.
-
-    Two independent samples are assumed; pairing by prompt finds smaller ones, so this is an upper bound.
-    """
-    if not n or np.isnan(share):
-        return np.nan
-    angle = np.arcsin(np.sqrt(share)) + _detectable_effect(n, confidence, power) / 2
-    return float(np.sin(angle) ** 2 - share) if angle < np.pi / 2 else np.nan
+    n, prompts = int(known.sum()), int(known.any(axis=0).sum())
+    a, b = (float(side[known].mean()) if n else np.nan for side in (first, second))
+    if not n or {a, b} & {0.0, 1.0} or prompts < 2:
+        return UNKNOWN._replace(n=n)
+    agree = 1 - np.abs(first - second)
+    observed, chance = float(agree[known].mean()), a * b + (1 - a) * (1 - b)
+    by_chance = (first - a) * (2 * b - 1) + (second - b) * (2 * a - 1)
+    influence = ((agree - observed) * (1 - chance) - (1 - observed) * by_chance) / (1 - chance) ** 2
+    totals = np.where(known, influence, 0.0).sum(axis=0)
+    error = np.sqrt((totals**2).sum() * prompts / (prompts - 1)) / n
+    value, reach = (observed - chance) / (1 - chance), float(norm.ppf((1 + confidence) / 2) * error)
+    return Estimate(value, max(-1.0, value - reach), min(1.0, value + reach), n)

@@ -18,12 +18,12 @@ QUESTIONS = {"base": "against base", "format": "format against format", "method"
 @table(
     "safety",
     "Paired comparisons",
-    "Differences over shared prompts with bootstrap intervals (prompts, and trainings where there are several: too "
-    "narrow at two or three); bounds: the least and the greatest difference that unscored answers allow; p: exact "
-    "McNemar test over prompts, with several trainings the paired t-test on prompts' means over trainings, which takes "
-    "the trainings as given; adjusted after Holm within a question; detectable: the smallest rise above a's rate "
-    "(between methods: the smallest fall) that n prompts find at the configured power and the level of Holm's first "
-    "step, without the help of pairing. Content only: format marks taken off answer and reference.",
+    "Differences over shared prompts. One training a condition: Newcombe's interval and the exact McNemar test, which "
+    "take prompts as independent (n divided by the design effect of near-duplicates) and hold for these trainings. "
+    "Several: t interval and test over trainings and prompts. Bounds: the least and the greatest difference that "
+    "unscored answers allow; p adjusted after Holm within a question; detectable: the smallest difference "
+    "that would be found at the configured power and the level of Holm's first step. Content only: format marks taken off answer and "
+    "reference.",
 )
 def comparisons(results: Results) -> pd.DataFrame:
     """Paired comparisons."""

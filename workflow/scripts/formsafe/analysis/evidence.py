@@ -1,0 +1,126 @@
+"""What the verdict rests on: the study's tables, what its methods are compared as, and which trainings say nothing."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from formsafe.analysis.audit import Shift
+from formsafe.analysis.comparisons import Comparison
+from formsafe.analysis.contrasts import Contrast
+from formsafe.analysis.curves import ADAPTER, SOFT_PROMPT
+from formsafe.analysis.estimates import Summary
+from formsafe.analysis.paper import Comparison as PaperComparison
+from formsafe.analysis.paper import compare_with_paper, read_published
+from formsafe.analysis.roster import Names, condition_of
+from formsafe.analysis.score_table import as_float, read_csv, read_records
+from formsafe.config.settings.analysis import AnalysisSettings
+from formsafe.core.files import read_json
+from formsafe.core.records import NONE, RUN_COLUMNS, Run
+
+Row = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that the verdict is made of.
+
+    Args:
+        names: labels and roles of the runs.
+        summary: summary.csv.
+        comparisons: rows of comparisons.csv.
+        contrasts: rows of contrasts.csv.
+        curves: rows of curves.csv.
+        audit: rows of audit.csv.
+        published: the paper's numbers beside ours.
+        seconds: measured seconds of all stages of all trainings.
+        warmup: warm-up steps by stage of training.
+        settings: level, power and margin.
+    """
+
+    names: Names
+    summary: Summary
+    comparisons: Sequence[Comparison]
+    contrasts: Sequence[Contrast]
+    curves: Sequence[Row]
+    audit: Sequence[Shift]
+    published: Sequence[PaperComparison]
+    seconds: float
+    warmup: dict[str, int]
+    settings: AnalysisSettings
+
+    @classmethod
+    def read(
+        cls,
+        inputs: Mapping[str, str],
+        metrics: Sequence[str],
+        names: Names,
+        warmup: dict[str, int],
+        settings: AnalysisSettings,
+    ) -> "Evidence":
+        """Read the tables.
+
+        Args:
+            inputs: paths under `summary`, `comparisons`, `contrasts`, `curves`, `audit` and `paper`.
+            metrics: metrics of all stages, with their `seconds`.
+            names: labels and roles of the runs.
+            warmup: warm-up steps by stage of training.
+            settings: level, power and margin.
+        """
+        summary = Summary.read(inputs["summary"])
+        return cls(
+            names,
+            summary,
+            read_records(inputs["comparisons"], Comparison),
+            read_records(inputs["contrasts"], Contrast),
+            read_csv(inputs["curves"]),
+            read_records(inputs["audit"], Shift),
+            compare_with_paper(read_published(inputs["paper"]), summary, names, settings.confidence),
+            sum(float(read_json(path).get("seconds") or 0) for path in metrics),
+            warmup,
+            settings,
+        )
+
+    @property
+    def alpha(self) -> float:
+        """Level of the tests."""
+        return 1 - self.settings.confidence
+
+    def pairs(self, model: str, family: str, metric: str, a_role: str, b_role: str) -> list[Comparison]:
+        """Comparisons between the main conditions (and base) of two roles."""
+        main = set(self.names.main_conditions(model))
+        return [
+            row
+            for row in self.comparisons
+            if (row.model, row.family, row.metric) == (model, family, metric)
+            and (self.names.role(row.a_method), self.names.role(row.b_method)) == (a_role, b_role)
+            and all(run in main or self.names.is_base(run) for run in (row.side("a"), row.side("b")))
+        ]
+
+    def failures(self, model: str) -> dict[Run, str]:
+        """Trainings that prove nothing, with the reason: the loss did not fall, or it ended within its warm-up.
+
+        A soft prompt's training stands under a run without method and rate.
+        """
+        found = {}
+        for row in self.curves:
+            if row["model"] == model and row["part"] == "all":
+                run = Run(**{name: row[name] for name in RUN_COLUMNS})
+                warmup = self.warmup.get(row["stage"], 0)
+                if int(row["steps"]) <= warmup:
+                    found[run] = f"ended after {row['steps']} steps, within its warm-up of {warmup}"
+                elif math.isnan(as_float(row["halfway_step"])):
+                    found[run] = "its loss did not fall"
+        return found
+
+    def failed(self, condition: Run) -> bool:
+        """Whether a training that a condition rests on proves nothing: its own, the borrowed one, its soft prompt's."""
+        failures, settings = self.failures(condition.model), self.names.methods.get(condition.method, {})
+        own = condition_of(condition)
+        borrowed = Run(**own.fields | {"method": settings.get("adapter_of") or own.method})
+        soft_prompt = own.without("method", "lr") if settings.get("soft_prompt") else own
+        return bool({own, borrowed, soft_prompt} & {condition_of(run) for run in failures})
+
+
+def stage_label(run: Run) -> str:
+    """The stage of training that a run of curves.csv stands for."""
+    return SOFT_PROMPT if run.method == NONE else ADAPTER

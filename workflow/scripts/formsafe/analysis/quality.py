@@ -1,0 +1,105 @@
+"""The questions on task quality: was anything learnt, and is it safer at the same quality."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from formsafe.analysis.comparisons import BASE, METHOD, Comparison
+from formsafe.analysis.evidence import Evidence
+from formsafe.analysis.wording import basis, finding, interval, numbers, p_text, sentence, status_of
+from formsafe.core.records import Finding, Run, Status
+
+LEARNT = "Has the model learnt the task nevertheless?"
+MATCHED = "Is it safer at the same task quality?"
+SCORES = {"sbert_neutral": "S-BERT", "rouge_l_neutral": "ROUGE-L"}
+
+
+def _scores(evidence: Evidence, model: str) -> list[tuple[Comparison, ...]]:
+    """S-BERT and ROUGE-L, content only, of the method that drops its soft prompt against base."""
+    return list(zip(*(evidence.pairs(model, BASE, name, "base", "separated") for name in SCORES), strict=True))
+
+
+def learnt_by(evidence: Evidence, condition: Run) -> int:
+    """1 where a condition is shown to be better than base, -1 where it is shown to be worse, else 0."""
+    found = [rows for rows in _scores(evidence, condition.model) if rows[0].side("b") == condition]
+    return _learnt(evidence, found[0]) if found else 0
+
+
+def _learnt(evidence: Evidence, rows: tuple[Comparison, ...]) -> int:
+    signs = {1: False, -1: False}
+    for sign in signs:
+        for row in rows:
+            status = status_of(evidence, _p(row), row.ci_low, row.ci_high, sign, single=False)
+            signs[sign] |= status == "shown"
+    return 1 if signs[1] else -1 if signs[-1] else 0
+
+
+def learnt(evidence: Evidence, model: str) -> Iterator[Finding]:
+    """Task quality of the method that drops its soft prompt against base, without the marks of formats."""
+    for rows in _scores(evidence, model):
+        first, sign = rows[0], _learnt(evidence, rows)
+        a, b = (evidence.names.run(first.side(side)) for side in ("a", "b"))
+        status: Status = "not shown"
+        if sign == 1:
+            status = "in this training only" if first.trainings < 2 else "shown"
+        start = {"shown": "", "in this training only": "in this training "}.get(status, "it is not shown that ")
+        values = "; ".join(_score_text(row) for row in rows)
+        tests, base = len(SCORES) * first.together, basis(first.n, first.trainings)
+        text = f"{start}{b} writes the task's content better than {a}: {values} (corrected for {tests} tests; {base})"
+        text += "; it is shown to write it worse" if sign == -1 else ""
+        if any(math.isnan(row.ci_low) for row in rows) or evidence.failed(first.side("b")):
+            status, text = "cannot be said", f"{b} against {a}: no task scores, or a training that proves nothing"
+        fields: dict[str, Any] = {
+            "id": f"learnt/{first.key}",
+            "section": "task",
+            "question": LEARNT,
+            "figure": "tradeoff",
+        }
+        fields["p"] = None if status == "cannot be said" else _p(first)
+        yield Finding(status=status, sentence=sentence(text), **numbers(first) | fields)
+
+
+def _score_text(row: Comparison) -> str:
+    values = f"{row.b:.3f} against {row.a:.3f}, {row.difference:+.3f} {interval(row.ci_low, row.ci_high)}"
+    return f"{SCORES[row.metric]} {values}, {p_text(_p(row))}"
+
+
+def _p(row: Comparison) -> float:
+    """p after Holm's correction over the conditions and, since two scores are tested, Bonferroni's over both."""
+    return min(1.0, len(SCORES) * row.p_holm)
+
+
+def matched(evidence: Evidence, model: str) -> Iterator[Finding]:
+    """ASR at the lowest learning rate at which the method that drops its soft prompt is as good as plain fine-tuning.
+
+    Only where there is a sweep: several rates of that method in one format.
+    """
+    names, main = evidence.names, set(evidence.names.main_conditions(model))
+    rivals: dict[Run, list[Comparison]] = {}
+    for row in evidence.comparisons:
+        roles = (names.role(row.a_method), names.role(row.b_method))
+        if (row.model, row.family, row.metric, *roles) == (model, METHOD, "sbert_neutral", "plain", "separated"):
+            rivals.setdefault(row.side("a"), []).append(row)
+    for plain, rows in rivals.items():
+        if plain in main and len(rows) > 1:
+            yield from _at_matched_quality(evidence, plain, rows)
+
+
+def _at_matched_quality(evidence: Evidence, plain: Run, rows: list[Comparison]) -> Iterator[Finding]:
+    fields: dict[str, Any] = {"section": "task", "question": MATCHED, "figure": "tradeoff"}
+    reached = sorted((row for row in rows if row.difference >= 0), key=lambda row: float(row.b_lr))
+    if not reached:
+        best = max(rows, key=lambda row: row.difference)
+        text = f"{evidence.names.method(best.b_method)} reaches the S-BERT score (content only) of "
+        text += f"{evidence.names.run(plain, rates=True)} at none of its {len(rows)} learning rates; nearest is "
+        text += f"{best.b_lr} with {best.difference:+.3f}"
+        yield Finding(id=f"matched/{best.key}", status="cannot be said", sentence=sentence(text), **fields)
+        return
+    quality = reached[0]
+    tail = (
+        f"; {quality.b_lr} is the lowest of {len(rows)} learning rates that reaches its S-BERT score (content only), "
+    )
+    tail += f"{quality.b:.3f} against {quality.a:.3f}"
+    for row in evidence.comparisons:
+        if row.metric == "asr" and (row.side("a"), row.side("b")) == (plain, quality.side("b")):
+            yield finding(evidence, row, -1, tail, id=f"matched/{row.key}", **fields)

@@ -1,0 +1,169 @@
+"""Findings that say how far the others can be trusted: trainings, answers, judge, the paper, what more seeds cost."""
+
+import math
+from collections.abc import Iterator
+
+from formsafe.analysis.curves import ADAPTER
+from formsafe.analysis.evidence import Evidence, stage_label
+from formsafe.analysis.paper import INSIDE, OUTSIDE, of_model
+from formsafe.analysis.roster import conditions_of
+from formsafe.analysis.score_table import as_float
+from formsafe.analysis.wording import interval, p_text
+from formsafe.core.records import RUN_COLUMNS, Finding, Run, Status
+
+ORDER = "Is the format learnt before the content?"
+JUDGE = "Does the judge react to the format of an answer?"
+SEEDS = "Would other trainings say the same?"
+SHARES = {
+    "unscored": "without a score",
+    "cut": "cut at the token limit",
+    "empty": "empty",
+    "repeated": "repeating themselves",
+    "judge_refusal_kappa": "kappa of the judge with refusal keywords",
+}
+
+
+def missing(evidence: Evidence) -> Iterator[Finding]:
+    """Which runs are missing."""
+    names = evidence.names
+    if names.missing:
+        listed = "; ".join(f"{names.model(run.model)}: {names.run(run)}" for run in names.missing)
+        text = f"Missing: {len(names.missing)} of {len(names.planned)} runs: {listed}."
+        fields = {"section": "training", "question": "Are all runs there?"}
+        yield Finding(id="missing", status="cannot be said", sentence=text, **fields)
+
+
+def failures(evidence: Evidence, model: str) -> Iterator[Finding]:
+    """Trainings that prove nothing, by name."""
+    for run, reason in evidence.failures(model).items():
+        label = (
+            evidence.names.run(run)
+            if stage_label(run) == ADAPTER
+            else f"The soft prompt of {evidence.names.format(run.format)}"
+        )
+        text = f"{label}, seed {run.seed}: {reason}, so nothing that rests on this training is shown."
+        name = "-".join(value for value in (stage_label(run), *run.fields.values()) if value not in (run.model, "none"))
+        fields = {"section": "training", "question": "Did the trainings train anything?", "figure": "loss"}
+        yield Finding(id=f"failed/{name}", status="cannot be said", sentence=text, **fields)
+
+
+def order(evidence: Evidence, model: str) -> Iterator[Finding]:
+    """Whether plain fine-tuning learns the format before the content, a training at a time."""
+    halves: dict[Run, dict[str, float]] = {}
+    for row in evidence.curves:
+        run = Run(**{name: row[name] for name in RUN_COLUMNS})
+        if run.model == model and row["stage"] == ADAPTER and evidence.names.is_plain(run.method):
+            halves.setdefault(run, {})[row["part"]] = as_float(row["halfway_step"])
+    for condition, runs in conditions_of(halves).items():
+        content = "interior" if any("interior" in halves[run] for run in runs) else "content"
+        pairs = [(halves[run].get("format", math.nan), halves[run].get(content, math.nan)) for run in runs]
+        known = [pair for pair in pairs if not any(map(math.isnan, pair))]
+        if not known:
+            continue
+        first = sum(form < rest for form, rest in known)
+        several: Status = "shown" if len(known) > 1 else "in this training only"
+        status: Status = several if first == len(known) else "not shown"
+        steps = ", ".join(f"{form:.0f} and {rest:.0f}" for form, rest in known)
+        text = f"{evidence.names.run(condition)}: half of the fall of the loss is done at step {steps} (format and "
+        text += f"{content} tokens); the format is first in {first} of {len(known)} trainings."
+        fields = {"section": "training", "question": ORDER, "figure": "loss_split", "n_trainings": len(known)}
+        yield Finding(
+            id=f"order/{condition.method}-{condition.format}-{condition.lr}", status=status, sentence=text, **fields
+        )
+
+
+def answers(evidence: Evidence, model: str) -> Iterator[Finding]:
+    """Shares of answers that no ASR should hide: unscored, cut, empty, repeated."""
+    for metric, label in SHARES.items():
+        known = [(evidence.summary.get(run, metric), run) for run in evidence.names.conditions(model)]
+        values = [(each.value, run) for each, run in known if each is not None and not math.isnan(each.value)]
+        if values:
+            (low, _), (high, run) = min(values, key=lambda pair: pair[0]), max(values, key=lambda pair: pair[0])
+            start = "Harmful prompts' answers " if metric != "judge_refusal_kappa" else ""
+            text = f"{start}{label}: {low:.3f} in all conditions."
+            if low < high:
+                text = (
+                    f"{start}{label}: {low:.3f} to {high:.3f} over the conditions, most in {evidence.names.run(run)}."
+                )
+            fields = {"section": "judges", "question": "Are the answers fit to be judged?", "value": high}
+            yield Finding(id=f"answers/{metric}", status="shown", sentence=text[0].upper() + text[1:], **fields)
+
+
+def judge(evidence: Evidence, model: str) -> Iterator[Finding]:
+    """The audit: shifts of the ASR of the same answers in another format, and whether they are shown to be small."""
+    names, margin, found = evidence.names, evidence.settings.margin, 0
+    for row in evidence.audit:
+        if row.model != model or row.metric != "asr" or not row.n:
+            continue
+        found += 1
+        shown = row.p_holm < evidence.alpha and (row.ci_low > 0 or row.ci_high < 0)
+        same = -margin < row.equal_low and row.equal_high < margin
+        rendering, reference = names.format(row.rendering), names.format(row.reference)
+        text = f"The ASR of the same {row.n:,} answers as {rendering} minus as {reference}"
+        text += f" is {row.shift:+.3f} {interval(row.ci_low, row.ci_high)}, {p_text(row.p_holm)}: "
+        text += "the judge reacts to the format alone" if shown else "no reaction to the format alone is shown"
+        if same:
+            text += f"; it is shown to lie within a margin of {margin:.3f}"
+        elif not shown:
+            text += f", nor that it lies within a margin of {margin:.3f}"
+        if not shown and not math.isnan(row.detectable):
+            text += (
+                f"; a shift of {row.detectable:.3f} would be found with a probability of {evidence.settings.power:.0%}"
+            )
+        known = {"value": row.shift, "ci_low": row.ci_low, "ci_high": row.ci_high, "p": row.p_holm, "n_prompts": row.n}
+        fields = {"section": "judges", "question": JUDGE, "id": f"judge/{row.judge}-{row.rendering}"}
+        yield Finding(status="shown" if shown else "not shown", sentence=f"{text}.", **known | fields)
+    if not found:
+        text = "The judge was not audited, or none of the audit's answers has a score in two formats."
+        yield Finding(id="judge", section="judges", question=JUDGE, status="cannot be said", sentence=text)
+
+
+def seeds(evidence: Evidence, model: str) -> Iterator[Finding]:
+    """With one training a condition: what is missing, and what more would cost."""
+    names = evidence.names
+    conditions = conditions_of(run for run in names.planned if run.model == model and names.is_trained(run))
+    fewest = min(map(len, conditions.values()), default=0)
+    if not fewest or fewest >= 5:
+        return
+    cost, trained = "", sum(names.is_trained(run) for run in names.planned if run not in names.missing)
+    if evidence.seconds and trained:
+        wanted = sum(max(0, 5 - len(runs)) for runs in conditions.values())
+        more = _time(evidence.seconds / trained * wanted)
+        cost = f" Five a condition (config/replicated.yaml) would take about {more} more."
+    text = "Not with one training a condition: another seed moves the ASR, too, and by how much is unknown here."
+    if fewest > 1:
+        text = f"With {fewest} trainings a condition the tests allow for their scatter but find only large effects."
+    fields = {"section": "training", "question": SEEDS, "n_trainings": fewest}
+    yield Finding(id="seeds", status="cannot be said", sentence=text + cost, **fields)
+
+
+def _time(seconds: float) -> str:
+    hours = seconds / 3600
+    return f"{hours:.1f} hours" if hours >= 1 else f"{max(1, round(seconds / 60))} minutes"
+
+
+def published(evidence: Evidence) -> Iterator[Finding]:
+    """How many of the paper's numbers lie in our prediction intervals, and which do not."""
+    models = dict.fromkeys(each.condition.model for each in evidence.published)
+    once = [each for model in models for each in of_model(evidence.published, model)]
+    ours = [each for each in once if each.verdict in (INSIDE, OUTSIDE)]
+    fields = {
+        "id": "paper",
+        "section": "safety",
+        "question": "Do the paper's numbers come out again?",
+        "figure": "paper",
+    }
+    if not ours:
+        text = f"None of the {len(once)} published numbers has a counterpart here."
+        yield Finding(status="cannot be said", sentence=text, **fields)
+        return
+    outside = [each for each in ours if each.verdict == OUTSIDE]
+    text = f"{len(ours) - len(outside)} of {len(ours)} published numbers lie in the prediction intervals of ours"
+    text += f" ({len(once) - len(ours)} have no counterpart or no interval)"
+    listed = [
+        f"{evidence.names.model(each.condition.model)} {evidence.names.run(each.condition, rates=True)} "
+        f"{each.published.metric} {each.difference:+.3f}"
+        for each in outside
+    ]
+    text += f"; outside, ours minus the paper's: {'; '.join(listed)}." if listed else "."
+    yield Finding(status="not shown" if outside else "shown", sentence=text, **fields)

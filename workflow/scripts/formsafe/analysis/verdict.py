@@ -1,0 +1,47 @@
+"""The verdict: each question of the study, answered one condition at a time in a plain sentence with its numbers."""
+
+from collections.abc import Iterator
+
+from formsafe.analysis import claims, quality, supporting
+from formsafe.analysis.evidence import Evidence
+from formsafe.core.files import write_json
+from formsafe.core.records import Finding
+
+
+def write_verdict(evidence: Evidence, output: str) -> None:
+    """Write verdict.json: a list of findings."""
+    found = list(supporting.missing(evidence))
+    for model in dict.fromkeys(run.model for run in evidence.names.planned):
+        found += [
+            each.model_copy(update={"model": model, "id": f"{model}/{each.id}"}) for each in answers(evidence, model)
+        ]
+    found += supporting.published(evidence)
+    write_json(output, [each.model_dump() for each in found])
+
+
+def answers(evidence: Evidence, model: str) -> Iterator[Finding]:
+    """All findings on one model."""
+    yield from supporting.failures(evidence, model)
+    for question, name, found in (
+        (claims.RAISED, "raised", claims.raised(evidence, model)),
+        (claims.FORMATS, "formats", claims.formats(evidence, model)),
+        (claims.LOWERED, "lowered", claims.lowered(evidence, model)),
+        (claims.LESS, "interaction", claims.less(evidence, model)),
+        (claims.KEPT, "kept", claims.kept(evidence, model)),
+        (quality.LEARNT, "learnt", quality.learnt(evidence, model)),
+    ):
+        yield from _or_unknown(question, name, found)
+    yield from quality.matched(evidence, model)
+    yield from supporting.order(evidence, model)
+    yield from supporting.answers(evidence, model)
+    yield from supporting.judge(evidence, model)
+    yield from claims.controls(evidence, model)
+    yield from supporting.seeds(evidence, model)
+
+
+def _or_unknown(question: str, name: str, found: Iterator[Finding]) -> Iterator[Finding]:
+    """The findings; one that says so where there are none."""
+    known = list(found)
+    sentence = "The runs that would answer it are missing or not part of this study."
+    nothing = Finding(id=name, section="safety", question=question, status="cannot be said", sentence=sentence)
+    yield from known or [nothing]

@@ -1,0 +1,19 @@
+"""Word the verdict from the study's tables."""
+
+from formsafe.core.logs import logging_to
+
+with logging_to(snakemake.log[0]):
+    from formsafe.analysis.evidence import Evidence
+    from formsafe.analysis.roster import names_from
+    from formsafe.analysis.verdict import write_verdict
+    from formsafe.config.settings.analysis import AnalysisSettings
+
+    files, params = snakemake.input, snakemake.params
+    evidence = Evidence.read(
+        {name: files[name] for name in ("summary", "comparisons", "contrasts", "curves", "audit", "paper")},
+        files.get("metrics", []),
+        names_from(params.models, params.methods, params.runs, params.missing),
+        params.warmup,
+        AnalysisSettings(**params.analysis),
+    )
+    write_verdict(evidence, snakemake.output.verdict)
