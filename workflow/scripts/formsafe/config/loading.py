@@ -94,7 +94,8 @@ def _grid_problems(study: StudySettings) -> Iterator[str]:
 def _repeated(key: str, block: GridBlock) -> Iterator[str]:
     """Values that a block's lists name twice, which would only look like more runs."""
     for field in ("models", "methods", "formats", "learning_rates", "seeds", "data_seeds", "examples"):
-        values = list(getattr(block, field))
+        given = getattr(block, field)
+        values = [] if isinstance(given, str) else list(given)  # `data_seeds: seed` is a word, not a list of letters
         twice = dict.fromkeys(value for value in values if values.count(value) > 1)
         yield from (f"{key}.{field}: {value} is there twice" for value in twice)
 

@@ -1,10 +1,11 @@
-"""The configuration's JSON schema and the table of its keys, both generated from the typed settings."""
+"""What is generated from the typed settings: JSON schema and table of keys; and the page of assumptions."""
 
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from formsafe.config.assumptions import PAGE, assumptions_page, read_assumptions
 from formsafe.config.settings.study import StudySettings
 from formsafe.core.files import write_text
 
@@ -72,9 +73,10 @@ def _shown(value: Any) -> str:
 
 
 def main() -> None:
-    """Write both files."""
+    """Write the schema, the table of keys and the page of assumptions."""
     write_text(SCHEMA, schema())
     write_text(REFERENCE, with_key_table(REFERENCE.read_text(encoding="utf-8")))
+    write_text(PAGE, assumptions_page(read_assumptions()))
 
 
 if __name__ == "__main__":

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from formsafe.analysis.estimates import Estimate
+from formsafe.config.assumptions import assumption_rows, read_assumptions
 from formsafe.core.files import read_json, write_text
 from formsafe.core.records import NONE, Finding
 from formsafe.report.pages.costs import COST_CAPTION, VERSIONS_CAPTION, cost_table, read_metrics, versions_table
@@ -221,9 +221,9 @@ def appendix(results: Results, described: Description) -> Iterator[dict[str, Any
         data.append(table("Corpus", corpus_caption(read_json(counts), proof), corpus_table(proof)))
     yield {"id": "runs", "title": "Runs and corpus", "tables": data}
     yield {"id": "cost", "title": "Cost", "tables": [table("Cost by stage", COST_CAPTION, cost_table(records))]}
-    assumed = [row for path in files.get("assumptions", []) for row in yaml.safe_load(Path(path).read_text("utf-8"))]
-    if assumed:
-        caption = "Where the paper is silent, the choice is this study's."
+    entries = [entry for path in files.get("assumptions", []) for entry in read_assumptions(path)]
+    if assumed := assumption_rows(entries, described.settings):
+        caption = "Where the paper is silent, the choice is ours; the last column marks what this study changes."
         yield {"id": "assumptions", "title": "Assumptions", "tables": [table("Assumptions", caption, _wide(assumed))]}
     settings = [table(name, "", frame) for name, frame in settings_tables(described.settings).items()]
     yield {"id": "configuration", "title": "Configuration", "tables": settings}
