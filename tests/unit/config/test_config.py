@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -375,3 +376,10 @@ def test_schema_and_key_table_follow_the_typed_settings():
     assert (ROOT / SCHEMA).read_text() == schema(), "run `make schema`"
     text = (ROOT / REFERENCE).read_text()
     assert with_key_table(text) == text, "run `make schema`"
+
+
+def test_the_replicated_study_has_five_trainings_a_condition_on_rows_of_their_own():
+    runs = [run for run in runs_of(load_study(raw("config.yaml", "replicated.yaml"))) if run.method != "base"]
+    conditions = Counter((run.model, run.method, run.format, run.lr) for run in runs)
+    assert len(conditions) == 2 * 2 * 3 + 4 and set(conditions.values()) == {5}
+    assert {(run.seed, run.data_seed) for run in runs} == {("0", "none"), *((str(n), str(n)) for n in range(1, 5))}

@@ -21,11 +21,14 @@ def read_assumptions(path: str | Path = ASSUMPTIONS) -> list[dict[str, Any]]:
 
 def setting(settings: Any, key: str) -> Any:
     """The value at a key with dots, `judges.policy.retries.1.temperature`; raises FormsafeError where there is none."""
-    for part in key.split("."):
-        try:
-            settings = settings[int(part)] if isinstance(settings, list) else settings[part]
-        except (KeyError, IndexError, TypeError, ValueError):
-            raise FormsafeError(f"{ASSUMPTIONS}: the configuration has no {key!r} (at {part!r}).") from None
+    rest = key
+    while rest:
+        names = map(str, range(len(settings))) if isinstance(settings, list) else (settings or ())
+        # A model's name may have dots itself: `models.llama-3.1-8b-instruct.dtype`.
+        found = max((name for name in names if f"{rest}.".startswith(f"{name}.")), key=len, default=None)
+        if found is None:
+            raise FormsafeError(f"{ASSUMPTIONS}: the configuration has no {key!r} (at {rest!r}).")
+        settings, rest = settings[int(found) if isinstance(settings, list) else found], rest[len(found) + 1 :]
     return settings
 
 
