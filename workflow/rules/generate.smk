@@ -66,3 +66,40 @@ rule score_texts:
         code=lambda wildcards: code("score_texts", *searched_formats(wildcards)),
     script:
         "../scripts/score_texts.py"
+
+
+def traced_formats(wildcards):
+    """The formats whose openings are looked for: the run's own, and those of the whole study in the base model."""
+    trained = [format for format in FORMATS_USED if format in {run.format for run in PLANNED_RUNS}]
+    return trained if wildcards.format == NONE else [wildcards.format]
+
+
+rule trace_refusals:
+    input:
+        model=model_manifest,
+        prompts=L.prompts(HARMFUL),
+        base_answers=lambda wildcards: L.answers(base_run(wildcards.model), HARMFUL),
+        training=lambda wildcards: [L.formatted(format, "train") for format in traced_formats(wildcards)],
+        adapter=lambda wildcards: adapter_files(run_of(wildcards)),
+        soft_prompt=lambda wildcards: kept_soft_prompt(run_of(wildcards)),
+    output:
+        traces=L.first_tokens(ANY_RUN),
+        metrics=metrics_of(L.first_tokens(ANY_RUN)),
+    log:
+        L.log(f"trace_refusals/{RUN_PATH}"),
+    benchmark:
+        L.benchmark(f"trace_refusals/{RUN_PATH}")
+    conda:
+        "../../envs/generate.yaml"
+    threads: STUDY.generation.threads
+    resources:
+        **answering_resources(HARMFUL_COUNT, lambda wildcards: (wildcards.model, STUDY.generation, 0)),
+    params:
+        model=lambda wildcards: model_settings(wildcards.model),
+        depth=STUDY.first_tokens and STUDY.first_tokens.depth,
+        formats=traced_formats,
+        system_prompt=lambda wildcards: method_of(wildcards).system_prompt_test,
+        gpu_memory_gb=STUDY.gpu_memory_gb,
+        code=code("trace_refusals"),
+    script:
+        "../scripts/trace_refusals.py"

@@ -79,9 +79,12 @@ def run_of(path: str | Path) -> Run:
 
 
 def stage_of(path: str | Path) -> str:
-    """The stage that a file of metrics belongs to: `soft_prompt`, `adapter`, `answers`, `judge`, `text` or `audit`."""
+    """The stage that a file of metrics belongs to: `soft_prompt`, `adapter`, `answers`, `judge`, `text`,
+    `first_tokens` or `audit`."""
     path = Path(path)
     named = partitions(path)
+    if path.parent.name == "first_tokens":
+        return "first_tokens"
     if "soft_prompts" in path.parts:
         return "soft_prompt"
     if "audit" in path.parts:
@@ -192,6 +195,10 @@ class Layout:
     def judge_metrics(self, run: Run, judge: str, prompts: str = HARMFUL) -> str:
         """What judging took."""
         return f"{self.run(run)}/prompts={prompts}/judge={judge}/metrics.json"
+
+    def first_tokens(self, run: Run) -> str:
+        """The run along the base model's refusals; its metrics: `metrics_of`."""
+        return f"{self.run(run)}/first_tokens/traces.jsonl"
 
     def manifest(self, run: Run) -> str:
         """Everything that made a run's results."""

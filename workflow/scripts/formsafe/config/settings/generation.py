@@ -74,6 +74,13 @@ class Decoding(Settings):
     """Seed when sampling."""
 
 
+class FirstTokenSettings(Settings):
+    """A run's probabilities along the base model's refusals: forward passes only, nothing is generated."""
+
+    depth: int = Field(default=20, ge=0)
+    """Tokens of the refusal behind its first that are followed."""
+
+
 class GenerationSettings(Decoding):
     """How a model answers."""
 

@@ -8,7 +8,7 @@ from formsafe.config.settings.analysis import AnalysisSettings
 from formsafe.config.settings.base import Auto, Label, Name, Settings
 from formsafe.config.settings.data import CorpusSettings, HarmfulSettings, SafetySettings
 from formsafe.config.settings.demo import DemoSettings
-from formsafe.config.settings.generation import GenerationSettings
+from formsafe.config.settings.generation import FirstTokenSettings, GenerationSettings
 from formsafe.config.settings.grid import GridBlock, MethodSettings
 from formsafe.config.settings.judge import JudgeSettings, JudgingSettings, TaskSettings
 from formsafe.config.settings.models import ModelSettings
@@ -48,6 +48,8 @@ class StudySettings(Settings):
     """What both stages share."""
     generation: GenerationSettings
     """Answers."""
+    first_tokens: FirstTokenSettings | None = FirstTokenSettings()
+    """What competes with the refusal at the first tokens; null: not measured."""
     judges: dict[Name, JudgeSettings] = Field(min_length=1)
     """Judges of harmful answers that a study can use."""
     judging: JudgingSettings
