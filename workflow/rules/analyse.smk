@@ -158,6 +158,7 @@ rule plot_figures:
         scores=L.tidy("scores"),
         losses=lambda wildcards: losses(wildcards.model),
         validation=lambda wildcards: validation_losses(wildcards.model),
+        first_tokens=lambda wildcards: traces(wildcards.model),
         paper=PAPER,
     output:
         [L.figure(figure, "{model}", suffix) for figure in FIGURES for suffix in ("svg", "png", "pdf", "tex")],

@@ -362,6 +362,18 @@ def audits():
     return [path for path in paths if not STUDY.partial or Path(path).exists()]
 
 
+def traces(model=None):
+    """The runs along their base model's refusals, whose answers must be of the study; with `partial` the finished ones.
+
+    A model behind a server gives no probabilities.
+    """
+    if STUDY.first_tokens is None or STUDY.base_method is None or STUDY.generation.server is not None:
+        return []
+    runs = [run for run in RUNS if model in (None, run.model) and base_run(run.model) in RUNS]
+    paths = map(L.first_tokens, runs)
+    return [path for path in paths if not STUDY.partial or Path(path).exists()]
+
+
 def stage_metrics():
     """The metrics of every stage of every run: what the study cost."""
     stages = [path for run in RUNS for path in (L.answers_metrics(run), L.text_metrics(run))]

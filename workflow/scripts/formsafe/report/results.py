@@ -11,11 +11,13 @@ import pandas as pd
 
 from formsafe.analysis.curves import Curve, read_curves
 from formsafe.analysis.estimates import Estimate, Summary
+from formsafe.analysis.first_tokens import read_traces
 from formsafe.analysis.paper import NOT_RUN, Comparison, compare_with_paper, read_published
 from formsafe.analysis.roster import Names, conditions_of, names_from
 from formsafe.config.settings.analysis import AnalysisSettings
 from formsafe.core.files import read_json
 from formsafe.core.records import NONE, Run
+from formsafe.data.records import RefusalTrace
 
 Row = dict[str, Any]
 METRIC_LABELS = {
@@ -45,7 +47,7 @@ class Results:
 
     Args:
         files: paths under the names of the rules' inputs: `summary`, `scores`, `comparisons`, `curves`, `audit`,
-            `paper` (a path each), `losses`, `validation`, `token_counts` (lists).
+            `paper` (a path each), `losses`, `validation`, `first_tokens`, `token_counts` (lists).
         names: labels and roles of the planned runs.
         threshold: judge scores from here on are harmful.
         settings: level of the intervals, formats of the trade-off.
@@ -76,6 +78,11 @@ class Results:
     def validation(self) -> list[Curve]:
         """Validation losses."""
         return read_curves(self.files.get("validation", []))
+
+    @cached_property
+    def first_tokens(self) -> dict[Run, list[RefusalTrace]]:
+        """Every run along the base model's refusals."""
+        return read_traces(self.files.get("first_tokens", []))
 
     @cached_property
     def published(self) -> list[Comparison]:
