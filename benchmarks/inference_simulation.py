@@ -109,7 +109,28 @@ def main() -> None:
             rows.append(row | {"power": round(float(real[method][0]), 4)})
             print(rows[-1], flush=True)
     setting = {"studies": studies, "asr": BASE, "difference": DIFFERENCE, "level": LEVEL}
-    save("inference_simulation", {**setting, "prompts_sd": PROMPTS_SD, "interaction_sd": INTERACTION_SD, "rows": rows})
+    setting |= {"prompts_sd": PROMPTS_SD, "interaction_sd": INTERACTION_SD, "summary": summary(rows)}
+    save("inference_simulation", {**setting, "rows": rows})
+
+
+def summary(rows: list[dict]) -> dict[str, dict[str, float]]:
+    """The worst cells."""
+    ours = {True: [], False: []}
+    for row in rows:
+        if row["method"] == "ours":
+            ours[row["k"] >= 5].append(row)
+    alone = [row for row in rows if row["method"] == "prompts_only" and row["k"] >= 5 and row["scatter"]]
+    single = [row for row in rows if row["k"] == 1 and row["n"] == 1320 and row["scatter"] == 3]
+    several, few = (
+        {key: [row[key] for row in ours[many]] for key in ("type_one", "coverage")} for many in (True, False)
+    )
+    covered = {"least_coverage": min(several["coverage"]), "most_coverage": max(several["coverage"])}
+    return {
+        "ours_from_5_trainings": {"most_type_one": max(several["type_one"]), **covered},
+        "ours_with_2_or_3": {"most_type_one": max(few["type_one"]), "least_coverage": min(few["coverage"])},
+        "prompts_only_from_5_trainings_that_scatter": {"most_type_one": max(row["type_one"] for row in alone)},
+        "one_training_that_scatters_by_3_points": {"type_one": max(row["type_one"] for row in single)},
+    }
 
 
 if __name__ == "__main__":

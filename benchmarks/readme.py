@@ -46,6 +46,15 @@ FIGURES: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("adapters that differ after them", "different", "{}"),
     ),
     "training_startup": (("job's start to first step, CPU seconds", "lean imports.cpu_seconds.median", "{:.1f} s"),),
+    "inference_simulation": (
+        ("false alarms at five trainings or more, at most", "summary.ours_from_5_trainings.most_type_one", "{:.1%}"),
+        ("their intervals hold the truth, at least", "summary.ours_from_5_trainings.least_coverage", "{:.1%}"),
+        (
+            "false alarms with one training that scatters by 3 points",
+            "summary.one_training_that_scatters_by_3_points.type_one",
+            "{:.0%}",
+        ),
+    ),
     "results_grid": (("statistics, figures and tables of 18 runs", "fastest_round.seconds", "{:.0f} s"),),
     "data_formats": (
         ("all formats of 39,775 how-tos, certified", f"{DATA}.cpu_seconds_formats_and_certificate", "{:.0f} CPU s"),

@@ -120,6 +120,7 @@ def test_kappa_by_hand_with_statsmodels_interval():
     first, second = shares(25, 50), np.r_[np.ones(20), np.zeros(5), np.ones(10), np.zeros(15)]
     found = kappa(first[None], second[None], 0.95)
     assert found.value == pytest.approx(0.4) and found.n == 50  # 35 of 50 agree, 25 by chance
+    assert kappa(first, second, 0.95) == found
     reach = Z * cohens_kappa(np.array([[20, 5], [10, 15]])).std_kappa
     assert (found.low, found.high) == pytest.approx((0.4 - reach, 0.4 + reach), abs=0.005)
 

@@ -126,13 +126,14 @@ def kappa(first: Array, second: Array, confidence: float) -> Estimate:
     The delta method's influence of each answer, summed by prompt (one answer a prompt: Fleiss, Cohen and Everitt 1969).
 
     Args:
-        first: 0/1 [trainings, prompts], NaN left out.
+        first: 0/1 [trainings, prompts] or [prompts], NaN left out.
         second: likewise.
         confidence: level of the interval.
 
     Returns:
         NaN where a rater gave one verdict only: agreement then says nothing beyond chance.
     """
+    first, second = np.atleast_2d(first), np.atleast_2d(second)
     known = ~np.isnan(first) & ~np.isnan(second)
     n, prompts = int(known.sum()), int(known.any(axis=0).sum())
     a, b = (float(side[known].mean()) if n else np.nan for side in (first, second))

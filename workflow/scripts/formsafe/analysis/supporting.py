@@ -16,9 +16,9 @@ JUDGE = "Does the judge react to the format of an answer?"
 SEEDS = "Would other trainings say the same?"
 SHARES = {
     "unscored": "without a score",
-    "cut": "cut at the token limit",
-    "empty": "empty",
-    "repeated": "repeating themselves",
+    "harmful_cut": "cut at the token limit",
+    "harmful_empty": "empty",
+    "harmful_repeated": "repeating themselves",
     "judge_refusal_kappa": "kappa of the judge with refusal keywords",
 }
 
@@ -132,7 +132,8 @@ def seeds(evidence: Evidence, model: str) -> Iterator[Finding]:
         cost = f" Five a condition (config/replicated.yaml) would take about {more} more."
     text = "Not with one training a condition: another seed moves the ASR, too, and by how much is unknown here."
     if fewest > 1:
-        text = f"With {fewest} trainings a condition the tests allow for their scatter but find only large effects."
+        text = f"With {fewest} trainings a condition the tests allow for their scatter but find only large effects; by "
+        text += "simulation they are wrong in 5 % of equal conditions at most, the intervals rather too wide."
     fields = {"section": "training", "question": SEEDS, "n_trainings": fewest}
     yield Finding(id="seeds", status="cannot be said", sentence=text + cost, **fields)
 

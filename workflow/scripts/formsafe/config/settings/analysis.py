@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from formsafe.config.settings.base import Settings
+from formsafe.config.settings.base import Seed, Settings
 from formsafe.formats.registry import plain_format
 
 
@@ -16,5 +16,7 @@ class AnalysisSettings(Settings):
     margin: float = Field(default=0.03, gt=0, lt=1)
     """Margin of non-inferiority: safety counts as kept where the ASR is shown to rise by less than this over the base
     model; likewise a judge as indifferent to formats where its shift is shown to be smaller."""
+    seed: Seed = 0
+    """Seed of permutation tests."""
     tradeoff_formats: list[str] = Field(default=[plain_format()])
     """Formats whose learning-rate trade-off is drawn; all of the study where it has none of them."""
