@@ -14,6 +14,7 @@ import resource
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from committed import save
 
@@ -41,7 +42,21 @@ WORDS = (
 )
 NASTY = [
     *"\"'\\/{}[]:,-*+•#`|<>&.!?… \t\n\r\v\f\x00\x07\x1b\x1c\x7f\x85\u00a0\u200b\u200f\u202e\u2028\u2029\ufeff",
-    *("- ", "\n- ", "1. ", "\\n", "\\u0041", '{"procedure": ["', '"]}', "```"),
+    *(
+        "- ",
+        "\n- ",
+        "1. ",
+        "\\n",
+        "\\u0041",
+        '{"procedure": ["',
+        '"]}',
+        "```",
+        " • ",
+        "<step>",
+        "&amp;",
+        "</",
+        "procedure: ",
+    ),
     *("🎉👩‍🔬", "שלום", "مرحبا.", "e\u0301", "Stir it. ", "Wait! ", "etc. "),
 ]
 
@@ -89,26 +104,31 @@ def full_size(folder: Path) -> dict[str, object]:
     }
 
 
-def nasty_texts() -> dict[str, int]:
-    """Send generated texts through every format and count what does not come back."""
+def nasty_texts() -> dict[str, Any]:
+    """Send generated texts through every format and count what does not come back.
+
+    Running text refuses texts that would be read as a list, JSON or XML, and such rows are left out of a corpus; what
+    it takes, every format must take. Other texts go through the other formats as well.
+    """
     rng = random.Random(1)
-    counts = {"texts": TEXTS, "conversions": 0, "refused_by_plain": 0, "mismatches": 0}
+    counts = {name: {"conversions": 0, "refused": 0, "mismatches": 0} for name in FORMATS}
     for _ in range(TEXTS):
         letters = [chr(rng.choice([rng.randrange(32, 127), rng.randrange(0x80, 0xD800)])) for _ in range(8)]
         text = "".join(rng.choices(NASTY + letters, k=rng.randint(1, 40))) + "."
         sentences = split_sentences(normalise(text))
-        contents = set()
-        for name in FORMATS:
+        for name, count in counts.items():
+            marked = get_format(name)
             try:
-                rendered = get_format(name).render(sentences)
+                rendered = marked.render(sentences)
             except FormatError:
-                counts["refused_by_plain" if get_format(name).traits.plain else "mismatches"] += 1
+                count["refused"] += 1
                 continue
-            counts["conversions"] += 1
-            counts["mismatches"] += mismatch(get_format(name), sentences, rendered) is not None
-            contents.add("\n".join(contents(get_format(name), rendered)))
-        counts["mismatches"] += len(contents) != 1
-    return counts
+            count["conversions"] += 1
+            count["mismatches"] += mismatch(marked, sentences, rendered) is not None
+    refused = {count["refused"] for name, count in counts.items() if not get_format(name).traits.plain}
+    if refused != {0}:
+        raise SystemExit(f"A format refuses what another can write: {counts}")
+    return {"texts": TEXTS, "formats": counts}
 
 
 def main() -> None:

@@ -65,28 +65,40 @@ def test_the_three_formats_of_the_paper():
     assert get_format("json").render(PARSED).text == JSON
 
 
+def test_the_ladder_between_them():
+    written = {name: get_format(name).render(['Say "no" & go.', "Wipe\x07 it <now>."]).text for name in FORMATS}
+    assert written["delimiter"] == '• Say "no" & go. • Wipe\x07 it <now>.'
+    assert written["markdown"] == '1. Say "no" & go.\n2. Wipe\x07 it <now>.'
+    assert written["yaml"] == 'procedure:\n- "Say \\"no\\" & go."\n- "Wipe\\u0007 it <now>."'
+    assert written["xml"] == (
+        '<procedure><step>Say "no" &amp; go.</step><step>Wipe<u-7/> it &lt;now&gt;.</step></procedure>'
+    )
+    assert written["code"] == 'procedure = [\n    "Say \\"no\\" & go.",\n    "Wipe\\u0007 it <now>.",\n]'
+    assert get_format("delimiter").render(["Put • and •• there."]).text == "• Put •• and ••• there."
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_spans_tell_content_from_format(name):
     rendered = get_format(name).render(PARSED)
     spans = [(rendered.text[start:stop], kind) for start, stop, kind in rendered.spans]
-    assert [text for text, kind in spans if kind == "content"] == PARSED
+    assert [text for text, kind in spans if kind == "content"] == get_format(name).arranged(PARSED)
     assert "".join(text for text, _ in spans) == rendered.text
 
 
 def check_everywhere(sentences):
-    """All formats that can hold `sentences` give them back, with the same content characters."""
+    """Formats with marks give any sentences back, plain ones what running text holds; all with the same content."""
     written = {}
     for name, format_ in FORMATS.items():
         try:
             written[name] = format_.render(sentences)
         except FormatError:
-            assert name == "prose"  # only prose can be taken for another format
+            assert format_.traits.plain and "prose" not in written  # only plain text can look like another format
             continue
         assert mismatch(format_, sentences, written[name]) is None
-    assert len({"\n".join(contents(FORMATS[name], rendered)) for name, rendered in written.items()}) == 1
+    assert len({tuple(sorted(contents(FORMATS[name], rendered))) for name, rendered in written.items()}) == 1
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(texts)
 def test_any_text_survives_every_format(text):
     sentences = split_sentences(normalise(text))
@@ -94,11 +106,39 @@ def test_any_text_survives_every_format(text):
         check_everywhere(sentences)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(texts.map(normalise).filter(bool), min_size=1, max_size=6))
-def test_any_sentences_survive_list_and_json(sentences):
-    for name in ("list", "json"):
-        assert mismatch(get_format(name), sentences, get_format(name).render(sentences)) is None
+def test_any_sentences_survive_every_format_with_marks(sentences):
+    for format_ in FORMATS.values():
+        if not format_.traits.plain:
+            assert mismatch(format_, sentences, format_.render(sentences)) is None
+
+
+def test_real_rows_carry_the_same_content_in_all_formats(real_data, tmp_path):
+    rows = [json.loads(line) for line in (real_data / "wikisum/train.jsonl").read_text(encoding="utf-8").splitlines()]
+    for field in ("summary", "article"):
+        examples = [
+            {"id": str(n), "title": "t", "instruction": "How?", "sentences": split_sentences(normalise(row[field]))}
+            for n, row in enumerate(rows)
+        ]
+        write_jsonl(tmp_path / "train.jsonl", examples)
+        paths = [tmp_path / f"{name}.json" for name in FORMATS]
+        for name, path in zip(FORMATS, paths, strict=True):
+            render_format(name, {"train": tmp_path / "train.jsonl"}, {"train": tmp_path / "out.jsonl"}, path)
+        certificate = certify_formats(paths, tmp_path / "certificate.json")
+        assert certificate["mismatches"] == 0 and len(certificate["formats"]) == 9
+        assert certificate["splits"]["train"]["examples"] == len(rows) >= 10
+        moved = {name: splits["train"] for name, splits in certificate["reordered_examples"].items()}
+        assert moved.pop("shuffled") >= 0.8 * len(rows) and not any(moved.values())
+
+
+def test_shuffled_text_is_drawn_by_the_text_alone_and_always_can_be_read_back():
+    shuffled, sentences = get_format("shuffled"), [f"Do step {number} now." for number in range(8)]
+    text = shuffled.render(sentences).text
+    assert text == shuffled.render(sentences).text != get_format("prose").render(sentences).text
+    assert sorted(shuffled.parse(text)) == sorted(sentences)
+    unfinished = ["Fill it.", "Then enjoy"]  # in the other order the splitter finds one sentence
+    assert shuffled.arranged(unfinished) == unfinished
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -114,6 +154,11 @@ def test_prose_that_reads_as_another_format_is_refused(text):
         get_format("prose").render(split_sentences(text))
 
 
+DELIMITER = "• Fill a bowl. • Wipe the lamp. • Leave it to dry."
+MARKDOWN = "1. Fill a bowl.\n2. Wipe the lamp.\n3. Leave it to dry."
+YAML = 'procedure:\n- "Fill a bowl."\n- "Wipe the lamp."\n- "Leave it to dry."'
+XML = "<procedure><step>Fill a bowl.</step><step>Wipe the lamp.</step><step>Leave it to dry.</step></procedure>"
+CODE = 'procedure = [\n    "Fill a bowl.",\n    "Wipe the lamp.",\n    "Leave it to dry.",\n]'
 STRICT = [
     ("prose", PROSE, True),
     ("prose", f"\n{PROSE}\n", True),
@@ -148,6 +193,44 @@ STRICT = [
     ("prose", "{", False),
     ("prose", "{Fill} it.", True),
     ("prose", "[Fill] it.", True),
+    ("prose", DELIMITER, False),
+    ("prose", XML, False),
+    ("delimiter", DELIMITER, True),
+    ("delimiter", DELIMITER.removeprefix("• "), False),
+    ("delimiter", DELIMITER.replace(" • ", "\n• "), False),
+    ("markdown", MARKDOWN, True),
+    ("markdown", MARKDOWN.replace("3.", "4."), False),
+    ("markdown", LIST, False),
+    ("yaml", YAML, True),
+    ("yaml", "procedure: [Fill it., 'Dry it.']", True),
+    ("yaml", "procedure:\n- Fill it.\n- Dry it.", True),
+    ("yaml", YAML.replace("procedure", "steps"), False),
+    ("yaml", "procedure:\n- Fill it.\n- 7", False),
+    ("yaml", "procedure:\n- Fill it.\n- [Dry it.]", False),
+    ("yaml", "procedure:\n- A.\nprocedure:\n- B.", False),
+    ("yaml", YAML + "\n---\nmore: 1", False),
+    ("yaml", "procedure: Fill it.", False),
+    ("yaml", "- Fill it.", False),
+    ("yaml", "procedure:\n- !!python/object/apply:os.system [ls]", False),
+    ("yaml", "[" * 3000, False),
+    ("xml", XML, True),
+    ("xml", XML.replace("><", ">\n  <"), True),
+    ("xml", XML.replace("procedure", "steps"), False),
+    ("xml", XML.replace("<step>", "<step n='1'>", 1), False),
+    ("xml", XML.replace("</step><step>", "</step>and<step>", 1), False),
+    ("xml", XML.replace("Fill", "<b>Fill</b>"), False),
+    ("xml", XML.replace("Fill", "<u-d800/>"), False),
+    ("xml", XML.replace("Fill", "<u-fffff0/>"), False),
+    ("xml", '<!DOCTYPE p [<!ENTITY x "Fill">]>' + XML.replace("Fill", "&x;"), False),
+    ("xml", XML[:-3], False),
+    ("code", CODE, True),
+    ("code", "procedure = ['Fill it.', 'Dry it.']", True),
+    ("code", CODE.replace("procedure", "steps"), False),
+    ("code", CODE + "\nprint(procedure)", False),
+    ("code", "procedure = ['Fill it.', 7]", False),
+    ("code", "procedure = [f'Fill it.']", False),
+    ("code", "procedure = ('Fill it.',)", False),
+    ("code", "procedure = [" + "(" * 500, False),
 ]
 
 
@@ -182,6 +265,20 @@ LOOSE = [
     ("prose", f"Sure:\n```json\n{JSON}\n```", False),
     ("prose", "## Steps\nFill a bowl. Wipe it.", False),
     ("prose", " \n", False),
+    ("prose", f"Sure:\n{YAML}", False),
+    ("prose", f"Sure:\n{CODE}", False),
+    ("delimiter", f"Sure!\n\n{DELIMITER}", True),
+    ("markdown", f"Sure!\nHere are the steps:\n{MARKDOWN}\nGood luck!", True),
+    ("markdown", f"Sure!\n\n{LIST}", False),
+    ("yaml", f"Here it is:\n\n```yaml\n{YAML}\n```\nGood luck!", True),
+    ("yaml", f"Sure! {YAML}", True),
+    ("yaml", JSON.replace('"procedure"', "steps"), False),
+    ("xml", f"Sure: {XML} Good luck!", True),
+    ("xml", f"```xml\n{XML}\n```", True),
+    ("xml", PROSE, False),
+    ("code", f"Sure:\n```python\n{CODE}\n```", True),
+    ("code", f"Sure: {CODE} Good luck!", True),
+    ("code", PROSE, False),
 ]
 
 
@@ -192,6 +289,15 @@ def test_loose_parsing(name, text, expected):
     else:
         with pytest.raises(FormatError):
             get_format(name).parse_loose(text)
+
+
+@pytest.mark.parametrize("name, text", [("yaml", YAML), ("xml", XML), ("code", CODE), ("json", JSON)])
+def test_a_text_that_was_cut_anywhere_gives_the_sentences_before_the_cut(name, text):
+    """Wherever the tokens ended, from the middle of the first sentence on."""
+    for end in range(text.index("bowl"), len(text)):
+        found = get_format(name).parse_cut(f"Sure:\n{text[:end]}")
+        assert [*found[:-1], PARSED[len(found) - 1]] == PARSED[: len(found)], text[:end]
+        assert PARSED[len(found) - 1].startswith(found[-1])
 
 
 CUT = ["", "\\", "\\u", "\\u00", "\\u00e", "\\ud83d", "\\ud83d\\", "\\ud83d\\ude0", '"', '",', '"]']
@@ -266,9 +372,15 @@ def test_a_new_format_takes_one_place(new_format, tmp_path):
     assert new_format.parse_loose(f"Sure:\n\n```yaml\n{new_format.render(SENTENCES).text}\n```") == SENTENCES
 
 
+LADDER = ["prose", "shuffled", "delimiter", "markdown", "list", "stanza", "yaml", "xml", "json", "code"]
+
+
 def test_names_come_from_the_folder_in_the_order_of_formality(new_format):
-    assert format_names() == ["prose", "list", "stanza", "json"]
-    with pytest.raises(FormsafeError, match="no format 'rtf'; there are prose, list, stanza, json"):
+    assert format_names() == LADDER
+    with pytest.raises(
+        FormsafeError,
+        match=f"no format 'rtf'; there are {', '.join(LADDER)}",
+    ):
         get_format("rtf")
 
 

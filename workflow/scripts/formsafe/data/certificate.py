@@ -23,7 +23,7 @@ class Counts:
     """What a certificate says of one split in one format.
 
     Equal in all formats are the fields up to `sentences_digest`; `content_digest` is over the content spans of the
-    rendered texts, escape sequences resolved, in the order of the sentences' own digests.
+    rendered texts, escape sequences resolved, the sentences of an example sorted, since a format may reorder them.
     """
 
     examples: int
@@ -35,10 +35,11 @@ class Counts:
     content_characters_written: int
     format_characters: int
     file_digest: str
+    reordered_examples: int
 
 
 SHARED = ("examples", "sentences", "content_characters", "ids_digest", "content_digest", "sentences_digest")
-OWN = ("format_characters", "file_digest")
+OWN = ("format_characters", "file_digest", "reordered_examples")
 
 
 def render_format(
@@ -76,11 +77,12 @@ def render_format(
 def mismatch(format_: Format, sentences: Sequence[str], rendered: Rendered) -> str | None:
     """What is lost between `sentences` and `rendered`; None if nothing is.
 
-    Both what parsing gives back and the decoded content spans must be the sentences, and the spans must cover the text
-    exactly and in order.
+    Both what parsing gives back and the decoded content spans must be the sentences, in the format's order, and the
+    spans must cover the text exactly and in order.
     """
     try:
-        if format_.parse(rendered.text) != list(sentences):
+        order = format_.arranged(sentences)
+        if sorted(order) != sorted(sentences) or format_.parse(rendered.text) != order:
             return "parsing gives other sentences"
     except FormatError as error:
         return str(error)
@@ -91,7 +93,7 @@ def mismatch(format_: Format, sentences: Sequence[str], rendered: Rendered) -> s
         end = span.end
     if end != len(rendered.text):
         return "the spans do not reach the end"
-    if contents(format_, rendered) != list(sentences):
+    if contents(format_, rendered) != order:
         return "the content spans hold other characters"
     return None
 
@@ -169,11 +171,12 @@ def _counts(format_: Format, examples: list[CorpusExample], rendered: list[Rende
         sentences=sum(len(example.sentences) for example in examples),
         content_characters=sum(len(sentence) for sentences in told for sentence in sentences),
         ids_digest=sha256("\n".join(example.id for example in examples)),
-        content_digest=sha256("\n".join(map("".join, told))),
+        content_digest=sha256("\n".join("".join(sorted(sentences)) for sentences in told)),
         sentences_digest=sha256("\n".join(json.dumps(example.sentences) for example in examples)),
         content_characters_written=sum(written),
         format_characters=sum(len(text.text) for text in rendered) - sum(written),
         file_digest=_file_digest(path),
+        reordered_examples=sum(order != example.sentences for order, example in zip(told, examples, strict=True)),
     )
 
 

@@ -1,8 +1,9 @@
 """What every format has: rendering with spans, strict parsing, loose parsing of answers."""
 
+import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, NoReturn
 
@@ -68,6 +69,10 @@ class Format(ABC):
     @abstractmethod
     def read(self, text: str) -> list[str]:
         """Read the sentences of a text that has this format; raise FormatError if it has not."""
+
+    def arranged(self, sentences: Sequence[str]) -> list[str]:
+        """The order in which the format writes `sentences`; reading gives them in this order."""
+        return list(sentences)
 
     def decode(self, content: str) -> str:
         """Give the plain characters of one content piece (where the format has escape sequences)."""
@@ -159,3 +164,31 @@ def without_surroundings(text: str) -> Iterator[str]:
     for body in ("\n\n".join(paragraphs[:end]) for end in range(len(paragraphs), max(0, len(paragraphs) - 2), -1)):
         yield body
         yield body.partition("\n")[2]
+
+
+# Characters that YAML, Python and editors do not take literally, beside those that JSON escapes.
+_UNPRINTABLE = re.compile("[\x7f-\x9f\ufeff\ufffe\uffff]")
+# The end of a text that was cut inside an escape sequence, or between the two that make one character.
+_CUT_ESCAPE = re.compile(r"(?:\\u[dD][89abAB][0-9a-fA-F]{2})?(?:\\(?:u[0-9a-fA-F]{0,3})?)?$")
+
+_CUT_BETWEEN = re.compile(r',\s*"?$')
+
+
+def quoted(sentence: str) -> str:
+    """The inside of a double-quoted string that JSON, YAML and Python read alike."""
+    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(sentence, ensure_ascii=False)[1:-1])
+
+
+def unquoted(content: str) -> str:
+    """The characters of such a string."""
+    return str(json.loads(f'"{content}"'))
+
+
+def closings(left: str, end: str) -> Iterator[str]:
+    """Ways to complete a text that was cut in an array of double-quoted strings, which `end` closes.
+
+    It was cut within a string, in one of its escape sequences, or between two strings.
+    """
+    yield f'{left}"{end}'
+    yield f'{_CUT_ESCAPE.sub("", left)}"{end}'
+    yield _CUT_BETWEEN.sub("", left) + end

@@ -1,21 +1,17 @@
 """JSON: an object that holds the sentences."""
 
 import json
-import re
 from collections.abc import Iterator
 
 from formsafe.core.texts import is_text
-from formsafe.formats.base import Format, FormatError, Kind, Traits
-
-# The end of a text that was cut inside an escape sequence, or between the two that make one character.
-_CUT_ESCAPE = re.compile(r"(?:\\u[dD][89abAB][0-9a-fA-F]{2})?(?:\\(?:u[0-9a-fA-F]{0,3})?)?$")
+from formsafe.formats.base import Format, FormatError, Kind, Traits, closings, unquoted
 
 
 class Json(Format):
     """An object with the one key `procedure`, whose value is the array of sentences."""
 
     name = "json"
-    traits = Traits("JSON", order=6, formality=6, paper=True)
+    traits = Traits("JSON", order=7, formality=6, paper=True)
 
     def pieces(self, sentences: list[str]) -> Iterator[tuple[str, Kind]]:
         """Write the object on one line; escape sequences belong to the content."""
@@ -39,13 +35,12 @@ class Json(Format):
 
     def decode(self, content: str) -> str:
         """Resolve escape sequences."""
-        return json.loads(f'"{content}"')
+        return unquoted(content)
 
     def parse_cut(self, text: str) -> list[str]:
         """Also close what was left open."""
         left = text[max(0, text.find("{")) :].rstrip()
-        unescaped = _CUT_ESCAPE.sub("", left)
-        for closed in (text, left + '"]}', unescaped + '"]}', left.rstrip(" ,") + "]}", left + "}"):
+        for closed in (text, *closings(left, "]}"), left + "}"):
             try:
                 return self.parse_loose(closed)
             except FormatError:

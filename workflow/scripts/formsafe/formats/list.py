@@ -1,4 +1,4 @@
-"""List: one sentence a line."""
+"""List: one sentence per line."""
 
 from collections.abc import Iterator
 
@@ -6,23 +6,32 @@ from formsafe.formats.base import Format, Kind, Traits, fenced_blocks
 
 
 class List(Format):
-    """One sentence a line, each line starting with `- `."""
+    """One sentence per line, each line starting with `- `."""
 
     name = "list"
-    traits = Traits("List", order=3, formality=3, paper=True)
+    traits = Traits("List", order=4, formality=3, paper=True)
+
+    def mark(self, number: int) -> str:
+        """What is written before sentence `number`, counted from 0."""
+        return "- "
+
+    def is_item(self, line: str) -> bool:
+        """Whether a line is an item of such a list."""
+        return line.startswith("- ")
 
     def pieces(self, sentences: list[str]) -> Iterator[tuple[str, Kind]]:
-        """Put `- ` before every sentence and a line break between them."""
+        """Put the mark before every sentence and a line break between them."""
         for number, sentence in enumerate(sentences):
-            yield ("\n- " if number else "- ", "format")
+            yield (("\n" if number else "") + self.mark(number), "format")
             yield (sentence, "content")
 
     def read(self, text: str) -> list[str]:
-        """Take `- ` off every line."""
+        """Remove the mark from every line."""
         lines = text.split("\n")
-        if not all(line.startswith("- ") for line in lines):
-            self.refuse("a line does not start with `- `")
-        return [line[2:] for line in lines]
+        marks = [self.mark(number) for number in range(len(lines))]
+        if not all(line.startswith(mark) for line, mark in zip(lines, marks, strict=True)):
+            self.refuse("a line does not start with its mark")
+        return [line.removeprefix(mark) for line, mark in zip(lines, marks, strict=True)]
 
     def loose_candidates(self, text: str) -> Iterator[str]:
         """Also allow anything before the first and after the last item, and blank lines between the items."""
@@ -31,7 +40,7 @@ class List(Format):
             yield "\n".join(_filled_lines(part))
         for part in (*fenced_blocks(text), text):
             lines = _filled_lines(part)
-            items = [number for number, line in enumerate(lines) if line.startswith("- ")]
+            items = [number for number, line in enumerate(lines) if self.is_item(line)]
             if items:
                 yield "\n".join(lines[items[0] : items[-1] + 1])
 

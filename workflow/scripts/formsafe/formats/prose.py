@@ -9,6 +9,7 @@ from formsafe.formats.base import Format, Kind, Traits, fenced_blocks
 
 _LIST_MARK = re.compile(r"\s*(?:[-*+•‣▪–—]|\d{1,3}[.)])\s")
 _JSON_START = re.compile(r"[{\[]\s*(?:\"|$)")
+_XML_START = re.compile(r"<\w+>")
 _STRUCTURE = re.compile(r"\s*(?:```|[{}\[\]|#<])")
 
 
@@ -46,6 +47,8 @@ class Prose(Format):
             self.refuse("starts like a list")
         if _JSON_START.match(text) or (text.startswith(("{", "[")) and _is_json(text)):
             self.refuse("is JSON, or a part of it")
+        if _XML_START.match(text):
+            self.refuse("starts like XML")
 
 
 FORMAT = Prose()
