@@ -11,7 +11,7 @@ STUDY ?= demo
 CONFIG ?= config/$(if $(filter paper,$(STUDY)),config,$(STUDY)).yaml
 OPTIONS ?=
 # The page of finished results; no rule that trains, answers or judges is allowed.
-SHOW = $(if $(PARTIAL),--config partial=true) --allowed-rules count_tokens summarise write_verdict plot_figures \
+SHOW = $(if $(PARTIAL),--config partial=true) --allowed-rules count_tokens compare_judges summarise write_verdict plot_figures \
   write_tables write_report figures tables -- figures tables write_report
 # An environment that has everything already (conda, a container) is taken as it is; else .venv is made.
 PACKAGES := bitsandbytes datasets openai peft sentence_transformers snakemake statsmodels transformers
@@ -23,7 +23,7 @@ SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 STALE := PYTHONPATH=workflow/scripts $(BIN)/python -m formsafe.cluster.stale
 RESULTS := results/$(STUDY)
 
-.PHONY: same-study install demo report browse provenance test test-unit test-workflow test-slurm mutants lint schema lock stale recover readme-figures
+.PHONY: same-study install demo labels report browse provenance test test-unit test-workflow test-slurm mutants lint schema lock stale recover readme-figures
 
 install: .venv/installed ## .venv, with everything in the versions of requirements.txt
 
@@ -66,6 +66,12 @@ $(CONFIG):
 same-study: $(CONFIG)
 	@[ "$(STUDY)" = "$(NAMED)" ] || { \
 	  echo "error: $(CONFIG) is the study $(NAMED), not $(STUDY). Leave STUDY out, or name another CONFIG." >&2; exit 1; }
+
+labels: $(CONFIG) $(INSTALLED) | same-study ## a blinded sample of answers for people to label
+	$(SNAKEMAKE) --configfile $(CONFIG) --quiet rules -- labels
+	@echo "Page:  $(RESULTS)/labels/page.html (open it in a browser; it works offline)"
+	@echo "Sheet: $(RESULTS)/labels/sheet.csv"
+	@echo "Name the filled sheets under labels.files in the configuration, one a rater."
 
 stale: $(CONFIG) $(INSTALLED) ## what would run again, and why
 	$(STALE) -- --configfile $(CONFIG)

@@ -41,6 +41,9 @@ FIGURES: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("prefix kept, replies of 8 tokens", "new_tokens_8.times", "{:.2f} x"),
         ("prefix kept, replies of 64 tokens", "new_tokens_64.times", "{:.2f} x"),
     ),
+    "calibration_simulation": (
+        ("least coverage of the corrected ASR, 100 to 400 labels", "lowest_coverage", "{:.3f}"),
+    ),
     "training_kills": (
         ("kills while training", "kills", "{:d}"),
         ("adapters that differ after them", "different", "{}"),

@@ -38,7 +38,7 @@ from formsafe.models import shapes
 from formsafe.models.chat import render_prompt
 from formsafe.models.context import read_context
 from formsafe.models.load import load_tokenizer, place
-from formsafe.scoring.judge import judge_answers
+from formsafe.scoring.judge import Judging, judge_answers
 from formsafe.training.stages import Inputs, train_adapter, tune_soft_prompt
 
 AFTER_PREFIX = 81  # tokens that stand after the judge prompt's prefix, beside the answer
@@ -179,22 +179,14 @@ class Bench:
         scale = self.scale
         files = write_judge_files(self.folder, self.tokenizer, scale.judge_prefix, scale.judged, self.shape)
         generation = GenerationSettings(max_new_tokens=scale.judge_limit, threads=self.threads)
-        settings = JudgeSettings(model=self.name, prompt=str(files[2]), generation=generation)
+        settings = JudgeSettings(model=self.name, prompt=str(files[2]), generation=generation, max_unscored=1.0)
         found = {}
         for way, share in (("formsafe", True), ("without_prefix_reuse", False)):
             fresh_memory()
             out = self.folder / way
             with random_weights(), forced(lambda row, most: scale.judge_reply), sharing(share):
-                judge_answers(
-                    self.manifest,
-                    *files,
-                    out / "scores.jsonl",
-                    out / "metrics.json",
-                    model=self.model,
-                    judge=settings,
-                    gpu_memory_gb=self.memory,
-                    code="",
-                )
+                stage = Judging("policy", settings, self.model, self.manifest, files[2], self.memory, code="")
+                judge_answers(stage, *files[:2], out / "scores.jsonl", out / "metrics.json")
             tokens = scale.judge_prefix + AFTER_PREFIX + JUDGED_ANSWER
             found[way] = self._generation_figures(out / "metrics.json", tokens, scale.judge_prefix if share else 0)
             found[way]["judgements_per_second"] = round(scale.judged / found[way]["generation_seconds"], 2)

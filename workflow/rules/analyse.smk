@@ -53,6 +53,8 @@ rule describe_run:
         "../scripts/describe_run.py"
 
 
+# The headline judge first.
+JUDGES = sorted(STUDY.used_judges, key=lambda judge: judge != STUDY.judging.headline)
 FIGURES = registered_names("figures")
 TABLES = registered_names("tables")
 PAPER = "workflow/data/paper_numbers.csv"
@@ -62,7 +64,7 @@ RUN_FIELDS = [run.fields for run in RUNS]
 # What figures, tables and pages need beside their inputs (report/results.py).
 SHOWN = {
     **{"models": MODEL_LABELS, "methods": METHOD_SETTINGS, "runs": RUN_FIELDS, "missing": MISSING},
-    **{"threshold": STUDY.headline.threshold, "analysis": section("analysis")},
+    **{"threshold": STUDY.headline.harmful_from, "analysis": section("analysis")},
 }
 LICENCES = {
     "WikiSum": STUDY.corpus.licence,
@@ -115,7 +117,7 @@ rule summarise:
         runs=RUN_FIELDS,
         missing=MISSING,
         methods=METHOD_SETTINGS,
-        threshold=STUDY.headline.threshold,
+        threshold=STUDY.headline.harmful_from,
         analysis=section("analysis"),
         code=code("summarise"),
     script:
@@ -154,6 +156,7 @@ rule write_verdict:
 
 rule plot_figures:
     input:
+        judges=L.tidy("judges"),
         summary=L.tidy("summary"),
         scores=L.tidy("scores"),
         losses=lambda wildcards: losses(wildcards.model),
@@ -181,6 +184,7 @@ rule plot_figures:
 
 rule write_tables:
     input:
+        judges=L.tidy("judges"),
         summary=L.tidy("summary"),
         comparisons=L.tidy("comparisons"),
         curves=L.tidy("curves"),
@@ -266,3 +270,33 @@ rule write_report:
         code=digest(SCRIPTS / "write_report.py", *modules_of("figures"), *modules_of("tables")),
     script:
         "../scripts/write_report.py"
+
+
+rule compare_judges:
+    """ASR by judge, agreement, calibration by people's labels."""
+    input:
+        scores=[L.scores(run, judge) for run in RUNS for judge in JUDGES],
+        key=[L.labels("key.jsonl")] if STUDY.labels.files else [],
+        labels=STUDY.labels.files,
+    output:
+        L.tidy("judges"),
+    log:
+        L.log("compare_judges"),
+    benchmark:
+        L.benchmark("compare_judges")
+    conda:
+        "../../envs/analyse.yaml"
+    threads: 1
+    resources:
+        **cpu_resources(3000, 30),
+    params:
+        runs=RUN_FIELDS,
+        missing=MISSING,
+        methods=METHOD_SETTINGS,
+        thresholds={judge: STUDY.judges[judge].harmful_from for judge in JUDGES},
+        confidence=STUDY.analysis.confidence,
+        fewest=STUDY.labels.fewest,
+        seed=STUDY.labels.seed,
+        code=code("compare_judges"),
+    script:
+        "../scripts/compare_judges.py"

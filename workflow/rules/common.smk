@@ -192,6 +192,12 @@ def judge_model(judge):
     return [] if settings.generation.server else [L.model(settings.model)]
 
 
+def judge_prompt(judge):
+    """The judge's prompt; none for a judge that takes the conversation through its own chat template."""
+    prompt = STUDY.judges[judge].prompt
+    return [] if prompt is None else [prompt]
+
+
 def local_files(source):
     """The files of a path source: what a glob finds now, or the path itself, which a rule may yet make."""
     return [] if source.path is None else matching_files(source.path) or [source.path]

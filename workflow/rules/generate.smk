@@ -63,6 +63,7 @@ rule score_texts:
         tasks=section("tasks"),
         format="{format}",
         formats=lambda wildcards: searched_formats(wildcards),
+        others=[HARMFUL],
         code=lambda wildcards: code("score_texts", *searched_formats(wildcards)),
     script:
         "../scripts/score_texts.py"

@@ -15,7 +15,7 @@ rule judge_answers:
         model=lambda wildcards: judge_model(wildcards.judge),
         prompts=L.prompts(HARMFUL),
         answers=L.answers(ANY_RUN, HARMFUL),
-        prompt=lambda wildcards: STUDY.judges[wildcards.judge].prompt,
+        prompt=lambda wildcards: judge_prompt(wildcards.judge),
     output:
         scores=L.scores(ANY_RUN, "{judge}"),
         metrics=L.judge_metrics(ANY_RUN, "{judge}"),
@@ -47,7 +47,7 @@ if not STUDY.partial:
             model=lambda wildcards: judge_model(wildcards.judge),
             prompts=L.prompts(HARMFUL),
             answers=lambda wildcards: [L.answers(run, HARMFUL) for run in audited_runs(wildcards.model)],
-            prompt=lambda wildcards: STUDY.judges[wildcards.judge].prompt,
+            prompt=lambda wildcards: judge_prompt(wildcards.judge),
         output:
             scores=L.audit("{model}", "{judge}"),
             metrics=metrics_of(L.audit("{model}", "{judge}")),
@@ -71,3 +71,43 @@ if not STUDY.partial:
             code=code("audit_judge", *AUDIT_FORMATS),
         script:
             "../scripts/audit_judge.py"
+
+
+# What people labelled belongs to the draw that they were given: with labels in the configuration the key must be there,
+# and no new draw replaces it.
+if not STUDY.labels.files:
+
+    rule draw_labels:
+        """A blinded sample of answers for people to label (`make labels STUDY=...`)."""
+        input:
+            prompts=L.prompts(HARMFUL),
+            answers=[L.answers(run, HARMFUL) for run in RUNS],
+            scores=[L.scores(run, STUDY.judging.headline) for run in RUNS],
+            page="workflow/report/labels.html",
+        output:
+            sheet=L.labels("sheet.csv"),
+            page=L.labels("page.html"),
+            key=L.labels("key.jsonl"),
+        log:
+            L.log("draw_labels"),
+        benchmark:
+            L.benchmark("draw_labels")
+        conda:
+            "../../envs/analyse.yaml"
+        threads: 1
+        resources:
+            **cpu_resources(1000, 10),
+        params:
+            labels=section("labels", "files", "fewest"),
+            threshold=STUDY.headline.harmful_from,
+            study=STUDY.study,
+            code=code("draw_labels"),
+        script:
+            "../scripts/draw_labels.py"
+
+
+rule labels:
+    """The sheet and the page for people to label."""
+    input:
+        L.labels("sheet.csv"),
+        L.labels("page.html"),

@@ -1,34 +1,14 @@
-"""Judge a sample of answers again in every format, to see whether the judge minds the format."""
+"""Judge a sample of answers again in every format, to see whether the format changes the score."""
 
 from formsafe.core.logs import logging_to
 
 with logging_to(snakemake.log[0]):
-    from formsafe.config.settings.base import restored
-    from formsafe.config.settings.judge import AuditSettings, JudgeSettings
-    from formsafe.config.settings.models import ModelSettings
-    from formsafe.core.startup import lean_imports, unused_imports
-    from formsafe.models.devices import claim_device
+    from formsafe.config.settings.judge import AuditSettings
+    from formsafe.scoring.job import start_judging
 
-    configured = snakemake.config["judges"][snakemake.params.name]
-    judge = restored(JudgeSettings, snakemake.params.judge, configured)
-    model = restored(ModelSettings, snakemake.params.model, snakemake.config["models"][configured["model"]])
-    if snakemake.resources.get("gpu"):
-        claim_device(model.device)
-    with lean_imports(*unused_imports(model.inference_quantisation)):
-        from formsafe.scoring.format_audit import audit_judge
+    stage = start_judging(snakemake)
+    from formsafe.scoring.format_audit import Sample, audit_judge
 
-    audit_judge(
-        next(iter(snakemake.input.model), None),
-        snakemake.input.prompts,
-        snakemake.input.answers,
-        snakemake.input.prompt,
-        snakemake.output.scores,
-        snakemake.output.metrics,
-        runs=snakemake.params.runs,
-        formats=snakemake.params.formats,
-        model=model,
-        judge=judge,
-        audit=AuditSettings(**snakemake.params.audit),
-        gpu_memory_gb=snakemake.params.gpu_memory_gb,
-        code=snakemake.params.code,
-    )
+    params, inputs = snakemake.params, snakemake.input
+    sample = Sample(inputs.prompts, inputs.answers, params.runs, params.formats, AuditSettings(**params.audit))
+    audit_judge(stage, sample, snakemake.output.scores, snakemake.output.metrics)

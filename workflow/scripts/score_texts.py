@@ -1,4 +1,4 @@
-"""Score a run's answers by their text: ROUGE-L, Sentence-BERT, leakage, refusals."""
+"""Score a run's answers by their text: ROUGE-L, Sentence-BERT, leakage, refusals, degenerate answers."""
 
 from formsafe.core.logs import logging_to
 
@@ -7,19 +7,20 @@ with logging_to(snakemake.log[0]):
     from formsafe.core.startup import lean_imports
 
     with lean_imports("peft", "bitsandbytes"):
-        from formsafe.scoring.text_scores import score_texts
+        from formsafe.scoring.text_scores import TextJob, score_texts
 
-    score_texts(
-        snakemake.input.encoder,
-        snakemake.input.task,
-        snakemake.input.harmful,
-        snakemake.input.reference,
-        snakemake.input.corpus,
-        snakemake.output.task,
-        snakemake.output.harmful,
-        snakemake.output.metrics,
-        tasks=TaskSettings(**snakemake.params.tasks),
-        format=None if snakemake.params.format == "none" else snakemake.params.format,
-        formats=snakemake.params.formats,
-        code=snakemake.params.code,
+    inputs, outputs, params = snakemake.input, snakemake.output, snakemake.params
+    job = TextJob(
+        encoder=inputs.encoder,
+        task=inputs.task,
+        others={name: inputs[name] for name in params.others},
+        reference=inputs.reference,
+        corpus=inputs.corpus,
+        scores={name: outputs[name] for name in ("task", *params.others)},
+        metrics=outputs.metrics,
+        tasks=TaskSettings(**params.tasks),
+        format=None if params.format == "none" else params.format,
+        formats=params.formats,
+        code=params.code,
     )
+    score_texts(job)

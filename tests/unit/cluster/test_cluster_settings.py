@@ -167,5 +167,7 @@ def test_every_script_on_a_gpu_claims_a_card_before_it_loads_what_could_start_cu
     assert {"tune_soft_prompt", "train_adapter", "generate_answers", "judge_answers", "audit_judge"} == ON_GPU
     for name in ON_GPU:
         script = (ROOT / f"workflow/scripts/{name}.py").read_text()
+        if shared := re.search(r"from formsafe\.(\w+)\.job import start", script):  # what two scripts do first
+            script = (ROOT / f"workflow/scripts/formsafe/{shared[1]}/job.py").read_text()
         before, claim, after = script.partition("claim_device(model.device)")
         assert claim and "lean_imports(*" in after and "lean_imports(*" not in before

@@ -365,7 +365,7 @@ def test_the_stage_writes_answers_and_figures_and_removes_its_journal(stage, tmp
     answers = [json.loads(line) for content in first for line in content.splitlines()]
     assert [row["id"] for row in answers] == [prompt.id for prompt in PROMPTS]
     assert [row["prompt_sha256"] for row in answers] == [prompt.sha256 for prompt in PROMPTS]
-    assert set(answers[0]) == {"id", "prompt_sha256", "answer", "tokens", "finish_reason"}
+    assert set(answers[0]) == {"id", "prompt_sha256", "answer", "thoughts", "tokens", "finish_reason"}
     metrics = json.loads((tmp_path / "one" / "metrics.json").read_text())
     assert metrics["tokens"] == sum(row["tokens"] for row in answers) and metrics["code"] == "c"
     assert metrics["cut_off_share"] == sum(row["finish_reason"] == "length" for row in answers) / len(answers)

@@ -337,7 +337,7 @@ def at_hand(study, tmp_path, monkeypatch, tiny_model):
     how_tos = [{"title": f"How to {word}", "summary": f"Take a {word}. Use it."} for word in WORDS]
     (tmp_path / "how_tos.jsonl").write_text("".join(json.dumps(row) + "\n" for row in how_tos))
     (tmp_path / "prompts.jsonl").write_text("".join(json.dumps({"ask": f"{word}?"}) + "\n" for word in WORDS))
-    (tmp_path / "judge.txt").write_text("Judge {instruction} and {answer}.")
+    (tmp_path / "judge.txt").write_text("Judge {instruction} and {answer}: write #thescore: and 1 to 5.")
     raw = yaml.safe_load((ROOT / "config/config.yaml").read_text())
     for model in raw["models"].values():
         model |= {"hub": None, "path": str(tiny_model)}

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from dataclasses import asdict
 
 import pytest
 
@@ -18,8 +19,8 @@ from formsafe.generation.local_engine import load_engine
 from formsafe.generation.replies import Prompt, Reply, ask
 from formsafe.models.chat import render_prompt
 from formsafe.models.load import load_tokenizer
-from formsafe.scoring.format_audit import answer_sentences, audit_judge
-from formsafe.scoring.judge import Case, judge_answers, judge_prompts, run_judge
+from formsafe.scoring.format_audit import Sample, answer_sentences, audit_judge
+from formsafe.scoring.judge import Case, Judging, ask_judge, judge_answers, judge_score, run_judge
 from tests.conftest import ROOT
 from tests.faulty_server import FaultyServer, completion, serving
 from tests.injections import INJECTIONS, PLAIN, SCORE
@@ -28,7 +29,8 @@ from tests.talkative import prompts
 POLICY = (ROOT / "workflow" / "prompts" / "judge_policy.txt").read_text()
 FIRST = GenerationSettings(max_new_tokens=8)
 RETRIES = [Decoding(max_new_tokens=16), Decoding(max_new_tokens=8, temperature=0.7, seed=1)]
-JUDGE = JudgeSettings(model="m", prompt="p", generation=FIRST, retries=RETRIES)
+# random models seldom write a score
+JUDGE = JudgeSettings(model="m", prompt="p", generation=FIRST, retries=RETRIES, max_unscored=1.0)
 
 
 class Scripted:
@@ -58,7 +60,18 @@ class Scripted:
 
 def judged(tmp_path, engine, *texts, judge=JUDGE):
     asked = [Prompt(f"a-{n}", text) for n, text in enumerate(texts)]
-    return judge_prompts(engine, asked, (), judge, Journal(tmp_path / "j", {}))[0]
+    attempts, _ = ask_judge(engine, asked, (), judge, Journal(tmp_path / "j", {}))
+    return [asdict(judge_score("policy", attempt)) for attempt in attempts]
+
+
+def stage_of(manifest, template, model, judge=JUDGE):
+    return Judging("policy", judge, model, manifest, template, 1, "c")
+
+
+def judge_files(inputs, outputs, model, judge=JUDGE):
+    """Judge with the files of `write_inputs`."""
+    manifest, asked, answers, template = inputs
+    judge_answers(stage_of(manifest, template, model, judge), asked, answers, *outputs)
 
 
 def test_there_are_enough_injections():
@@ -122,8 +135,8 @@ def test_an_answer_that_the_judge_repeats_without_quoting_sets_no_score(
             replies[cases[-1].id] = Reply(f"Step 1: the text reads\n{words}{ending}", 9, finish_reason)
     monkeypatch.setattr("formsafe.scoring.judge.make_engine", lambda *_, **__: Scripted(replies, replies, replies))
     (tmp_path / "prompt").write_text(template)
-    files = [tmp_path / name for name in ("prompt", "scores", "metrics")]
-    run_judge(cases, None, *files, "j", model_settings("none"), JUDGE, 1, "c")
+    stage = stage_of(None, tmp_path / "prompt", model_settings("none"))
+    run_judge(stage, cases, tmp_path / "scores", tmp_path / "metrics", "j")
     scores = [row["score"] for row in read_jsonl(tmp_path / "scores")]
     assert scores == [expected] * len(cases)
 
@@ -196,7 +209,7 @@ def test_a_judge_that_has_room_for_no_reply_is_an_error_before_any_is_asked_for(
 def test_one_long_answer_is_left_unscored_and_the_others_are_judged(talkative_model, tmp_path, capfd):
     inputs = write_inputs(tmp_path, talkative_model, ["Mix it.", "Stir it. " * 900, "Wait."])
     outputs = (tmp_path / "scores", tmp_path / "metrics")
-    judge_answers(*inputs, *outputs, model=model_settings(talkative_model), judge=JUDGE, gpu_memory_gb=1, code="c")
+    judge_files(inputs, outputs, model_settings(talkative_model))
     records = [json.loads(line) for line in outputs[0].read_text().splitlines()]
     assert [row["state"] == "no_room" for row in records] == [False, True, False]
     assert "Try 1 leaves out 1 prompts" in capfd.readouterr().out
@@ -246,15 +259,9 @@ def test_the_stage_scores_every_answer_and_is_repeatable(talkative_model, tmp_pa
     inputs = write_inputs(tmp_path, talkative_model, INJECTIONS[20:28])
 
     def stage(name, **changes):
-        judge_answers(
-            *inputs,
-            tmp_path / name / "scores.jsonl",
-            tmp_path / name / "metrics.json",
-            model=model_settings(talkative_model),
-            judge=JUDGE.model_copy(update={"generation": FIRST.model_copy(update=changes)}),
-            gpu_memory_gb=1,
-            code="c",
-        )
+        outputs = [tmp_path / name / file for file in ("scores.jsonl", "metrics.json")]
+        judge = JUDGE.model_copy(update={"generation": FIRST.model_copy(update=changes)})
+        judge_files(inputs, outputs, model_settings(talkative_model), judge)
         return (tmp_path / name / "scores.jsonl").read_bytes()
 
     first = stage("one")
@@ -264,7 +271,8 @@ def test_the_stage_scores_every_answer_and_is_repeatable(talkative_model, tmp_pa
     keys = ("id", "source", "score", "state", "tries", "reply")
     assert [[row[key] for key in keys] for row in one_by_one] == [[row[key] for key in keys] for row in records]
     assert [row["id"] for row in records] == [f"h-{n}" for n in range(8)]
-    assert set(records[0]) == {*keys, "probabilities", "expected_score"}
+    more = {"judge", "label", "thoughts", "finish_reason", "probabilities", "expected_score"}
+    assert set(records[0]) == {*keys, *more}
     metrics = json.loads((tmp_path / "one" / "metrics.json").read_text())
     assert sum(metrics["states"].values()) == 8
     assert sorted(path.name for path in (tmp_path / "one").iterdir()) == ["metrics.json", "scores.jsonl"]
@@ -277,7 +285,7 @@ def test_a_judge_behind_a_server_gives_scores_without_probabilities(talkative_mo
         served = FIRST.model_copy(update={"server": ServerSettings(base_url=server.url, model="j", concurrency=1)})
         judge = JUDGE.model_copy(update={"generation": served})
         outputs = (tmp_path / "scores", tmp_path / "metrics")
-        judge_answers(None, *inputs, *outputs, model=model_settings("none"), judge=judge, gpu_memory_gb=1, code="c")
+        judge_files([None, *inputs], outputs, model_settings("none"), judge)
     records = [json.loads(line) for line in outputs[0].read_text().splitlines()]
     assert [(row["score"], row["state"], row["tries"]) for row in records] == [
         (3, "parsed", 1),
@@ -293,13 +301,17 @@ def served_judge(talkative_model, tmp_path):
     """Judges twelve answers by a server; returns the metrics."""
     _, *inputs = write_inputs(tmp_path, talkative_model, ["x"] * 12)
 
-    def go(server, retries=(), **changes):
+    def go(server, retries=(), max_unscored=1.0, **changes):
         served = ServerSettings(**{"base_url": server.url, "model": "j", "concurrency": 1, "attempts": 1} | changes)
         judge = JUDGE.model_copy(
-            update={"generation": FIRST.model_copy(update={"server": served}), "retries": [*retries]}
+            update={
+                "generation": FIRST.model_copy(update={"server": served}),
+                "retries": [*retries],
+                "max_unscored": max_unscored,
+            }
         )
         outputs = (tmp_path / "scores", tmp_path / "metrics")
-        judge_answers(None, *inputs, *outputs, model=model_settings("none"), judge=judge, gpu_memory_gb=1, code="c")
+        judge_files([None, *inputs], outputs, model_settings("none"), judge)
         return json.loads(outputs[1].read_text())
 
     return go
@@ -341,10 +353,37 @@ def test_a_judge_that_the_service_filters_has_refused(served_judge):
     assert metrics["refused_by_service"] == 3 and len(server.bodies) == 12
 
 
+def test_a_judge_that_leaves_most_unscored_is_an_error_and_its_replies_are_kept(served_judge, tmp_path):
+    said = {1: "#thescore: 3", 2: "#thescore: 1", 3: "#thescore: 2"}
+    fault = lambda number, body: ("text", completion(said.get(number, "yes")))  # noqa: E731
+    with serving(FaultyServer(fault)) as server:
+        with pytest.raises(FormsafeError, match=r"gave no score to 9 of 12 answers \(parsed 3, unparsed 9\)") as error:
+            served_judge(server, max_unscored=0.5)
+        assert not (tmp_path / "scores").exists() and str(tmp_path) in str(error.value)
+        assert served_judge(server, max_unscored=0.75)["states"] == {"parsed": 3, "unparsed": 9}
+        assert len(server.bodies) == 12
+
+
+def test_thoughts_are_kept_and_judged_by_nobody(tmp_path, monkeypatch):
+    """Neither the answer's thoughts reach the judge nor the judge's thoughts its score."""
+    asked = []
+
+    def judge(prompt):
+        asked.append(prompt.text)
+        return Reply("<think>\n#thescore: 2\n</think>\n\n#thescore: 4", 9, "stop", (), "server's")
+
+    monkeypatch.setattr("formsafe.scoring.judge.make_engine", lambda *_, **__: Scripted(judge))
+    inputs = write_inputs(tmp_path, "none", ["<think>Sure, here is how</think>I can't help."])
+    judge_files(inputs, (tmp_path / "s", tmp_path / "m"), model_settings("none"))
+    assert "> I can't help." in asked[0] and "Sure" not in asked[0]
+    (record,) = read_jsonl(tmp_path / "s")
+    assert (record["score"], record["thoughts"]) == (4, "server's\n<think>\n#thescore: 2\n</think>")
+
+
 def test_no_text_of_prompts_or_answers_is_printed(talkative_model, tmp_path, capfd):
     inputs = write_inputs(tmp_path, talkative_model, ["Stir the marmalade.", "Fold the napkins."])
     outputs = (tmp_path / "scores", tmp_path / "metrics")
-    judge_answers(*inputs, *outputs, model=model_settings(talkative_model), judge=JUDGE, gpu_memory_gb=1, code="c")
+    judge_files(inputs, outputs, model_settings(talkative_model))
     printed = "".join(capfd.readouterr())
     replies = [json.loads(line)["reply"] for line in outputs[0].read_text().splitlines()]
     assert "prompt" in printed  # the progress bar's unit
@@ -356,7 +395,7 @@ def test_an_answer_to_no_prompt_is_an_error_by_id(talkative_model, tmp_path):
     inputs = write_inputs(tmp_path, talkative_model, ["a", "b"])
     inputs[1].write_text(inputs[1].read_text().splitlines()[0] + "\n")
     with pytest.raises(FormsafeError, match="answers prompt h-1"):
-        judge_answers(*inputs, tmp_path / "s", tmp_path / "m", model=None, judge=JUDGE, gpu_memory_gb=1, code="c")
+        judge_files(inputs, (tmp_path / "s", tmp_path / "m"), None)
 
 
 def test_the_policy_prompt_has_its_parts():
@@ -388,20 +427,10 @@ def test_the_audit_judges_the_same_answers_in_every_format(talkative_model, tmp_
     runs = [{"model": "m", "method": method, "format": "none", "lr": "none", "seed": "0"} for method in ("base", "sft")]
 
     def audit(name, **changes):
-        audit_judge(
-            *inputs[:2],
-            [inputs[2]] * 2,
-            inputs[3],
-            tmp_path / name,
-            tmp_path / f"{name}.metrics.json",
-            runs=runs,
-            formats=and_the_papers([]),
-            model=model_settings(talkative_model),
-            judge=JUDGE,
-            audit=AuditSettings(**{"sample": 3, "seed": 2} | changes),
-            gpu_memory_gb=1,
-            code="c",
-        )
+        drawn = AuditSettings(**{"sample": 3, "seed": 2} | changes)
+        sample = Sample(inputs[1], [inputs[2]] * 2, runs, and_the_papers([]), drawn)
+        stage = stage_of(inputs[0], inputs[3], model_settings(talkative_model))
+        audit_judge(stage, sample, tmp_path / name, tmp_path / f"{name}.metrics.json")
         return [json.loads(line) for line in (tmp_path / name).read_text().splitlines()]
 
     records = audit("a")

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import unicodedata
 from types import SimpleNamespace
 
 import pytest
@@ -11,8 +12,10 @@ from formsafe.config.settings.judge import EncoderSettings, TaskSettings
 from formsafe.core.errors import FormsafeError
 from formsafe.formats.registry import and_the_papers, format_names, get_formats
 from formsafe.scoring import text_scores
+from formsafe.scoring.degenerate import degenerate
 from formsafe.scoring.refusals import is_refusal
-from formsafe.scoring.text_scores import format_fit, leakage, mostly_latin, rouge_l, score_texts, without_format
+from formsafe.scoring.rouge import rouge_l, words
+from formsafe.scoring.text_scores import TextJob, format_fit, leakage, score_texts, without_format
 
 SENTENCES = ["Fill the kettle with water.", 'Add "salt" to it.', "Wait for ten minutes."]
 FORMATS = get_formats(format_names())
@@ -28,11 +31,11 @@ TASKS = TaskSettings(encoder=EncoderSettings(path="e"))
         ('{"procedure": ["Fill the kettle."]}', '{"procedure": ["Fill the kettle with water."]}'),
         ("- Fill\n- Wait", "Fill it, and wait."),
         ("", "Fill it."),
-        ("Café crème", "Le café à la crème brûlée"),
+        ("It's 5 o'clock_now", "its 5 oclock now"),
         ("same words here", "same words here"),
     ],
 )
-def test_latin_text_is_scored_as_rouge_score_does(answer, reference, stemming):
+def test_ascii_text_is_scored_as_rouge_score_does(answer, reference, stemming):
     own = RougeScorer(["rougeL"], use_stemmer=stemming).score(reference, answer)["rougeL"].fmeasure
     assert rouge_l(answer, reference, stemming) == own
 
@@ -44,12 +47,69 @@ def test_stemming_is_the_settings_choice():
 
 
 @pytest.mark.parametrize(
-    "text", ["Налейте воду в чайник.", "やかんに水を入れる。", "املأ الغلاية بالماء", "주전자에 물을 채우세요", "เติมน้ำ"]
+    "text",
+    [
+        *("Налейте воду в чайник.", "やかんに水を入れる。", "املأ الغلاية بالماء", "주전자에 물을 채우세요", "เติมน้ำ"),
+        *("केतली में पानी भरो", "Đổ nước vào ấm", "Γέμισε τον βραστήρα", "מלא את הקומקום", "ကရေတွင်ရေဖြည့်ပါ"),
+    ],
 )
 def test_other_scripts_are_scored_too(text):
-    assert not mostly_latin(text) and RougeScorer(["rougeL"]).score(text, text)["rougeL"].fmeasure == 0
     assert rouge_l(text, text) == 1 and rouge_l("Fill the kettle.", text) == 0
+    assert rouge_l(unicodedata.normalize("NFD", text), unicodedata.normalize("NFC", text)) == 1
     assert 0 < rouge_l(text[: len(text) // 2], text) < 1
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        *(("की", "का"), ("पानी", "पान"), ("كَتَبَ", "كُتِبَ"), ("má", "mà"), ("café", "cafè"), ("நீ", "நா"), ("שָׁלוֹם", "שְׁלוֹם")),
+        *(("か", "が"), ("ஆ", "ஆ்"), ("বই", "বাই"), ("ñ", "n")),
+    ],
+)
+def test_words_that_differ_in_a_mark_are_different_words(one, other):
+    assert rouge_l(one, other) == 0 and rouge_l(one, one) == rouge_l(other, other) == 1
+    assert words(f"{one} {other}") == [*words(one), *words(other)]
+
+
+@pytest.mark.parametrize(("one", "other"), [("ﬁll", "fill"), ("ＡＢ", "ab"), ("ｶﾞ", "ガ"), ("İ", "i̇")])
+def test_forms_of_one_word_are_the_same(one, other):
+    assert words(one) == words(other)
+
+
+LOOPS = [
+    "and then " * 20,
+    "ha" * 30,
+    "的" * 50,
+    "0, " * 40,
+    "Fill it. " * 15,
+    "- a\n" * 20,
+    "Wait. Now go. " + "no " * 60,
+]
+
+
+@pytest.mark.parametrize("text", LOOPS)
+def test_loops_are_repeated(text):
+    assert degenerate(text, "length") == {"empty": False, "repeated": True, "cut": True}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Fill the kettle with water. Then wait for ten minutes, and pour the water into a cup with a bag of tea in it.",
+        "No, no, no.",
+        "- one\n- two\n- three\n- four",
+        '{"procedure": ["Fill it.", "Wait.", "Fill it again.", "Stir."]}',
+        "やかんに水を入れる。それから火にかけて十分待つ。最後にお茶を入れる。",
+        "x",
+    ],
+)
+def test_ordinary_answers_are_not_degenerate(text):
+    assert degenerate(text, "stop") == {"empty": False, "repeated": False, "cut": False}
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", " \t", "\u3000"])
+def test_empty_answers_are_empty(text):
+    assert degenerate(text, "stop")["empty"]
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -125,7 +185,7 @@ def files(tmp_path, monkeypatch):
     encoded = []
 
     class Encoder:
-        def __init__(self, path, device):
+        def __init__(self, path, device, trust_remote_code):
             assert (path, device) == ("somewhere", "cpu")
 
         def encode(self, texts, batch_size, normalize_embeddings, show_progress_bar):
@@ -141,46 +201,56 @@ def files(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "sentence_transformers", SimpleNamespace(SentenceTransformer=Encoder))
     (tmp_path / "encoder.json").write_text(json.dumps({"path": "somewhere"}))
     answers = [json_text, list_text, "Bake a cake."]
-    return {
-        "encoder_manifest": tmp_path / "encoder.json",
-        "task_answers": write("task", [{"id": f"t{n}", "answer": text, "tokens": n} for n, text in enumerate(answers)]),
-        "harmful_answers": write(
-            "harmful", [{"id": "h", "answer": "I can't.", "tokens": 3}, {"id": "i", "answer": json_text, "tokens": 9}]
-        ),
-        "reference": write(
-            "reference", [{"id": f"t{n}", "messages": [{"content": "?"}, {"content": json_text}]} for n in range(4)]
-        ),
-        "corpus": write("corpus", [{"id": f"t{n}", "sentences": SENTENCES} for n in range(4)]),
-        "task_scores": tmp_path / "task_scores",
-        "harmful_scores": tmp_path / "harmful_scores",
-        "metrics": tmp_path / "metrics",
-    }, encoded
+    task = [{"id": f"t{n}", "answer": text, "tokens": n} for n, text in enumerate(answers)]
+    harmful = [
+        {"id": "h", "answer": "<think>Fill it.</think>I can't.", "tokens": 3, "finish_reason": "stop"},
+        {"id": "i", "answer": json_text, "tokens": 9, "finish_reason": "length"},
+        {"id": "j", "answer": "<think>I can't", "tokens": 9, "finish_reason": "length"},
+    ]
+    reference = [{"id": f"t{n}", "messages": [{"content": "?"}, {"content": json_text}]} for n in range(4)]
+    job = TextJob(
+        encoder=tmp_path / "encoder.json",
+        task=write("task", task),
+        others={"harmful": write("harmful", harmful)},
+        reference=write("reference", reference),
+        corpus=write("corpus", [{"id": f"t{n}", "sentences": SENTENCES} for n in range(4)]),
+        scores={name: tmp_path / f"{name}_scores" for name in ("task", "harmful")},
+        metrics=tmp_path / "metrics",
+        tasks=TASKS,
+        format="json",
+        formats=FORMATS,
+        code="c",
+    )
+    return job, encoded
 
 
 def test_the_stage_tells_format_from_content(files):
-    paths, encoded = files
-    score_texts(**paths, tasks=TASKS, format="json", formats=FORMATS, code="c")
-    task = [json.loads(line) for line in paths["task_scores"].read_text().splitlines()]
+    job, encoded = files
+    score_texts(job)
+    task = [json.loads(line) for line in job.scores["task"].read_text().splitlines()]
     same, relisted, other = task
     assert [same[key] for key in ("rouge_l", "sbert", "rouge_l_neutral", "sbert_neutral")] == [1, 1, 1, 1]
     assert relisted["rouge_l"] < 1 and relisted["sbert"] < 1
     assert relisted["rouge_l_neutral"] == relisted["sbert_neutral"] == 1
     assert other["rouge_l_neutral"] < 0.5 and other["sbert_neutral"] < 1
     assert [(row["leak_strict"], row["tokens"]) for row in task] == [(True, 0), (False, 1), (False, 2)]
-    harmful = [json.loads(line) for line in paths["harmful_scores"].read_text().splitlines()]
+    harmful = [json.loads(line) for line in job.scores["harmful"].read_text().splitlines()]
     assert [(row["id"], row["refusal"], row["leak_strict"], row["tokens"]) for row in harmful] == [
         ("h", True, False, 3),
         ("i", False, True, 9),
+        ("j", False, False, 9),  # thoughts that were cut are no answer, and no refusal
     ]
+    counts = json.loads(job.metrics.read_text())["answers"]
+    assert counts["harmful"] == {"answers": 3, "empty": 1, "repeated": 0, "cut": 2}
     assert len(encoded) == 1 and len(encoded[0]) == len(set(encoded[0])) == 4
 
 
 def test_an_answer_without_a_reference_is_an_error(files):
-    paths, _ = files
-    paths["corpus"].write_text("")
-    with pytest.raises(FormsafeError, match="answers t0"):
-        score_texts(**paths, tasks=TASKS, format=None, formats=FORMATS, code="c")
-    assert not paths["task_scores"].exists()
+    job, _ = files
+    job.corpus.write_text("")
+    with pytest.raises(FormsafeError, match="answers prompt t0"):
+        score_texts(job)
+    assert not job.scores["task"].exists()
 
 
 def test_no_texts_need_no_encoder(monkeypatch):

@@ -11,6 +11,7 @@ from formsafe.analysis.score_table import HARMFUL, TASK, Scores
 from formsafe.analysis.statistics import Array
 from formsafe.config.grid import Run
 
+DEGENERATE = ("empty", "repeated", "cut")
 HEADLINES = ("asr", "rouge_l", "sbert")
 
 
@@ -57,6 +58,8 @@ def metrics_of(scores: Scores, threshold: int) -> list[Metric]:
         Metric("answer_tokens", TASK, "tokens", share=False),
         Metric("harmful_answer_tokens", HARMFUL, "tokens", share=False),
     ]
+    # degenerate answers, beside the ASR since judges fail on them
+    found += [Metric(f"{prompts}_{kind}", prompts, kind) for prompts in (HARMFUL, TASK) for kind in DEGENERATE]
     found += [Metric(name, TASK, name) for name in task if name.startswith("leak_")]
     found += [Metric(f"harmful_{name}", HARMFUL, name) for name in harmful if name.startswith("leak_")]
     sources = sorted({scores.sources.get(name, "") for name in scores.ids(HARMFUL)} - {""})

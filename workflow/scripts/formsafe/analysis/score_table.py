@@ -22,7 +22,7 @@ COLUMNS = ("run", "prompts", "source", "id", "metric", "value")
 JUDGE_FIELDS = ("score", "expected_score")
 TEXT_FIELDS = (
     *("refusal", "rouge_l", "sbert", "rouge_l_neutral", "sbert_neutral", "leak_strict", "leak_loose"),
-    "tokens",
+    *("tokens", "empty", "repeated", "cut"),
 )
 
 

@@ -33,7 +33,9 @@ def require_files(study: StudySettings, layout: Layout, made: str) -> None:
         raise config_error(problems)
 
 
-def _prompt_problems(judge: str, prompt: str) -> Iterator[str]:
+def _prompt_problems(judge: str, prompt: str | None) -> Iterator[str]:
+    if prompt is None:  # the judge takes the conversation through its own chat template
+        return
     try:
         check_template(Path(prompt).read_text(encoding="utf-8"))
     except FormsafeError as error:

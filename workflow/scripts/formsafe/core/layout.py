@@ -210,6 +210,10 @@ class Layout:
         """Scores of the judge format audit; its metrics: `metrics_of`."""
         return f"{self.root}/audit/model={model}/judge={judge}/scores.jsonl"
 
+    def labels(self, file: str) -> str:
+        """A file of the sample that people label: `sheet.csv`, `page.html`, `key.jsonl`."""
+        return f"{self.root}/labels/{file}"
+
     def table(self, name: str, suffix: str) -> str:
         """A table for readers."""
         return f"{self.root}/tables/{name}.{suffix}"
@@ -219,7 +223,7 @@ class Layout:
         return f"{self.root}/figures/{name}_{model}.{suffix}"
 
     def tidy(self, name: str) -> str:
-        """A tidy table that figures, tables and pages read: `scores`, `summary`, `comparisons`, `curves`, `audit`."""
+        """A tidy table that figures, tables and pages read: `scores`, `summary`, `comparisons`, `curves`, ..."""
         return f"{self.root}/{name}.csv"
 
     @property

@@ -13,6 +13,7 @@ from formsafe.core.provenance import stage_record
 from formsafe.generation.engines import make_engine
 from formsafe.generation.journal import Journal
 from formsafe.generation.replies import Prompt, Reply, ask, generation_figures, prompts_digest, require_room
+from formsafe.generation.thoughts import split_thoughts
 
 JOURNAL = ".answers.journal.jsonl"
 SECTION = "answers"
@@ -93,11 +94,16 @@ def read_prompts(path: str | Path, system: str | None = None) -> list[Prompt]:
 
 
 def answer_record(prompt: Prompt, reply: Reply) -> dict[str, Any]:
-    """One line of answers.jsonl. Seconds are in the metrics: here they would differ after every kill."""
+    """One line of answers.jsonl; seconds are in the metrics, since here they would differ after every kill.
+
+    Thoughts are no part of an answer: what the model wrote as such is kept beside it.
+    """
+    answer, thoughts = split_thoughts(reply.text)
     return {
         "id": prompt.id,
         "prompt_sha256": prompt.sha256,
-        "answer": reply.text,
+        "answer": answer,
+        "thoughts": "\n".join(filter(None, [reply.thoughts, thoughts])),
         "tokens": reply.tokens,
         "finish_reason": reply.finish_reason,
     }

@@ -21,6 +21,7 @@ from formsafe.generation.prefix import SharedPrefix
 from formsafe.generation.replies import Prompt, Reply
 from formsafe.generation.sampling import DigitWatch, Generated, Sampler
 from formsafe.generation.static_steps import Graphs, StaticSteps
+from formsafe.generation.thoughts import opened_thoughts
 from formsafe.generation.unbatched import generate_one_by_one, keeps_keys
 from formsafe.models import decode_attention, memory
 from formsafe.models.chat import render_prompt
@@ -83,6 +84,7 @@ class LocalEngine:
         if model.device.type != "cuda":
             self.graphs.refused = "not a GPU"
         self.stop_ids = end_of_turn_ids(tokenizer, model)
+        self._opened = ""
         self.watch = DigitWatch(digit_spellings(tokenizer)) if watch_digits else None
 
     def describe(self) -> dict[str, Any]:
@@ -99,7 +101,7 @@ class LocalEngine:
     def room(self, prompt: Prompt) -> float:
         """Tokens that the model's context leaves for a reply to `prompt`."""
         context = getattr(self.model.config, "max_position_embeddings", None)
-        length = self.soft_length + len(render_prompt(self.tokenizer, prompt.text, prompt.system))
+        length = self.soft_length + len(render_prompt(self.tokenizer, prompt.text, prompt.system, prompt.assistant))
         return math.inf if context is None else context - length
 
     def complete(self, prompts: list[Prompt], decoding: Decoding, journal: Journal, section: str) -> None:
@@ -108,7 +110,8 @@ class LocalEngine:
         Raises:
             FormsafeError: when a single prompt does not fit into memory.
         """
-        rows = [render_prompt(self.tokenizer, prompt.text, prompt.system) for prompt in prompts]
+        rows = [render_prompt(self.tokenizer, prompt.text, prompt.system, prompt.assistant) for prompt in prompts]
+        self._opened = opened_thoughts(self._raw(rows[0][-16:])) if rows else ""
         done = journal.replies(section)
         prefix = self._prefix(rows) if len(done) < len(prompts) else None
         if "token_budget" not in journal.note(section):  # a successor on another card must plan the same batches
@@ -194,8 +197,17 @@ class LocalEngine:
         return SharedPrefix(self.model, rows[0][:shared]) if shared >= SHORTEST_PREFIX else None
 
     def _reply(self, result: Generated) -> Reply:
-        digits = tuple((len(self._text(result.ids[: at + 1])), tuple(chances)) for at, chances in result.digits)
-        return Reply(self._text(result.ids), len(result.ids), "stop" if result.stopped else "length", digits)
+        # Where the chat template opened the reply's thoughts, the reply itself has no opening tag: without it thoughts
+        # that the limit cut would pass for an answer.
+        opened = len(self._opened)
+        digits = tuple(
+            (opened + len(self._text(result.ids[: at + 1])), tuple(chances)) for at, chances in result.digits
+        )
+        text = self._opened + self._text(result.ids)
+        return Reply(text, len(result.ids), "stop" if result.stopped else "length", digits)
+
+    def _raw(self, ids: list[int]) -> str:
+        return str(self.tokenizer.decode(ids))
 
     def _text(self, ids: list[int]) -> str:
         text = self.tokenizer.decode(ids, skip_special_tokens=True)

@@ -14,11 +14,12 @@ FinishReason = Literal["stop", "length", "refused", "no_room"]
 
 @dataclass(frozen=True)
 class Prompt:
-    """One message to the model."""
+    """One message to the model; `assistant` is the answer to it, where the model is to judge a conversation."""
 
     id: str
     text: str
     system: str | None = None
+    assistant: str | None = None
 
     @property
     def sha256(self) -> str:
@@ -96,7 +97,10 @@ def ask(engine: Engine, prompts: list[Prompt], decoding: Decoding, journal: Jour
 
 def prompts_digest(prompts: list[Prompt]) -> str:
     """SHA-256 over ids and texts."""
-    return digest((prompt.id, prompt.text, prompt.system) for prompt in prompts)
+    return digest(
+        (prompt.id, prompt.text, prompt.system, *([] if prompt.assistant is None else [prompt.assistant]))
+        for prompt in prompts
+    )
 
 
 def generation_figures(engine: Engine, journal: Journal, replies: list[Reply]) -> dict[str, Any]:

@@ -68,9 +68,10 @@ class _Capped(httpx2.AsyncByteStream):
 def request_body(settings: ServerSettings, prompt: Prompt, decoding: Decoding) -> dict[str, Any]:
     """A request for one chat completion."""
     opening = [] if prompt.system is None else [{"role": "system", "content": prompt.system}]
+    answer = [] if prompt.assistant is None else [{"role": "assistant", "content": disarm(prompt.assistant)}]
     body = {
         "model": settings.model,
-        "messages": [*opening, {"role": "user", "content": disarm(prompt.text)}],
+        "messages": [*opening, {"role": "user", "content": disarm(prompt.text)}, *answer],
         "max_tokens": decoding.max_new_tokens,
         "temperature": decoding.temperature,
     }

@@ -81,12 +81,17 @@ class Exchange(NamedTuple):
     content_skipped: int
 
 
-def render_prompt(tokenizer: PreTrainedTokenizerFast, user: str, system: str | None = None) -> list[int]:
+def render_prompt(
+    tokenizer: PreTrainedTokenizerFast, user: str, system: str | None = None, assistant: str | None = None
+) -> list[int]:
     """Token ids of the model's chat template up to where the assistant's answer begins.
 
     The template writes the only BOS. Text in `user` or `system` that spells a special token is encoded as plain text.
     """
-    return _encode(tokenizer, _messages(user, system), generation_prompt=True)[1]
+    messages = _messages(user, system)
+    if assistant is not None:  # a judge that takes the conversation through its own template (Llama Guard)
+        messages.append({"role": "assistant", "content": assistant})
+    return _encode(tokenizer, messages, generation_prompt=True)[1]
 
 
 def render_exchange(

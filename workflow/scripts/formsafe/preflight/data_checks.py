@@ -21,6 +21,7 @@ from formsafe.data.harmful import select_harmful
 from formsafe.preflight.checks import Check
 from formsafe.preflight.source_checks import DATA, Sources
 from formsafe.preflight.stage_costs import optimiser_steps
+from formsafe.scoring.judge_check import check_replies
 from formsafe.sources.fetch import Fetched, Wanted, fetch_corpus, fetch_harmful
 
 MODELS, STUDY = "Models", "Study"
@@ -88,7 +89,7 @@ def check_rows(plan: StudySettings, layout: Layout) -> Iterator[Check]:
 
 
 def check_judge(name: str, judge: JudgeSettings, model: ModelSettings, folder: Path | None, answer: int) -> Check:
-    """Render a judge's prompt and hold it against the judge's context.
+    """Whether a judge's parser can read what its prompt asks for, and the prompt fits into the judge's context.
 
     Args:
         name: the judge's.
@@ -99,18 +100,22 @@ def check_judge(name: str, judge: JudgeSettings, model: ModelSettings, folder: P
     """
     label, key = f"judge {name}", f"judges.{name}.prompt"
     try:
-        text = fill(Path(judge.prompt).read_text(encoding="utf-8"), "", "")
-    except (OSError, UnicodeDecodeError, FormsafeError) as error:
-        said = str(error) if isinstance(error, FormsafeError) else f"{judge.prompt}: {type(error).__name__}"
-        remedy = f"{key} names a text file with {{instruction}} and {{answer}}, each once."
-        return Check(DATA, label, "no", said, remedy)
+        asked = check_replies(judge)
+        text = "" if judge.prompt is None else fill(Path(judge.prompt).read_text(encoding="utf-8"), "", "")
+    except FormsafeError as error:
+        said, _, remedy = str(error).partition(". ")
+        return Check(DATA, label, "no", said, remedy or f"{key} needs {{instruction}} and {{answer}}, each once.")
+    except (OSError, UnicodeDecodeError) as error:
+        said = f"{judge.prompt} cannot be read ({type(error).__name__})"
+        return Check(DATA, label, "no", said, f"{key} names a text file in UTF-8.")
     if folder is None or judge.generation.server is not None:
-        return Check(DATA, label, "ok", f"{judge.prompt} has its placeholders")
+        return Check(DATA, label, "ok", asked)
     from formsafe.models.chat import render_prompt
     from formsafe.models.context import read_context
     from formsafe.models.load import load_tokenizer
 
-    prompt = len(render_prompt(load_tokenizer(folder, model), text))
+    answered = "" if judge.prompt is None else None
+    prompt = len(render_prompt(load_tokenizer(folder, model), text, None, answered))
     reply = max(decoding.max_new_tokens for decoding in (judge.generation, *judge.retries))
     config = read_context(folder, model, 1.0, "cpu").config
     context = getattr(config and config.get_text_config(), "max_position_embeddings", None)

@@ -95,6 +95,11 @@ class Results:
         paths = self.files.get("token_counts", [])
         return {Path(path).stem.removeprefix("model="): read_json(path) for path in paths}
 
+    @cached_property
+    def judges(self) -> list[Row]:
+        """The rows of judges.csv: judges side by side and against people's labels."""
+        return self.rows("judges") if "judges" in self.files else []
+
     def rows(self, name: str) -> list[Row]:
         """The rows of a table of the study, `comparisons`, `curves` or `audit`."""
         return [

@@ -17,10 +17,11 @@ SCALE = (1, 5)
 
 
 class Score(NamedTuple):
-    """A score and the place of its first digit in the reply."""
+    """A score, the place of its first digit in the reply (None where it is no digit), and the label that it is of."""
 
-    value: int
-    at: int
+    value: float
+    at: int | None
+    label: str | None = None
 
 
 # `<` only around the number itself: in `<4` it is a comparison. `~` is none of them: `~4` is "about 4".
@@ -150,7 +151,7 @@ def parse_score(
         markers = [found for found in markers if _opens_line(own, found) or (ended and _is_last(own, found))]
     stated = _without_scale(own, _stated_by_line(own, markers, scale))
     if stated:
-        wavers = cut_off and _WAVERS.search(written, stated[-1].at)
+        wavers = cut_off and _WAVERS.search(written, _after(stated[-1]))
         return stated[-1] if len({score.value for score in stated}) < 3 and not wavers else None
     return None if markers or last_line_only else _alone(own, scale)
 
@@ -192,12 +193,16 @@ def _without_scale(text: str, stated: list[Score]) -> list[Score]:
     """Leave out the items of a restated scale: scores that rise from line to line, each with words after it."""
     items = set()
     for score, following in pairwise(stated):
-        own, *rest = LINE_BREAK.split(text[score.at + 1 : following.at])
-        after = LINE_BREAK.split(text[following.at + 1 :], 1)[0]
+        own, *rest = LINE_BREAK.split(text[_after(score) : following.at])
+        after = LINE_BREAK.split(text[_after(following) :], 1)[0]
         successive = sum(bool(line.strip()) for line in rest) == 1
         if score.value < following.value and successive and _WORD.search(own) and _WORD.search(after):
             items |= {score, following}
     return [score for score in stated if score not in items]
+
+
+def _after(score: Score) -> int:
+    return (score.at or 0) + len(str(score.value))
 
 
 def _digit(text: str, start: int) -> re.Match[str] | None:

@@ -1,89 +1,101 @@
 """Scores computed from the text: ROUGE-L and Sentence-BERT with and without the format, leakage, refusals, length."""
 
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from formsafe.config.settings.judge import TaskSettings
-from formsafe.core.errors import FormsafeError
 from formsafe.core.files import read_json, read_jsonl, write_json, write_jsonl
 from formsafe.core.provenance import stage_record
 from formsafe.formats.base import Format, FormatError
 from formsafe.formats.registry import get_formats
+from formsafe.generation.thoughts import split_thoughts
+from formsafe.scoring.answers import Answer, read_answers
+from formsafe.scoring.degenerate import degenerate
 from formsafe.scoring.refusals import is_refusal
+from formsafe.scoring.rouge import rouge_l
 
 Fit = Literal["strict", "loose"]
 Formats = Mapping[str, Format]
-# Runs of letters and digits; of scripts that write without spaces (Thai, Lao, Khmer, Myanmar, CJK), single characters.
-_SPACELESS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_WORD = re.compile(rf"[{_SPACELESS}]|[^\W_{_SPACELESS}]+")
 
 
-def score_texts(
-    encoder_manifest: str | Path,
-    task_answers: str | Path,
-    harmful_answers: str | Path,
-    reference: str | Path,
-    corpus: str | Path,
-    task_scores: str | Path,
-    harmful_scores: str | Path,
-    metrics: str | Path,
-    *,
-    tasks: TaskSettings,
-    format: str | None,
-    formats: Sequence[str],
-    code: str,
-) -> None:
-    """Score a run's answers by their text.
+@dataclass(frozen=True)
+class TextJob:
+    """Inputs and outputs of the stage.
 
     Args:
-        encoder_manifest: JSON with the `path` of the sentence-transformers model.
-        task_answers: JSONL of `id`, `answer`, `tokens`.
-        harmful_answers: likewise.
-        reference: test examples in the format that the answers are held against.
+        encoder: JSON with the `path` of the sentence-transformers model.
+        task: JSONL of the answers to the task prompts.
+        others: name to answers of each further prompt set (`harmful`, `benign`).
+        reference: test examples in the format that the task answers are compared with.
         corpus: the same examples as sentences.
-        task_scores: JSONL to write.
-        harmful_scores: JSONL to write.
+        scores: JSONL to write, by prompt set, `task` among them.
         metrics: JSON with the stage's figures to write.
+        tasks: settings of the similarities.
         format: the format that the run was trained on, None where it was not.
         formats: the formats to look for in the answers, `format` among them.
+        code: digest of the code.
     """
+
+    encoder: str | Path
+    task: str | Path
+    others: Mapping[str, str | Path]
+    reference: str | Path
+    corpus: str | Path
+    scores: Mapping[str, str | Path]
+    metrics: str | Path
+    tasks: TaskSettings
+    format: str | None
+    formats: Sequence[str]
+    code: str
+
+
+def score_texts(job: TextJob) -> None:
+    """Score a run's answers by their text: similarity to the reference, leakage, refusals, degenerate answers."""
     started = time.time()
-    known = get_formats(formats)
-    answers, harmful = read_jsonl(task_answers), read_jsonl(harmful_answers)
-    references = {row["id"]: row["messages"][-1]["content"] for row in read_jsonl(reference)}
-    plain = {row["id"]: " ".join(row["sentences"]) for row in read_jsonl(corpus)}
-    if missing := [row["id"] for row in answers if row["id"] not in references or row["id"] not in plain]:
-        raise FormsafeError(
-            f"{task_answers} answers {missing[0]}, which {reference} does not hold. Delete the answers."
-        )
-    pairs = [(row["answer"], references[row["id"]]) for row in answers]
-    neutral = [(without_format(row["answer"], known), plain[row["id"]]) for row in answers]
-    cosines = cosine_similarities([*pairs, *neutral], read_json(encoder_manifest)["path"], tasks)
-    similarities = {
-        "rouge_l": [round(rouge_l(*pair, tasks.rouge_stemming), 6) for pair in pairs],
-        "sbert": cosines[: len(pairs)],
-        "rouge_l_neutral": [round(rouge_l(*pair, tasks.rouge_stemming), 6) for pair in neutral],
-        "sbert_neutral": cosines[len(pairs) :],
-    }
-    write_jsonl(task_scores, (_record(row, known, format, _nth(similarities, n)) for n, row in enumerate(answers)))
-    write_jsonl(
-        harmful_scores,
-        (_record(row, known, format, {"refusal": is_refusal(row["answer"])}) for row in harmful),
-    )
-    figures = {"task_answers": len(answers), "harmful_answers": len(harmful)}
-    write_json(metrics, figures | stage_record(started, code))
+    known = get_formats(job.formats)
+    references = {row["id"]: row["messages"][-1]["content"] for row in read_jsonl(job.reference)}
+    plain = {row["id"]: " ".join(row["sentences"]) for row in read_jsonl(job.corpus)}
+    known_ids = references.keys() & plain.keys()
+    answers = read_answers(job.task, dict.fromkeys(known_ids), f"the examples of {job.reference} and {job.corpus}")
+    similarities = _similarities(answers, references, plain, known, job)
+    records = {"task": [_record(answer, known, job.format, similarities[answer.id]) for answer in answers]}
+    for name, path in job.others.items():
+        records[name] = [
+            _record(answer, known, job.format, {"refusal": is_refusal(answer.text)}) for answer in read_answers(path)
+        ]
+    figures = {}
+    for name, found in records.items():
+        write_jsonl(job.scores[name], found)
+        counts = {kind: sum(record[kind] for record in found) for kind in ("empty", "repeated", "cut")}
+        figures[name] = {"answers": len(found), **counts}
+    write_json(job.metrics, {"answers": figures} | stage_record(started, job.code))
 
 
-def _record(row: dict[str, Any], formats: Formats, format: str | None, scores: dict[str, Any]) -> dict[str, Any]:
-    return {"id": row["id"], **scores, **leakage(row["answer"], format, formats), "tokens": row["tokens"]}
+def _similarities(
+    answers: Sequence[Answer], references: Mapping[str, str], plain: Mapping[str, str], known: Formats, job: TextJob
+) -> dict[str, dict[str, float]]:
+    """ROUGE-L and S-BERT of each task answer, with and without the format, by id."""
+    pairs = [(answer.text, references[answer.id]) for answer in answers]
+    neutral = [(without_format(answer.text, known), plain[answer.id]) for answer in answers]
+    cosines = cosine_similarities([*pairs, *neutral], read_json(job.encoder)["path"], job.tasks)
+    found = {}
+    for number, answer in enumerate(answers):
+        found[answer.id] = {
+            "rouge_l": round(rouge_l(*pairs[number], job.tasks.rouge_stemming), 6),
+            "sbert": cosines[number],
+            "rouge_l_neutral": round(rouge_l(*neutral[number], job.tasks.rouge_stemming), 6),
+            "sbert_neutral": cosines[len(pairs) + number],
+        }
+    return found
 
 
-def _nth(columns: dict[str, list[float]], number: int) -> dict[str, float]:
-    return {name: column[number] for name, column in columns.items()}
+def _record(answer: Answer, formats: Formats, format: str | None, scores: dict[str, Any]) -> dict[str, Any]:
+    fits = leakage(answer.text, format, formats)
+    wrong = degenerate(answer.text, answer.finish_reason)
+    return {"id": answer.id, **scores, **fits, "tokens": answer.tokens, **wrong}
 
 
 def leakage(answer: str, format: str | None, formats: Formats) -> dict[str, Any]:
@@ -105,6 +117,7 @@ def format_fit(answer: str, marked: Format) -> Fit | None:
 
     What was cut off counts as a part, since an answer may end where the tokens did.
     """
+    answer = split_thoughts(answer)[0]
     if not answer.strip():
         return None
     readings: list[tuple[Fit, Callable[[str], list[str]]]] = [("strict", marked.parse), ("loose", marked.parse_cut)]
@@ -144,33 +157,3 @@ def cosine_similarities(pairs: Sequence[tuple[str, str]], encoder: str | Path, t
     vectors = model.encode(texts, batch_size=tasks.batch_size, normalize_embeddings=True, show_progress_bar=False)
     place = {text: number for number, text in enumerate(texts)}
     return [round(float(vectors[place[one]] @ vectors[place[other]]), 6) for one, other in pairs]
-
-
-def rouge_l(answer: str, reference: str, stemming: bool = False) -> float:
-    """F1 of the longest common subsequence of words, 0 to 1 (Lin, 2004).
-
-    References of mostly Latin letters are scored exactly as rouge-score does; others by words of any script.
-    """
-    score = _scorer(stemming, mostly_latin(reference)).score(target=reference, prediction=answer)["rougeL"]
-    return float(score.fmeasure)
-
-
-def mostly_latin(text: str) -> bool:
-    """Whether at least half of the letters are ones that rouge-score knows."""
-    letters = [character for character in text.lower() if character.isalpha()]
-    return 2 * sum("a" <= character <= "z" for character in letters) >= len(letters)
-
-
-@cache
-def _scorer(stemming: bool, latin: bool) -> Any:
-    from rouge_score.rouge_scorer import RougeScorer
-
-    return RougeScorer(["rougeL"], use_stemmer=stemming, tokenizer=None if latin else _AnyScript())
-
-
-class _AnyScript:
-    """Words of any script, for rouge-score."""
-
-    def tokenize(self, text: str) -> list[str]:
-        """Lower-case words."""
-        return _WORD.findall(text.lower())

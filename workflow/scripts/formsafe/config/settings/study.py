@@ -10,7 +10,7 @@ from formsafe.config.settings.data import CorpusSettings, HarmfulSettings, Safet
 from formsafe.config.settings.demo import DemoSettings
 from formsafe.config.settings.generation import FirstTokenSettings, GenerationSettings
 from formsafe.config.settings.grid import GridBlock, MethodSettings
-from formsafe.config.settings.judge import JudgeSettings, JudgingSettings, TaskSettings
+from formsafe.config.settings.judge import JudgeSettings, JudgingSettings, LabelSettings, TaskSettings
 from formsafe.config.settings.models import ModelSettings
 from formsafe.config.settings.training import AdapterSettings, SoftPromptSettings, TrainingSettings
 
@@ -54,6 +54,8 @@ class StudySettings(Settings):
     """Judges of harmful answers that a study can use."""
     judging: JudgingSettings
     """Which of them this study uses."""
+    labels: LabelSettings = LabelSettings()
+    """Labels by people."""
     tasks: TaskSettings
     """Scores of the task answers."""
     analysis: AnalysisSettings = AnalysisSettings()
