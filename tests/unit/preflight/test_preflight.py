@@ -15,11 +15,11 @@ from formsafe.config.settings.models import ModelSettings, ModelSource
 from formsafe.config.settings.study import StudySettings
 from formsafe.core.layout import Layout
 from formsafe.models.context import read_context
-from formsafe.preflight import machine_checks
+from formsafe.preflight import machine_checks, stage_costs, study_costs
 from formsafe.preflight import page as preflight
 from formsafe.preflight.checks import Check, page, verdict
 from formsafe.preflight.machine_checks import Gpu
-from formsafe.preflight.model_checks import check_chat
+from formsafe.preflight.model_checks import check_chat, check_encoder
 from formsafe.preflight.source_checks import Sources
 from formsafe.preflight.stage_costs import START_SECONDS
 from formsafe.sources.hub_probe import hub_answers
@@ -94,7 +94,7 @@ def test_without_network_the_ways_to_work_offline_are_named_once(no_network, tmp
     assert not hub_answers()
     (check, _, _), sources = look(tmp_path, online=False)
     data = sources.data("d", DataSource(hub={"repo": "owner/data"}), tmp_path / "none.jsonl")
-    url = sources.data("u", DataSource(url=f"{no_network}/rows.csv?key=secret"), tmp_path / "none.jsonl")
+    url = sources.data("u", DataSource(url=f"{no_network}/rows.csv?part=secret"), tmp_path / "none.jsonl")
     (network,) = sources.network()
     assert {check.state, data.state, url.state, network.state} == {"no"}
     assert "3 sources" in network.detail
@@ -293,8 +293,8 @@ def planned(study):
 
 
 def test_the_papers_jobs(study):
-    works = preflight.works_of(*planned(study))
-    jobs = {stage: sum(len(work.jobs) for work in works if work.stage == stage) for stage in preflight.STAGES}
+    works = study_costs.works_of(*planned(study))
+    jobs = {stage: sum(len(work.jobs) for work in works if work.stage == stage) for stage in stage_costs.STAGES}
     assert jobs == {"soft prompts": 6, "adapters": 16, "answers": 18, "judge": 18}
     assert {work.stage: work.units for work in works} == {
         "soft prompts": 23,
@@ -310,7 +310,7 @@ def test_what_a_server_does_is_no_work_here(study):
     fields = yaml.safe_load((ROOT / "config/config.yaml").read_text())
     fields["judges"]["policy"]["generation"]["server"] = {"base_url": "http://127.0.0.1:1/v1", "model": "x"}
     plan = StudySettings(**fields)
-    assert {work.stage for work in preflight.works_of(plan, jobs)} == {"soft prompts", "adapters", "answers"}
+    assert {work.stage for work in study_costs.works_of(plan, jobs)} == {"soft prompts", "adapters", "answers"}
 
 
 def test_the_paper_without_network_and_gpu(study, no_network, tmp_path, monkeypatch):
@@ -333,6 +333,7 @@ def at_hand(study, tmp_path, monkeypatch, tiny_model):
     monkeypatch.setattr(preflight, "gpu_fault", lambda devices: None)
     monkeypatch.setattr(preflight, "find_gpu", lambda: H200)
     monkeypatch.setattr(preflight, "check_four_bit", lambda device, needed: Check("m", "4-bit", "ok", device))
+    monkeypatch.setattr(preflight, "check_encoder", lambda folder: Check("m", "encoder use", "ok", str(folder)))
     monkeypatch.chdir(tmp_path)
     how_tos = [{"title": f"How to {word}", "summary": f"Take a {word}. Use it."} for word in WORDS]
     (tmp_path / "how_tos.jsonl").write_text("".join(json.dumps(row) + "\n" for row in how_tos))
@@ -397,7 +398,6 @@ MET_HERE = {
     "only warm-up": (edit("adapter", warmup_steps=5, epochs=1.0), "5 of them warm-up: nothing is learned"),
     "a formula in a label": (edit("models", "llama-2-7b-chat", label="$\\frac{1$"), "cannot be drawn"),
     "a label without glyphs": (edit("models", "llama-2-7b-chat", label="\u6a21\u578b"), "lacks some of its characters"),
-    "a label of two lines": (edit("methods", "sft", label="SFT\nplain"), "line break"),
     "a judge's prompt without places": (edit("judges", "policy", prompt="how_tos.jsonl"), "{instruction} 0 times"),
     "no such attention": (edit("models", "llama-2-7b-chat", attention="flash_attention_2"), "build"),
 }
@@ -427,6 +427,22 @@ def test_rows_that_were_fetched_are_held_against_the_configuration(at_hand, tmp_
     assert at_hand()[0] and at_hand(edit("corpus", rows=20))[0]
     go, written = at_hand(edit("corpus", rows=39775))
     assert not go and "39,775 expected, 20 fetched" in written
+
+
+def test_an_encoder_is_tried(tiny_model, tmp_path):
+    """A tokenizer without a padding token fails in the job of the first texts of different lengths."""
+    from sentence_transformers import SentenceTransformer, models
+
+    made = models.Transformer(str(tiny_model))
+    pooling = models.Pooling(made.get_word_embedding_dimension())
+    SentenceTransformer(modules=[made, pooling], device="cpu").save(str(tmp_path / "e"), create_model_card=False)
+    assert check_encoder(None).state == "unchecked"
+    good = check_encoder(tmp_path / "e")
+    config = json.loads((tmp_path / "e/tokenizer_config.json").read_text())
+    config.pop("pad_token", None)
+    (tmp_path / "e/tokenizer_config.json").write_text(json.dumps(config))
+    bad = check_encoder(tmp_path / "e")
+    assert {good.state, bad.state} <= {"ok", "no"} and bad.state == "no" and "padding" in bad.detail + bad.remedy
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):
@@ -489,38 +505,38 @@ def context_of(plan, model, memory_gb):
 
 def test_a_model_too_large_for_the_card_is_a_no(study, tmp_path):
     plan, jobs = planned(study)
-    work = next(work for work in preflight.works_of(plan, jobs) if work.stage == "adapters")
-    small, context = preflight.Card("small", 4.0), context_of(plan, work.model, 4.0)
-    cost = preflight.cost_of(work, plan, context, H200, tmp_path / "results")
-    (check,) = preflight.check_memory([cost], small, "auto", None)
+    work = next(work for work in study_costs.works_of(plan, jobs) if work.stage == "adapters")
+    small, context = study_costs.Card("small", 4.0), context_of(plan, work.model, 4.0)
+    cost = study_costs.cost_of(work, plan, context, H200, tmp_path / "results")
+    (check,) = study_costs.check_memory([cost], small, "auto", None)
     assert check.state == "no" and "4 GB" in check.detail
 
 
 def test_a_model_too_large_for_the_plan_is_a_no_on_a_larger_card(study, tmp_path):
     plan, jobs = planned(study.model_copy(update={"gpu_memory_gb": 4}))
-    work = next(work for work in preflight.works_of(plan, jobs) if work.stage == "adapters")
-    card, context = preflight.Card("NVIDIA H200", 150.0), context_of(plan, work.model, 4.0)
-    cost = preflight.cost_of(work, plan, context, H200, tmp_path / "results")
-    (check,) = preflight.check_memory([cost], card, 4, H200)
+    work = next(work for work in study_costs.works_of(plan, jobs) if work.stage == "adapters")
+    card, context = study_costs.Card("NVIDIA H200", 150.0), context_of(plan, work.model, 4.0)
+    cost = study_costs.cost_of(work, plan, context, H200, tmp_path / "results")
+    (check,) = study_costs.check_memory([cost], card, 4, H200)
     assert check.state == "no" and "gpu_memory_gb is 4" in check.detail
 
 
 def test_finished_jobs_replace_other_measurements(study, tmp_path):
     plan, jobs = planned(study)
-    works = {(work.stage, work.model): work for work in preflight.works_of(plan, jobs)}
+    works = {(work.stage, work.model): work for work in study_costs.works_of(plan, jobs)}
     results, model = tmp_path / "results/paper", "llama-3.1-8b-instruct"
     work, context = works["adapters", model], context_of(plan, model, 150.0)
-    before = preflight.cost_of(work, plan, context, H200, results)
+    before = study_costs.cost_of(work, plan, context, H200, results)
     assert before.basis.startswith("measured on NVIDIA H200") and before.seconds > 0
     folder = tmp_path / f"results/other/runs/model={model}/method=sft/format=list/lr=1e-4/seed=0/adapter"
     folder.mkdir(parents=True)
     took = {"device": H200.name, "seconds": 70.0, "training_seconds": 45.0, "validation_seconds": 5.0, "steps": 45}
     (folder / "metrics.json").write_text(json.dumps(took))
-    measured = preflight.cost_of(work, plan, context, H200, results)
+    measured = study_costs.cost_of(work, plan, context, H200, results)
     assert measured.seconds == pytest.approx(START_SECONDS + 20 + 50 * 90 / 45) and measured.basis == "1 finished"
-    away = preflight.cost_of(work, plan, context, None, results)
+    away = study_costs.cost_of(work, plan, context, None, results)
     assert (away.seconds, away.basis) == (measured.seconds, "1 finished on NVIDIA H200")
     (folder / "metrics.json").write_text(json.dumps(took | {"device": "another GPU"}))
-    assert preflight.cost_of(work, plan, context, H200, results) == before
+    assert study_costs.cost_of(work, plan, context, H200, results) == before
     (folder / "metrics.json").write_text("torn")
-    assert preflight.cost_of(work, plan, context, H200, results) == before
+    assert study_costs.cost_of(work, plan, context, H200, results) == before

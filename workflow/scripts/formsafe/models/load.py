@@ -77,14 +77,19 @@ def load_tokenizer(directory: str | Path, settings: ModelSettings | None = None)
     return tokenizer
 
 
+def register_attentions() -> None:
+    """Make this library's attention implementations known to transformers."""
+    varlen_attention.register()
+    decode_attention.register()
+
+
 def load_model(directory: str | Path, placement: Placement) -> PreTrainedModel:
     """Load a causal language model as `placement` says, in evaluation mode, from safetensors only.
 
     Raises:
         FormsafeError: without the folder, enough memory, or the package of the attention implementation.
     """
-    varlen_attention.register()
-    decode_attention.register()
+    register_attentions()
     arguments: dict[str, Any] = {"dtype": getattr(torch, placement.dtype), "use_safetensors": True}
     if placement.quantisation == "nf4":
         from transformers import BitsAndBytesConfig

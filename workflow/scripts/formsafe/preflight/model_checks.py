@@ -36,6 +36,21 @@ def check_chat(name: str, model: ModelSettings, folder: Path | None, systems: Se
     return Check(MODELS, label, "ok", f"the template renders; a question of five words takes {length} tokens")
 
 
+def check_encoder(folder: Path | None) -> Check:
+    """Encode two texts of different lengths with the sentence encoder, as the scores of texts will."""
+    label = "encoder use"
+    if folder is None:
+        return Check(MODELS, label, "unchecked", "it is not here yet", ABSENT)
+    try:
+        from sentence_transformers import SentenceTransformer
+
+        width = SentenceTransformer(str(folder), device="cpu").encode(["Boil it.", "Boil it well for ten."]).shape[1]
+    except Exception as error:  # what its modules, tokenizer or weights raise
+        remedy = "Name a sentence-transformers model with safetensors weights and a padding token."
+        return Check(MODELS, label, "no", f"it cannot encode ({str(error).splitlines()[0]})", remedy)
+    return Check(MODELS, label, "ok", f"texts become {width} numbers")
+
+
 def check_build(name: str, context: ModelContext, folder: Path | None, lora: LoraSettings | None) -> Iterator[Check]:
     """Build a model without weights as jobs will load it, and put the adapter on it.
 
@@ -81,10 +96,9 @@ def _built(context: ModelContext) -> tuple[list[str], Any]:
     import torch
     from transformers import AutoModelForCausalLM
 
-    from formsafe.models import varlen_attention
-    from formsafe.models.load import place
+    from formsafe.models.load import place, register_attentions
 
-    varlen_attention.register()
+    register_attentions()
     attentions = list(dict.fromkeys(place(context, purpose).attention for purpose in ("training", "inference")))
     for attention in attentions:
         with torch.device("meta"):

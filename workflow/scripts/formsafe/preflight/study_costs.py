@@ -1,0 +1,138 @@
+"""The study's jobs by stage and model, what each costs, and whether it fits into memory and on disk."""
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from formsafe.config.settings.models import ModelSettings
+from formsafe.config.settings.study import StudySettings
+from formsafe.models import memory
+from formsafe.models.context import ModelContext, read_context
+from formsafe.models.shapes import ModelShape
+from formsafe.preflight.checks import Check
+from formsafe.preflight.machine_checks import Gpu
+from formsafe.preflight.stage_costs import STAGES, Cost, Work, estimate, optimiser_steps
+
+COSTS = "Costs"
+# An answer or a judgement on disk; a checkpoint holds weights and two moments, and for a moment there are two.
+RECORD_BYTES, CHECKPOINT_COPIES, ADAPTER_BYTES, SLACK_BYTES = 4e3, 6, 4.0, 1e9
+JOBS_AT_ONCE = 4
+LONGEST_EXAMPLE = 320  # tokens, of a summary in the longest format
+UNSEEN_GB = 80.0  # memory of the GPU to plan for where neither the machine nor the configuration says
+
+
+@dataclass(frozen=True)
+class Card:
+    """The GPU that a study is planned for."""
+
+    name: str
+    memory_gb: float
+
+
+def card_of(gpu: Gpu | None, gpu_memory_gb: int | str) -> Card:
+    """The GPU here, else one with the memory that the configuration names."""
+    if gpu is not None:
+        return Card(gpu.name, gpu.total / 1e9)
+    return Card("a GPU", UNSEEN_GB if isinstance(gpu_memory_gb, str) else float(gpu_memory_gb))
+
+
+def works_of(plan: StudySettings, jobs: Mapping[str, Sequence[str]]) -> list[Work]:
+    """The study's jobs by stage and model, less what a server does; the judge's all belong to its own model."""
+    harmful, examples = sum(source.count for source in plan.harmful.values()), plan.corpus.splits.train
+    units = {
+        "soft prompts": optimiser_steps(plan.soft_prompt, examples),
+        "adapters": optimiser_steps(plan.adapter, examples),
+        "answers": harmful + plan.corpus.splits.test,
+        "judge": harmful,
+    }
+    stages = {"soft prompts": plan.soft_prompt, "adapters": plan.adapter}
+    works = []
+    servers = {"answers": plan.generation.server, "judge": plan.headline.generation.server}
+    for stage in (stage for stage in STAGES if servers.get(stage) is None):
+        by_model: dict[str, list[str]] = {}
+        for job in jobs[stage]:
+            by_model.setdefault(plan.headline.model if stage == "judge" else model_of(job), []).append(job)
+        settings = stages.get(stage)
+        batch = settings.batch_size * settings.gradient_accumulation if settings else 0
+        decoding = plan.headline.generation if stage == "judge" else plan.generation
+        works += [
+            Work(stage, name, found, units[stage], batch, decoding.max_new_tokens) for name, found in by_model.items()
+        ]
+    return works
+
+
+def model_of(path: str) -> str:
+    """The model in a path of the form `.../model=NAME/...`."""
+    return next(part for part in Path(path).parts if part.startswith("model=")).removeprefix("model=")
+
+
+def contexts_of(
+    plan: StudySettings,
+    models: Mapping[str, ModelSettings],
+    folders: Mapping[str, Path | None],
+    gpu: Gpu | None,
+    card: Card,
+) -> dict[str, ModelContext]:
+    """What the jobs will know of each model, on the device that they will have."""
+    memory_gb = card.memory_gb if plan.gpu_memory_gb == "auto" else plan.gpu_memory_gb
+    contexts = {}
+    for name, model in models.items():
+        on_gpu = model.device == "cuda" or (model.device == "auto" and gpu is not None)
+        contexts[name] = read_context(folders[name], model, memory_gb, "cuda" if on_gpu else "cpu")
+    return contexts
+
+
+def cost_of(work: Work, plan: StudySettings, context: ModelContext, gpu: Gpu | None, results: Path) -> Cost:
+    """Cost of a job of `work`, with the GPU memory that it plans for."""
+    on_gpu = context.device == "cuda"
+    device = f"cpu ({platform.machine()})" if not on_gpu else None if gpu is None else gpu.name
+    seconds, basis = estimate(work, context.settings.parameters, results, device)
+    if not on_gpu:
+        return Cost(work, seconds, basis)
+    settings = plan.soft_prompt if work.stage == "soft prompts" else plan.adapter
+    rank = plan.adapter.lora.r if work.stage in ("adapters", "answers") else 0
+    if work.trains:
+        batch = memory.TrainingBatch(settings.batch_size, settings.gradient_accumulation, LONGEST_EXAMPLE, rank)
+        training = memory.plan_training(context, batch)
+        tokens = training.micro_batch_size * LONGEST_EXAMPLE
+        size = memory.training_bytes(context, tokens, training.gradient_checkpointing, rank)
+    else:
+        size = memory.inference_bytes(context, memory.plan_inference(context, rank), rank)
+    return Cost(work, seconds, basis, size)
+
+
+def check_memory(figures: Sequence[Cost], card: Card, wanted: int | str, gpu: Gpu | None) -> list[Check]:
+    """Whether the plans fit the card, and whether the plan is for a larger card than the one here."""
+    allowed = min(card.memory_gb, wanted) if isinstance(wanted, int) else card.memory_gb
+    remedy = "Use more GPU memory (gpu_memory_gb), quantisation nf4, a smaller training.max_length, or a smaller model."
+    checks = [
+        Check(COSTS, f"{figure.work.stage} memory", "no", _too_large(figure, card, allowed), remedy)
+        for figure in figures
+        if figure.memory_bytes is not None and figure.memory_bytes > allowed * 1e9
+    ]
+    if gpu is not None and isinstance(wanted, int) and wanted * 1e9 > gpu.total * 1.1:
+        detail = f"gpu_memory_gb is {wanted}, the GPU here has {gpu.total / 1e9:.0f} GB"
+        checks.append(Check(COSTS, "memory plan", "no", detail, "Set gpu_memory_gb to auto, or to what the GPUs have."))
+    return checks
+
+
+def _too_large(figure: Cost, card: Card, allowed: float) -> str:
+    need, limit = (figure.memory_bytes or 0) / 1e9, f"{card.name} has {card.memory_gb:.0f} GB"
+    if allowed < card.memory_gb:
+        limit = f"gpu_memory_gb is {allowed:.0f}"
+    return f"{figure.work.model} needs {need:.0f} GB, {limit}"
+
+
+def disk_needs(
+    plan: StudySettings, works: Sequence[Work], shapes: Mapping[str, ModelShape], results: Path, download: float
+) -> dict[Path, float]:
+    """Bytes that the study will write below the hub's cache and below its results."""
+    from huggingface_hub import constants
+
+    records = sum(work.left * work.units for work in works if not work.trains)
+    adapters = [(work.left, shapes[work.model].lora_parameters(plan.adapter.lora.r)) for work in works if work.trains]
+    kept = sum(ADAPTER_BYTES * left * size for left, size in adapters)
+    copies = [CHECKPOINT_COPIES * ADAPTER_BYTES * size * min(left, JOBS_AT_ONCE) for left, size in adapters]
+    written = kept + max(copies, default=0.0) + RECORD_BYTES * records + SLACK_BYTES
+    return {Path(constants.HF_HUB_CACHE): download, results: written}
