@@ -81,7 +81,8 @@ if not workflow.is_main_process:
 onstart:
     logger.info(f"Study: {STUDY.study}")  # `recover` looks for it in the log
     planned = Counter(job.rule.name for job in workflow.dag.needrun_jobs() if job.output)
-    STOPS.append(watch(logger, planned, L.benchmark("x").removesuffix("x.tsv")))
+    if planned:
+        STOPS.append(watch(logger, planned, L.benchmark("x").removesuffix("x.tsv")))
     try:
         refuse_orphans(STUDY.study, workflow.overwrite_configfiles, Path.cwd())
     except FormsafeError as error:

@@ -33,9 +33,11 @@ def run(shown: Progress, clock: list[float], job: int, rule: str, seconds: float
 def test_the_rest_takes_as_long_as_jobs_of_its_rules_did(clock, tmp_path, capsys):
     shown = Progress({"train": 4, "judge": 2}, tmp_path)
     run(shown, clock, 1, "train", 600)
-    assert "1 of 6 jobs are done; about 30 min to go, and judge, of which no job has finished yet." in (
-        capsys.readouterr().err
-    )
+    said = capsys.readouterr().err
+    assert "1 of 6 jobs are done; about 30 min to go, not counting 2 jobs of rules that none has finished of." in said
+    shown = Progress({"train": 1, "judge": 2}, tmp_path)
+    run(shown, clock, 1, "train", 600)
+    assert "1 of 3 jobs are done; the time to go is not known yet." in capsys.readouterr().err
     (tmp_path / "judge").mkdir()
     (tmp_path / "judge/a.tsv").write_text("s\th:m:s\n300.0\t0:05:00\n")
     shown = Progress({"train": 4, "judge": 2}, tmp_path)

@@ -44,7 +44,11 @@ class Progress(logging.Handler):
         event = getattr(record, "event", None)
         if event == LogEvent.JOB_INFO:
             self._running[getattr(record, "jobid", -1)] = (getattr(record, "rule_name", ""), time.monotonic())
-        elif event == LogEvent.JOB_FINISHED and (known := self._running.pop(getattr(record, "job_id", -1), None)):
+        elif (
+            event == LogEvent.JOB_FINISHED
+            and self.total
+            and (known := self._running.pop(getattr(record, "job_id", -1), None))
+        ):
             rule, started = known
             self.left[rule] -= 1
             self._took[rule].append(time.monotonic() - started)
@@ -59,9 +63,10 @@ class Progress(logging.Handler):
         if not waiting:
             return f"{words}."
         at_once = max(1.0, sum(map(sum, self._took.values())) / max(elapsed, 1e-9))
-        unknown = [rule for rule, seconds in usual.items() if seconds is None]
-        more = f", and {', '.join(unknown)}, of which no job has finished yet" if unknown else ""
-        return f"{words}; about {in_words(sum(known) / at_once)} to go{more}."
+        unknown = sum(self.left[rule] for rule, seconds in usual.items() if seconds is None)
+        rest = f"about {in_words(sum(known) / at_once)} to go" if known else "the time to go is not known yet"
+        more = f", not counting {unknown} jobs of rules that none has finished of" if known and unknown else ""
+        return f"{words}; {rest}{more}."
 
     def _usual(self, rule: str) -> float | None:
         if self._took[rule]:
