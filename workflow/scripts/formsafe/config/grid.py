@@ -25,7 +25,7 @@ class Draw:
 
 
 def learning_rate_id(value: float) -> str:
-    """Write a learning rate as it stands in paths: 5e-5, 1e-4, 3.5e-3. `float()` turns it back exactly."""
+    """Write a learning rate as in paths: 5e-5, 1e-4, 3.5e-3. `float()` turns it back exactly."""
     return f"{Decimal(repr(value)).normalize():e}".replace("e+", "e")
 
 

@@ -20,7 +20,7 @@ def schema() -> str:
 
 
 def with_key_table(text: str) -> str:
-    """`text` with the table of all keys between its two markers made anew."""
+    """`text` with a new table of all keys between its two markers."""
     head, rest = text.split(BEGIN)
     tail = rest.split(END)[1]
     rows = ["| key | type | default | meaning |", "|---|---|---|---|", *_rows(StudySettings.model_json_schema())]

@@ -122,7 +122,7 @@ def _find_response(text: str, response: str, begin: int, tokenizer: PreTrainedTo
             return place, skipped
     raise FormsafeError(
         f"The chat template of {tokenizer.name_or_path} rewrites the response (more than stripping white space), so "
-        "its tokens cannot be told apart. Use a model whose template writes the response as it is."
+        "its tokens cannot be found. Use a model whose template writes the response as it is."
     )
 
 

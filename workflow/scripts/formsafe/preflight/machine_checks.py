@@ -90,10 +90,10 @@ def check_gpu(gpu: Gpu | None, devices: Mapping[str, str], dtypes: Mapping[str, 
             SECTION,
             "GPU",
             "unchecked",
-            f"none in sight (for {', '.join(wanting)}), as on a login node",
+            f"none here (for {', '.join(wanting)}), as on a login node",
             _IN_A_JOB,
         )
-    cards = "" if gpu.count == 1 else f", {gpu.count} of them in sight"
+    cards = "" if gpu.count == 1 else f", {gpu.count} of them visible"
     detail = f"{gpu.name}, {gpu.total / 1e9:.0f} GB ({gpu.free / 1e9:.0f} GB free), CUDA {gpu.cuda}{cards}"
     if not gpu.bfloat16 and any(dtypes[model] in ("auto", "bfloat16") for model in wanting):
         return Check(SECTION, "GPU", "no", f"{detail}; no bfloat16", "Set `dtype: float16` for the models.")
@@ -101,7 +101,7 @@ def check_gpu(gpu: Gpu | None, devices: Mapping[str, str], dtypes: Mapping[str, 
 
 
 def four_bit_device(devices: Iterable[str], gpu: Gpu | None) -> Literal["cuda", "cpu"] | None:
-    """Where 4-bit arithmetic is to be tried for models with these `device` settings; None: on a GPU not in sight."""
+    """Where to try 4-bit arithmetic for models with these `device` settings; None: on a GPU that is not here."""
     asked = set(devices)
     if gpu is not None and asked != {"cpu"}:
         return "cuda"

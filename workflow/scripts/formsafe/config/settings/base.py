@@ -19,7 +19,7 @@ def _is_name(text: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(_is_name)]
-"""A name that stands in paths."""
+"""A name that is part of paths."""
 
 
 def _is_label(text: str) -> str:

@@ -19,7 +19,7 @@ class StudySettings(Settings):
     """Everything a study is made of."""
 
     study: Name
-    """Name of the study: its results lie in results/{study}/."""
+    """Name of the study: its results are in results/{study}/."""
     title: Label
     """Title of the report."""
     partial: bool = Field(default=False, strict=False)  # `--config partial=true` arrives as a text
@@ -33,9 +33,9 @@ class StudySettings(Settings):
     harmful: dict[Name, HarmfulSettings] = Field(min_length=1)
     """Sources of harmful prompts."""
     models: dict[Name, ModelSettings] = Field(min_length=1)
-    """Models that can stand in the grid or judge."""
+    """Models that the grid and the judges can use."""
     methods: dict[Name, MethodSettings] = Field(min_length=1)
-    """Methods that can stand in the grid."""
+    """Methods that the grid can use."""
     safety: SafetySettings | None = None
     """Safety examples for methods with the key `safety`."""
     grid: list[GridBlock]
