@@ -80,3 +80,25 @@ def test_what_is_there_twice_or_absurd_is_an_error():
     same = {"models": {"llama-2-7b-chat": {"label": "Llama-3.1-8B-Instruct"}}}
     assert "models.llama-3.1-8b-instruct.label: 'Llama-3.1-8B-Instruct' is also the label of" in problems(same)
     assert "methods.sft.label: 'Base' is also the label of base" in problems({"methods": {"sft": {"label": "Base"}}})
+
+
+def test_what_determines_no_result_is_not_tracked_and_comes_back_in_the_job():
+    """Rules take `model_dump()` as parameters; jobs need labels for messages and sizes for memory plans."""
+    from formsafe.config.settings.base import restored
+
+    given = raw("config.yaml")
+    study = load_study(given)
+    tracked = {
+        "models.llama-2-7b-chat": ({"label", "parameters"}, study.models["llama-2-7b-chat"]),
+        "corpus": ({"licence", "rows"}, study.corpus),
+        "harmful.advbench": ({"licence", "rows"}, study.harmful["advbench"]),
+        "training": ({"checkpoint_minutes", "micro_batch_size", "gradient_checkpointing"}, study.training),
+    }
+    for key, (left_out, settings) in tracked.items():
+        section = given
+        for part in key.split("."):
+            section = section[part]
+        dumped = settings.model_dump()
+        assert set(type(settings).model_fields) - set(dumped) == left_out, key
+        assert restored(type(settings), dumped, section) == settings
+        assert restored(type(settings), dumped, section | dict.fromkeys(set(dumped) & {"dtype"}, "other")) == settings

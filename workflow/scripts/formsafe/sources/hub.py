@@ -173,8 +173,7 @@ def fetch_model(
     """Make sure that a model is on this machine and write its manifest.
 
     That is `{name, path, repo, revision, files, digests, modified}`, with sizes of files in bytes. A local model has no
-    commit: `digests` (SHA-256 of smaller files) and `modified` (times of larger ones in nanoseconds) tell what follows
-    from it that weights, tokenizer, chat template or generation configuration were exchanged.
+    commit, but `digests` (SHA-256 of smaller files) and `modified` (times of larger ones): other files are noticed.
 
     Args:
         name: the model's name in the configuration.
