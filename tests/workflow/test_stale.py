@@ -12,9 +12,9 @@ import pytest
 from tests.checkout import DEMO, copy_checkout, planned_jobs, run, snakemake
 
 JUDGED = {"judge_answers", "audit_judge"}
-AFTER_SCORES = {"summarise", "plot_figures", "write_tables", "write_report"}
+AFTER_SCORES = {"summarise", "write_verdict", "plot_figures", "write_tables", "write_report"}
 AFTER_JUDGE = JUDGED | AFTER_SCORES | {"describe_run", "all"}
-AFTER_ANSWERS = AFTER_JUDGE | {"generate_answers", "score_texts"}
+AFTER_ANSWERS = AFTER_JUDGE | {"generate_answers", "score_texts", "trace_refusals"}
 AFTER_ADAPTERS = AFTER_ANSWERS | {"train_adapter"}
 
 
@@ -69,7 +69,7 @@ def test_comments_and_docstrings_make_nothing_stale(clone, edited: Edit):
 
 # Edits that no result depends on: (file, text, other text), and the rules that may run again.
 LIB = "workflow/scripts/formsafe"
-LIGHT = {"plot_figures", "write_tables", "write_report", "all"}
+LIGHT = {"write_verdict", "plot_figures", "write_tables", "write_report", "all"}
 WITHOUT_EFFECT = {
     "a model's label": ("config/demo.yaml", "label: Demo", "label: Toy"),
     "a model's size": ("config/demo.yaml", "parameters: 1.0e+6", "parameters: 1.1e+6"),
@@ -187,7 +187,7 @@ def test_the_judges_prompt_makes_the_scores_stale_and_what_follows(clone, edited
 def test_one_more_learning_rate_makes_its_own_run(clone, edited: Edit):
     edited("config/demo.yaml", "[6.0e-3, 1.2e-2]", "[6.0e-3, 1.2e-2, 2.4e-2]")
     plan = planned_jobs(clone, *DEMO)
-    for rule in ("train_adapter", "generate_answers", "judge_answers", "score_texts", "describe_run"):
+    for rule in ("train_adapter", "generate_answers", "judge_answers", "score_texts", "trace_refusals", "describe_run"):
         assert plan.pop(rule) == 1
     assert "tune_soft_prompt" not in plan
     assert set(plan) <= AFTER_SCORES | {"all", "audit_judge"}
@@ -286,7 +286,7 @@ def test_one_more_model_makes_its_own_runs(clone, edited: Edit):
     edited("config/demo.yaml", described, described + described.replace("  demo:", "  twin:").replace("Demo", "Twin"))
     edited("config/demo.yaml", "grid:\n", "grid:\n  - {models: [twin], methods: [base]}\n")
     plan = planned_jobs(clone, *DEMO)
-    for rule in ("generate_answers", "judge_answers", "score_texts", "describe_run", "fetch_model"):
+    for rule in ("generate_answers", "judge_answers", "score_texts", "trace_refusals", "describe_run", "fetch_model"):
         assert plan.pop(rule) == 1
     assert set(plan) <= AFTER_SCORES | {"all", "audit_judge", "count_tokens"}
 
