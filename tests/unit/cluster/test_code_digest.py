@@ -21,7 +21,8 @@ PACKAGE = {
     "formsafe/types_only.py": "class Hint: ...\n",
     "formsafe/demo/__init__.py": "",
     "formsafe/demo/grammar.py": (
-        "from .words import WORDS\nfrom ..settings.data import COUNT\nfrom . import tokens as t\n"
+        "from formsafe.demo.words import WORDS\nfrom formsafe.settings.data import COUNT\n"
+        "from formsafe.demo import tokens as t\n"
     ),
     "formsafe/demo/words.py": "WORDS = ['a']\n",
     "formsafe/demo/tokens.py": "T = 1\n",
@@ -130,6 +131,7 @@ def test_modules_that_only_report_and_start_are_neutral_in_every_rule_and_no_oth
         "core.errors",
         "core.logs",
         "core.provenance",
+        "core.redaction",
         "core.startup",
         "models.devices",
     }
@@ -209,6 +211,12 @@ def test_digests_read_from_disk_equal_fresh_ones(package):
     assert changed != first
     notes.write_text("{broken")
     assert in_a_process() == changed
+
+
+def test_a_relative_import_would_not_be_followed_so_it_is_refused(package):
+    (package / "formsafe/far.py").write_text("from .lonely import ALONE\n")
+    with pytest.raises(SyntaxError, match="relative import"):
+        digest(package)
 
 
 def test_a_syntax_error_names_its_file(package):

@@ -70,22 +70,11 @@ def _closure(script: Path, root: Path, *more: str) -> Iterator[tuple[str, str]]:
         name, path = waiting.pop()
         tree_digest, imports = _describe(path)
         yield name, tree_digest
-        is_package = path.name == "__init__.py"
         for wanted in [*imports, *(() if name else more)]:
-            for found, where in _resolve(_absolute(wanted, name, is_package), root):
+            for found, where in _resolve(wanted, root):
                 if found not in seen:
                     seen.add(found)
                     waiting.append((found, where))
-
-
-def _absolute(wanted: str, importer: str, is_package: bool) -> str:
-    """Resolve leading dots of `wanted` against the module that imports it."""
-    level = len(wanted) - len(wanted.lstrip("."))
-    if level == 0:
-        return wanted
-    package = importer.split(".")
-    kept = len(package) - level + is_package
-    return ".".join([*package[: max(kept, 0)], wanted.lstrip(".")])
 
 
 def _resolve(dotted: str, root: Path) -> Iterator[tuple[str, Path]]:
@@ -126,11 +115,12 @@ def _imports(node: ast.AST) -> Iterator[str]:
     if isinstance(node, ast.Import):
         yield from (alias.name for alias in node.names if alias.name.split(".")[0] == PACKAGE)
     elif isinstance(node, ast.ImportFrom):
-        origin = "." * node.level + (node.module or "")
-        if node.level or origin.split(".")[0] == PACKAGE:
+        origin = node.module or ""
+        if node.level:
+            raise SyntaxError(f"Line {node.lineno}: a relative import is not followed. Write `from {PACKAGE}....`.")
+        if origin.split(".")[0] == PACKAGE:
             yield origin
-            joint = "" if origin.endswith(".") else "."
-            yield from (f"{origin}{joint}{alias.name}" for alias in node.names if alias.name != "*")
+            yield from (f"{origin}.{alias.name}" for alias in node.names if alias.name != "*")
     elif isinstance(node, ast.If) and getattr(node.test, "id", getattr(node.test, "attr", "")) == "TYPE_CHECKING":
         for statement in node.orelse:
             yield from _imports(statement)
