@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from formsafe.cluster.orphans import Orphan, local_orphans
-from formsafe.cluster.plan import planned_jobs
+from formsafe.cluster.plan import PlannedJob, all_jobs
 from formsafe.cluster.recover import recover
 from formsafe.core.errors import FormsafeError
 from tests.checkout import run
@@ -38,6 +38,10 @@ for output in snakemake.output:
     Path(output).write_text(f"{snakemake.params.value}\\n")
 """
 CALL = ["--cores", "1", "--configfile", "mine.yaml"]
+
+
+def planned_jobs(arguments: list[str], checkout: Path) -> list[PlannedJob]:
+    return [job for job in all_jobs(arguments, checkout) if job.planned]
 
 
 def killed_while_working(checkout: Path) -> list[Orphan]:

@@ -52,11 +52,6 @@ def config_files(arguments: Sequence[str]) -> list[str]:
     return list(takewhile(lambda word: not word.startswith("-"), after))
 
 
-def planned_jobs(arguments: Sequence[str], directory: Path) -> list[PlannedJob]:
-    """The jobs that Snakemake, called with `arguments` in `directory`, would run; targets without output left out."""
-    return [job for job in all_jobs(arguments, directory) if job.planned]
-
-
 def all_jobs(arguments: Sequence[str], directory: Path) -> list[PlannedJob]:
     """All jobs of the study, planned or not; targets without output left out."""
     with tempfile.TemporaryDirectory() as folder:
