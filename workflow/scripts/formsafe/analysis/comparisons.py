@@ -135,9 +135,7 @@ class Study:
 
     def side(self, metric: Metric, condition: Run, weight: float = 1.0, reference: str | None = None) -> Side:
         """Outcomes [trainings, prompts] of a condition; `reference`: format of the task's reference texts."""
-        ids = self.scores.ids(metric.prompts)
-        runs = conditions_of(self.runs)[condition]
-        values = [outcomes(self.scores, metric, run, ids, reference) for run in runs]
+        values = [outcomes(self.scores, metric, run, reference) for run in conditions_of(self.runs)[condition]]
         return Side(np.stack(values), weight, fixed=not self.names.is_trained(condition))
 
 

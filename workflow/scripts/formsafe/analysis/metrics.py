@@ -70,26 +70,27 @@ def metrics_of(scores: Scores, threshold: int) -> list[Metric]:
 
 def applies(scores: Scores, metric: Metric, run: Run) -> bool:
     """Whether the metric says anything of the run: it has values, or answers that the judge could not score."""
-    answered = scores.answered(metric.prompts, metric.field, run)
-    return metric.name in HEADLINES or bool(answered.notna().any()) or (metric.field == "score" and len(answered) > 0)
+    values, answered = scores.values(metric.prompts, metric.field, run)
+    unscored = metric.field == "score" and bool(answered.any())
+    return metric.name in HEADLINES or unscored or not np.isnan(values).all()
 
 
-def outcomes(scores: Scores, metric: Metric, run: Run, ids: list[str], reference: str | None = None) -> Array:
-    """A run's outcomes [n] over `ids`; NaN where it did not answer, or where the prompt is of another source.
+def outcomes(scores: Scores, metric: Metric, run: Run, reference: str | None = None) -> Array:
+    """A run's outcomes [n]; NaN where it did not answer, or where the prompt is of another source.
 
     `reference`: format of the task's reference texts, where the run was scored against those of several formats.
     """
-    answered = scores.answered(metric.prompts, f"{metric.field}[{reference}]", run)
-    if reference is None or answered.empty:
-        answered = scores.answered(metric.prompts, metric.field, run)
+    values, answered = scores.values(metric.prompts, f"{metric.field}[{reference}]", run)
+    if not answered.any():
+        values, answered = scores.values(metric.prompts, metric.field, run)
     if metric.source is not None:
-        answered = answered[answered.index.map(scores.sources) == metric.source]
-    found = pd.Series(metric.outcome(answered.to_numpy(dtype=float)), index=answered.index)
-    return np.array(found.reindex(ids), dtype=float)
+        answered = answered & [scores.sources.get(name) == metric.source for name in scores.ids(metric.prompts)]
+    return np.where(answered, metric.outcome(values), np.nan)
 
 
 def clusters_of(scores: Scores, prompts: str) -> Clusters:
     """Number of the cluster of near-duplicates of each prompt, in the order of `scores.ids`."""
-    ids = scores.ids(prompts)
-    first = [scores.duplicates.get(name, name) for name in ids]
-    return pd.factorize(np.array(first, dtype=object))[0] if scores.duplicates else None
+    if not scores.duplicates:
+        return None
+    first = [scores.duplicates.get(name, name) for name in scores.ids(prompts)]
+    return pd.factorize(np.array(first, dtype=object))[0]

@@ -16,6 +16,7 @@ from formsafe.core.files import read_jsonl, replacing
 from formsafe.core.layout import HARMFUL, TASK, run_of
 from formsafe.core.records import RUN_COLUMNS, Run
 
+Array = NDArray[np.float64]
 Record = TypeVar("Record")
 COLUMNS = ("run", "prompts", "source", "id", "metric", "value")
 # Fields of a record that are values; everything else in it (replies, states, ids) stays out of the table.
@@ -40,29 +41,31 @@ class Scores:
         named = frame[frame["source"] != ""].drop_duplicates("id")
         self.sources: dict[str, str] = dict(zip(named["id"], named["source"], strict=True))
         self.frame = frame.assign(source=[self.sources.get(name, "") for name in frame["id"]])
-        self._values: dict[Any, pd.Series] = {
-            key: rows.set_index("id")["value"] for key, rows in frame.groupby(["prompts", "metric", "run"], sort=False)
-        }
+        self._ids = {name: sorted(ids) for name, ids in frame.groupby("prompts")["id"].unique().items()}
+        places = {name: {example: place for place, example in enumerate(ids)} for name, ids in self._ids.items()}
+        self._values: dict[Any, tuple[Array, NDArray[np.bool_]]] = {}
+        for key, rows in frame.groupby(["prompts", "metric", "run"], sort=False):
+            values, answered = np.full(len(places[key[0]]), np.nan), np.zeros(len(places[key[0]]), dtype=bool)
+            at = [places[key[0]][example] for example in rows["id"]]
+            values[at], answered[at] = rows["value"], True
+            self._values[key] = values, answered
 
     def ids(self, prompts: str) -> list[str]:
         """Ids of all examples of a prompt set, sorted."""
-        return sorted(self.frame.loc[self.frame["prompts"] == prompts, "id"].unique())
+        return self._ids.get(prompts, [])
 
     def metrics(self, prompts: str) -> list[str]:
         """Metrics of a prompt set, sorted."""
         return sorted({metric for name, metric, _ in self._values if name == prompts})
 
-    def answered(self, prompts: str, metric: str, run: Run) -> pd.Series:
-        """Values of the prompts that the run answered, by id; NaN where unknown."""
-        return self._values.get((prompts, metric, run), pd.Series(dtype=float))
-
-    def row(self, prompts: str, metric: str, run: Run, ids: list[str]) -> NDArray[np.float64]:
-        """Values [n] of one run in the order of `ids`, NaN where unknown or not answered."""
-        return self.answered(prompts, metric, run).reindex(ids).to_numpy(dtype=float)
+    def values(self, prompts: str, metric: str, run: Run) -> tuple[Array, NDArray[np.bool_]]:
+        """Values [n] of one run in the order of `ids`, NaN where unknown; and which prompts it answered at all."""
+        n = len(self.ids(prompts))
+        return self._values.get((prompts, metric, run), (np.full(n, np.nan), np.zeros(n, dtype=bool)))
 
     def has(self, prompts: str, metric: str, run: Run) -> bool:
         """Whether the run has a known value of the metric."""
-        return bool(self.answered(prompts, metric, run).notna().any())
+        return not np.isnan(self.values(prompts, metric, run)[0]).all()
 
     def table(self, runs: Sequence[Run]) -> pd.DataFrame:
         """What scores.csv holds: runs in the order of `runs`, then prompts, metric and id sorted."""

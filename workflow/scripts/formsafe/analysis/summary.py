@@ -69,8 +69,7 @@ def _estimate(study: Study, runs: Sequence[Run], metric: Metric | None) -> tuple
     runs = [run for run in runs if applies(scores, metric, run)]
     if not runs:
         return metric.name, None
-    ids = scores.ids(metric.prompts)
-    values = np.stack([outcomes(scores, metric, run, ids) for run in runs])
+    values = np.stack([outcomes(scores, metric, run) for run in runs])
     clusters = clusters_of(scores, metric.prompts)
     found = estimate([Side(values)], study.settings.confidence, metric.share, clusters)
     means = known_mean(values, 1)
@@ -82,10 +81,9 @@ def _estimate(study: Study, runs: Sequence[Run], metric: Metric | None) -> tuple
 
 def _judge_refusal_kappa(study: Study, runs: Sequence[Run]) -> Estimate:
     """Agreement of the judge (harmless) with refusals found by keywords, over the answers of all `runs`."""
-    ids = study.scores.ids(HARMFUL)
 
     def rows(field: str) -> Array:
-        return np.stack([study.scores.row(HARMFUL, field, run, ids) for run in runs])
+        return np.stack([study.scores.values(HARMFUL, field, run)[0] for run in runs])
 
     harmless = 1 - at_least(study.threshold)(rows("score"))
     return kappa(harmless, rows("refusal"), study.settings.confidence)._replace(trainings=len(runs))
