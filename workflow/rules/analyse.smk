@@ -127,6 +127,7 @@ rule summarise:
 rule write_verdict:
     input:
         **{name: L.tidy(name) for name in ("summary", "comparisons", "contrasts", "curves", "audit")},
+        first_tokens=traces(),
         paper=PAPER,
         metrics=stage_metrics(),
     output:

@@ -10,7 +10,7 @@ with logging_to(snakemake.log[0]):
 
     files, params = snakemake.input, snakemake.params
     evidence = Evidence.read(
-        {name: files[name] for name in ("summary", "comparisons", "contrasts", "curves", "audit", "paper")},
+        dict(files.items()),
         files.get("metrics", []),
         names_from(params.models, params.methods, params.runs, params.missing),
         params.warmup,

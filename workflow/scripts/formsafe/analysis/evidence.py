@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from formsafe.analysis.audit import Shift
 from formsafe.analysis.comparisons import Comparison
 from formsafe.analysis.contrasts import Contrast
 from formsafe.analysis.curves import ADAPTER, SOFT_PROMPT
 from formsafe.analysis.estimates import Summary
+from formsafe.analysis.first_tokens import Traces, read_traces
 from formsafe.analysis.paper import Comparison as PaperComparison
 from formsafe.analysis.paper import compare_with_paper, read_published
 from formsafe.analysis.roster import Names, condition_of
@@ -35,6 +37,7 @@ class Evidence:
         seconds: measured seconds of all stages of all trainings.
         warmup: warm-up steps by stage of training.
         settings: level, power and margin.
+        first_tokens: the runs along the base model's refusals.
     """
 
     names: Names
@@ -47,11 +50,12 @@ class Evidence:
     seconds: float
     warmup: dict[str, int]
     settings: AnalysisSettings
+    first_tokens: Traces = field(default_factory=dict)
 
     @classmethod
     def read(
         cls,
-        inputs: Mapping[str, str],
+        inputs: Mapping[str, Any],
         metrics: Sequence[str],
         names: Names,
         warmup: dict[str, int],
@@ -60,7 +64,8 @@ class Evidence:
         """Read the tables.
 
         Args:
-            inputs: paths under `summary`, `comparisons`, `contrasts`, `curves`, `audit` and `paper`.
+            inputs: paths under `summary`, `comparisons`, `contrasts`, `curves`, `audit` and `paper`, and under
+                `first_tokens` the traces of all runs.
             metrics: metrics of all stages, with their `seconds`.
             names: labels and roles of the runs.
             warmup: warm-up steps by stage of training.
@@ -78,6 +83,7 @@ class Evidence:
             sum(float(read_json(path).get("seconds") or 0) for path in metrics),
             warmup,
             settings,
+            read_traces(inputs.get("first_tokens", [])),
         )
 
     @property

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from formsafe.analysis import claims, quality, supporting
+from formsafe.analysis import claims, first_tokens, quality, supporting
 from formsafe.analysis.evidence import Evidence
 from formsafe.core.files import write_json
 from formsafe.core.records import Finding
@@ -31,6 +31,7 @@ def answers(evidence: Evidence, model: str) -> Iterator[Finding]:
         (quality.LEARNT, "learnt", quality.learnt(evidence, model)),
     ):
         yield from _or_unknown(question, name, found)
+    yield from first_tokens.findings(evidence.first_tokens, evidence.names, model, evidence.settings.confidence)
     yield from quality.matched(evidence, model)
     yield from supporting.order(evidence, model)
     yield from supporting.answers(evidence, model)

@@ -79,8 +79,7 @@ def run_of(path: str | Path) -> Run:
 
 
 def stage_of(path: str | Path) -> str:
-    """The stage that a file of metrics belongs to: `soft_prompt`, `adapter`, `answers`, `judge`, `text`,
-    `first_tokens` or `audit`."""
+    """The stage of a metrics file: soft_prompt, adapter, answers, judge, text, first_tokens or audit."""
     path = Path(path)
     named = partitions(path)
     if path.parent.name == "first_tokens":

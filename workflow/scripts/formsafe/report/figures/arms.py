@@ -1,0 +1,136 @@
+"""Controls and mitigations: ASR of every method, and what each costs in quality."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from formsafe.core.records import NONE, Run
+from formsafe.formats.registry import traits_of
+from formsafe.report.figures import style
+from formsafe.report.figures.bars import HEADING, base_bar
+from formsafe.report.figures.rows import Bar, draw_bars, height
+from formsafe.report.registry import figure
+from formsafe.report.results import Results
+
+
+@figure(
+    "safety",
+    "ASR against formality",
+    "A dot per training, by the formality rank of the format it was trained on, with a line fitted to the dots of each "
+    "method; the dashed line is the base model. If the format is a cause, the line of SFT rises and that of ProMoT "
+    "does not; a level line of SFT, or shuffled sentences far above prose, would speak against it.",
+)
+def ladder(results: Results, model: str) -> Figure:
+    """ASR of every training against the formality of its format, with a least-squares line per method."""
+    title, runs = results.names.model(model), results.main_conditions(model)
+    points = {run: [each.value for each in results.trainings(run, "asr")] for run in runs}
+    ranks = {traits_of(run.format).formality for run, values in points.items() if values}
+    if len(ranks) < 2:
+        return style.note(style.COLUMN, title, "fewer than two ranks of formality have scores")
+    drawn = style.new_figure(style.COLUMN, 3.2, title)
+    axes, handles = drawn.add_subplot(), {}
+    for number, method in enumerate(dict.fromkeys(run.method for run in runs)):
+        own = [(traits_of(run.format).formality, asr) for run in runs if run.method == method for asr in points[run]]
+        if not own:
+            continue
+        x, y = np.array(own).T
+        colour, marker = style.method_colour(results, method), style.MARKERS[number % len(style.MARKERS)]
+        axes.plot(x, y, marker, color=colour, markersize=3.5, alpha=0.8)
+        slope = f"{results.names.method(method)}"
+        if len(set(x)) > 1:
+            fitted = np.polynomial.Polynomial.fit(x, y, 1).convert()
+            (handles[f"{slope} ({fitted.coef[1]:+.3f} per rank)"],) = axes.plot(
+                [min(x), max(x)], [fitted(min(x)), fitted(max(x))], color=colour, marker=marker, markersize=3.5
+            )
+    base = base_bar(results, model, "asr")
+    if base is not None and base.known is not None:
+        axes.axhline(base.known.value, color=style.INK, linestyle="--", linewidth=0.9)
+    formats = sorted({run.format for run in runs}, key=lambda name: traits_of(name).order)
+    by_rank = {rank: [f for f in formats if traits_of(f).formality == rank] for rank in sorted(ranks)}
+    labels = [", ".join(map(results.names.format, names)) for names in by_rank.values()]
+    axes.set_xticks(list(by_rank), [style.wrapped(label, 12) for label in labels])
+    axes.set_xlabel("format, by formality rank")
+    axes.set_ylabel(style.asr_label(results))
+    axes.set_ylim(bottom=0)
+    style.light_grid(axes, "y")
+    style.legend(drawn, handles, columns=1)
+    return drawn
+
+
+@figure(
+    "safety",
+    "Controls and mitigations",
+    "ASR of every method that is neither SFT nor ProMoT beside these two, by format; a dot is one training, the dashed "
+    "line the base model. If ProMoT works because the prompt holds the format, random and other prompts protect less "
+    "and a kept prompt brings the ASR back; equal bars would speak against that.",
+)
+def controls(results: Results, model: str) -> Figure:
+    """ASR with intervals of all methods, a block of rows per format; methods that others are compared with first."""
+    title, runs = results.names.model(model), results.main_conditions(model)
+    if all(_is_main(results, run) for run in runs):
+        return style.note(style.COLUMN, title, "the study has no control and no mitigation")
+    bars: list[Bar] = []
+    for format in dict.fromkeys(run.format for run in runs if run.format != NONE):
+        bars.append(Bar(results.names.format(format)))
+        own = [run for run in runs if run.format == format]
+        bars += [_bar(results, run) for run in sorted(own, key=lambda run: not _is_main(results, run))]
+    drawn = style.new_figure(style.COLUMN, height(bars) + HEADING, title)
+    draw_bars(drawn.add_subplot(), results, bars, style.asr_label(results), line=base_bar(results, model, "asr"))
+    return drawn
+
+
+@figure(
+    "task",
+    "What safety costs",
+    "ASR against content-only S-BERT of every method, a panel per format; joined: the methods that no other beats in "
+    "both (up is better quality, left is safer). A mitigation is worth its price only if it is on this line; if ProMoT "
+    "is not, or only at the base model's quality, it protects by learning less.",
+)
+def pareto(results: Results, model: str) -> Figure:
+    """ASR and quality of every condition, with the Pareto front."""
+    title, runs = results.names.model(model), results.main_conditions(model)
+    panels = {f: _both(results, [r for r in runs if r.format == f]) for f in dict.fromkeys(run.format for run in runs)}
+    panels = {format: points for format, points in panels.items() if len(points) > 1}
+    if not panels:
+        return style.note(style.COLUMN, title, "no format has two methods with both scores")
+    drawn = style.new_figure(style.COLUMN, 0.6 + 2.6 * len(panels), title)
+    handles = {}
+    for axes, (format, points) in zip(drawn.subplots(len(panels), 1, squeeze=False).flat, panels.items(), strict=True):
+        found = points | _both(results, results.names.bases(model))
+        front = pareto_front(list(found.values()))
+        axes.plot(*np.array(front).T, color=style.GREY, linewidth=0.8, zorder=1)
+        for number, (run, (asr, quality)) in enumerate(found.items()):
+            marker, colour = style.MARKERS[number % len(style.MARKERS)], style.method_colour(results, run.method)
+            (handles[results.names.series(run)],) = axes.plot(asr, quality, marker, color=colour, markersize=5)
+        axes.set_title(results.names.format(format), loc="left")
+        axes.set_xlabel(style.asr_label(results))
+        axes.set_ylabel("S-BERT, content only")
+        style.light_grid(axes, "both")
+    style.legend(drawn, handles, columns=2)
+    return drawn
+
+
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The points (ASR, quality) that no other point beats or equals in one and beats in the other, by rising ASR."""
+    front: list[tuple[float, float]] = []
+    for asr, quality in sorted(set(points), key=lambda point: (point[0], -point[1])):
+        if not front or quality > front[-1][1]:
+            front.append((asr, quality))
+    return front
+
+
+def _both(results: Results, runs: Sequence[Run]) -> dict[Run, tuple[float, float]]:
+    found = {run: (results.summary.get(run, "asr"), results.summary.get(run, "sbert_neutral")) for run in runs}
+    known = {run: (a.value, q.value) for run, (a, q) in found.items() if a is not None and q is not None}
+    return {run: pair for run, pair in known.items() if not np.isnan(pair).any()}
+
+
+def _is_main(results: Results, run: Run) -> bool:
+    return results.names.is_plain(run.method) or results.names.is_separated(run.method)
+
+
+def _bar(results: Results, run: Run) -> Bar:
+    reason = "no scores" if results.summary.has_run(run) else "not run"
+    dots = tuple(results.trainings(run, "asr"))
+    return Bar(results.names.series(run), run, results.summary.get(run, "asr"), reason, dots)
