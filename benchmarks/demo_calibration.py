@@ -22,7 +22,7 @@ from formsafe.config.loading import load_study, runs_of
 from formsafe.core.files import read_jsonl
 from formsafe.core.layout import Layout
 
-RATES = [3.0e-4, 5.0e-4, 7.0e-4, 1.0e-3, 1.4e-3, 2.0e-3, 3.0e-3]
+RATES = [3.0e-4, 5.0e-4, 5.5e-4, 6.0e-4, 6.5e-4, 7.0e-4, 1.0e-3, 1.4e-3, 2.0e-3, 3.0e-3]
 LOW, HIGH, AIM = 0.3, 0.7, 0.5
 SEED, STUDY = 1, "demo_calibration"
 

@@ -13,11 +13,13 @@ from safetensors.torch import load_file
 
 from formsafe.config.settings.training import Optimiser
 from formsafe.core.errors import FormsafeError
-from formsafe.core.files import read_json
+from formsafe.core.files import read_json, read_jsonl
+from formsafe.models.chat import render_prompt
 from formsafe.models.context import ModelContext, read_context
-from formsafe.models.load import Placement, load_adapter, load_model, load_soft_prompt, place
+from formsafe.models.load import Placement, load_adapter, load_model, load_soft_prompt, load_tokenizer, place
 from formsafe.models.shapes import LLAMA_3_1_8B
 from formsafe.training import stages as training
+from formsafe.training.drift import POSITIONS
 from formsafe.training.plan import memory_plan
 from formsafe.training.stages import Inputs, train_adapter, tune_soft_prompt
 from formsafe.training.trainer import SplitLossTrainer
@@ -119,6 +121,21 @@ def test_loss_tables_and_metrics(stages):
         epochs /= metrics["target_tokens"]
         assert epochs == pytest.approx(steps / 3)
         assert metrics["padding_free"] and metrics["seed"] == 0 and metrics["tokens_per_second"] > 0
+
+
+def test_kl_to_the_base_model_by_position(stages, tiny_model):
+    """Recomputed for each position from the saved adapter, one example at a time; a soft prompt changes no model."""
+    assert read_json(stages[0] / "metrics.json")["kl_to_base"] is None
+    found = read_json(stages[1] / "metrics.json")["kl_to_base"]
+    assert len(found) == POSITIONS and min(found) > 0
+    base, tuned = load_model(tiny_model, CPU), load_adapter(load_model(tiny_model, CPU), stages[1])
+    tokenizer = load_tokenizer(tiny_model)
+    at_first = []
+    for row in read_jsonl(stages[1].parent / "validation.jsonl"):
+        ids = torch.tensor([render_prompt(tokenizer, row["messages"][0]["content"])])
+        p, q = (model(input_ids=ids).logits[0, -1].double().log_softmax(-1) for model in (base, tuned))
+        at_first.append((p.exp() * (p - q)).sum().item())
+    assert found[0] == pytest.approx(sum(at_first) / len(at_first), rel=1e-3)
 
 
 def test_half_an_epoch_is_as_many_steps_as_table_3_says(tiny_model, tmp_path):

@@ -17,7 +17,7 @@ from formsafe.core.provenance import stage_record
 from formsafe.models import memory, varlen_attention
 from formsafe.models.context import ModelContext, read_context
 from formsafe.models.load import Placement, end_of_turn_ids, load_model, load_soft_prompt, load_tokenizer, place
-from formsafe.training import checkpoints, examples, loss_log
+from formsafe.training import checkpoints, drift, examples, loss_log
 from formsafe.training.arm import METRICS, prompt_config, untrained_soft_prompt, write_soft_prompt
 from formsafe.training.collation import Collator
 from formsafe.training.pace import Pace
@@ -106,7 +106,8 @@ def _train(
     started: float,
 ) -> None:
     base = model.get_base_model()
-    virtual = model.active_peft_config.num_virtual_tokens if model.active_peft_config.is_prompt_learning else 0
+    tuned = model.active_peft_config.is_prompt_learning
+    virtual = model.active_peft_config.num_virtual_tokens if tuned else 0
     virtual = virtual if prompt is None else len(prompt)
     train, validation = _tokenised(inputs, base, virtual)
     identity = _identity(inputs, settings, learning_rate, place(context, "training"), prompt)
@@ -134,6 +135,7 @@ def _train(
         "padding_free": collator.flat,
         "learning_rate": learning_rate,
         "virtual_tokens": virtual,
+        "kl_to_base": None if tuned else drift.kl_to_base(model, validation, collator.flat, base.device),
         "continued_from_step": step,
     }
     before = 0.0 if step is None else trainer.seconds_until(step)
