@@ -240,11 +240,14 @@ def test_a_soft_prompts_hyperparameter_reaches_promot_only(clone, edited: Edit):
 
 FORMATS = "workflow/scripts/formsafe/formats"
 NEW_FORMAT = """
+from dataclasses import replace
+
 from formsafe.formats.list import List
 
 
 class Starred(List):
     name = "starred"
+    traits = replace(List.traits, label="Starred", paper=False)
 
 
 FORMAT = Starred()
@@ -270,14 +273,14 @@ def test_a_format_that_no_run_uses_makes_nothing_stale(clone, new_format):
 def test_one_more_format_in_the_grid_makes_its_own_runs(clone, new_format, edited: Edit):
     edited("config/demo.yaml", "formats: [prose, list, json]", "formats: [prose, list, json, starred]")
     # the third is the base model, whose leakage into the new format is what its runs' leakage is held against
-    texts = {"score_texts": 3, "describe_run": 3}
+    texts = {"score_texts": 3, "describe_run": 3, "trace_refusals": 3}
     assert planned_jobs(clone, *DEMO) == OWN | STUDY_WIDE | texts
 
 
 def test_a_formats_code_makes_its_own_runs_stale_and_what_looks_for_it_in_answers(clone, edited: Edit):
     text = (clone / FORMATS / "json.py").read_text()
     edited(f"{FORMATS}/json.py", text, f"{text}\n_UNUSED = 1\n")
-    assert planned_jobs(clone, *DEMO) == OWN | STUDY_WIDE | {"score_texts": 9, "describe_run": 9}
+    assert planned_jobs(clone, *DEMO) == OWN | STUDY_WIDE | {"score_texts": 9, "describe_run": 9, "trace_refusals": 3}
 
 
 def test_one_more_model_makes_its_own_runs(clone, edited: Edit):
