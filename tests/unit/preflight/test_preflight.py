@@ -482,7 +482,8 @@ def test_slurm_is_asked_for_partition_account_and_time(tmp_path, monkeypatch, ca
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     checks = list(check_slurm(slurm_request(profile, 100)))
     assert {check.state for check in checks} == ({"ok"} if said is None else {"ok", "no"})
-    assert said is None or said in " ".join(f"{check.detail} -> {check.remedy}" for check in checks)
+    written = " ".join(f"{check.detail} -> {check.remedy}" for check in checks)
+    assert (said or "gpu, up to 1440 min; jobs without a GPU go there, too") in written
 
 
 def test_slurm_without_an_answer_is_unchecked_and_without_slurm_nothing_is_asked(tmp_path, monkeypatch):

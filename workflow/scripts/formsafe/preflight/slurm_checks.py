@@ -68,7 +68,9 @@ def _check_partitions(request: SlurmRequest, rows: list[list[str]]) -> Iterator[
             remedy = f"Name a partition with GPUs in {request.profile}, or set the models' device to cpu."
             yield Check(SECTION, "partition", "no", f"{name} has no GPU", remedy)
         else:
-            yield Check(SECTION, "partition", "ok", f"{name}, up to {longest:.0f} min")
+            shared = name == request.partition and not request.cpu_partitions
+            more = "; jobs without a GPU go there, too (many sites refuse that: config/CLUSTER.md)" if shared else ""
+            yield Check(SECTION, "partition", "ok", f"{name}, up to {longest:.0f} min{more}")
 
 
 def _check_account(request: SlurmRequest, account: str) -> Check:
