@@ -55,7 +55,7 @@ $(RESULTS)/provenance.html: $(RESULTS)/report.html
 	@$(SNAKEMAKE) --configfile $(CONFIG) --quiet rules --report $(@D)/.provenance.html $(OPTIONS) $(SHOW)
 	@mv $(@D)/.provenance.html $@
 
-browse: ## every answer with its scores, for this machine only: make browse STUDY=...
+browse: $(INSTALLED) ## every answer with its scores, for this machine only: make browse STUDY=...
 	@PYTHONPATH=workflow/scripts $(BIN)/python -m formsafe.report.browse $(RESULTS)
 
 $(CONFIG):

@@ -396,8 +396,6 @@ MET_HERE = {
     "one misspelt module": (edit("adapter", "lora", target_modules=["q_proj", "v_prj"]), "no module is called v_prj"),
     "a judge without room": (edit("judges", "policy", "generation", max_new_tokens=100000), "left for an answer"),
     "only warm-up": (edit("adapter", warmup_steps=5, epochs=1.0), "5 of them warm-up: nothing is learned"),
-    "a formula in a label": (edit("models", "llama-2-7b-chat", label="$\\frac{1$"), "cannot be drawn"),
-    "a label without glyphs": (edit("models", "llama-2-7b-chat", label="\u6a21\u578b"), "lacks some of its characters"),
     "a judge's prompt without places": (edit("judges", "policy", prompt="how_tos.jsonl"), "{instruction} 0 times"),
     "no such attention": (edit("models", "llama-2-7b-chat", attention="flash_attention_2"), "build"),
 }
@@ -408,6 +406,14 @@ def test_what_a_job_would_meet_is_met_here(at_hand, case):
     change, said = MET_HERE[case]
     go, written = at_hand(change)
     assert not go and said in written, written
+
+
+@pytest.mark.parametrize(
+    ("label", "said"), [("\U0010fffd", "figures would show boxes"), ("$\\frac{1$", "can be drawn")]
+)
+def test_labels_are_drawn_once_and_boxes_stop_no_study(at_hand, label, said):
+    _, written = at_hand(edit("models", "llama-2-7b-chat", label=label))
+    assert said in " ".join(written.split()) and "NO  models.llama-2-7b-chat.label" not in written, written
 
 
 def test_a_gone_cache_is_named_with_the_way_back(at_hand, tmp_path):
