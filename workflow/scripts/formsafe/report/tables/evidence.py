@@ -60,7 +60,7 @@ def _estimate(row: Row, key: str) -> Estimate:
 
 def _bounds(row: Row) -> str | None:
     low, high = row["bound_low"], row["bound_high"]
-    return None if math.isnan(low) else f"{low:.3f} to {high:.3f}"
+    return None if math.isnan(low) else f"[{low:.3f}, {high:.3f}]"
 
 
 @table(

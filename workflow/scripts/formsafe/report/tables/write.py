@@ -9,6 +9,7 @@ import pandas as pd
 
 from formsafe.analysis.estimates import Estimate
 from formsafe.core.files import replacing, write_text
+from formsafe.core.texts import escape_csv, escape_markdown
 from formsafe.report.latex import escaped, long_table
 from formsafe.report.registry import Entry, entry_of
 from formsafe.report.results import Results
@@ -53,7 +54,7 @@ def write_csv(entry: Entry, frame: pd.DataFrame, caption: str, path: str) -> Non
     """Write as CSV: an estimate takes three columns, its value and the ends of its interval."""
     columns: list[pd.Series] = []
     for name, column in frame.items():
-        columns.append(column.map(lambda cell: cell.value if isinstance(cell, Estimate) else cell).rename(str(name)))
+        columns.append(column.map(_plain).rename(str(name)))
         if column.map(lambda cell: isinstance(cell, Estimate)).any():
             columns.append(column.map(lambda cell: getattr(cell, "low", None)).rename(f"{name} low"))
             columns.append(column.map(lambda cell: getattr(cell, "high", None)).rename(f"{name} high"))
@@ -62,10 +63,16 @@ def write_csv(entry: Entry, frame: pd.DataFrame, caption: str, path: str) -> Non
         pd.concat(columns, axis=1).to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
 
 
+def _plain(cell: Any) -> Any:
+    return cell.value if isinstance(cell, Estimate) else escape_csv(cell) if isinstance(cell, str) else cell
+
+
 def write_markdown(entry: Entry, frame: pd.DataFrame, caption: str, path: str) -> None:
     """Write as Markdown, the caption above; a `|` in a label would end its cell."""
-    cells = texts(frame).map(lambda cell: cell.replace("|", "\\|"))
-    body = cells.to_markdown(index=False, tablefmt="pipe", disable_numparse=True)
+    labels = frame.map(lambda cell: escape_markdown(cell) if isinstance(cell, str) else cell)
+    body = texts(labels.rename(columns=escape_markdown)).to_markdown(
+        index=False, tablefmt="pipe", disable_numparse=True
+    )
     write_text(path, f"{caption}\n\n{body}\n")
 
 
