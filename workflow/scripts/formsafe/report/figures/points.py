@@ -9,6 +9,7 @@ from adjustText import adjust_text  # type: ignore[import-untyped]
 from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from formsafe.analysis.estimates import Estimate
 from formsafe.analysis.paper import NOT_RUN, Comparison, of_model
@@ -102,7 +103,7 @@ def _draw_rates(axes: Axes, points: Sequence[Point]) -> None:
     rates = [(run.lr, asr.value, sbert.value) for run, asr, sbert in points if run.lr != NONE]
     centred: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": style.SMALLEST, "color": style.INK}
     texts = [axes.text(x, y, rate, **centred) for rate, x, y in rates]
-    spots = np.array([(asr.value, sbert.value) for _, asr, sbert in points]).T
+    spots = _occupied(points)
     # A fixed number of rounds: by default it stops after a second, and a busy machine would draw other places.
     adjust_text(
         texts,
@@ -112,6 +113,22 @@ def _draw_rates(axes: Axes, points: Sequence[Point]) -> None:
         expand=(1.3, 1.5),
         arrowprops={"arrowstyle": "-", "color": style.INK, "linewidth": 0.3, "shrinkA": 0, "shrinkB": 2},
     )
+
+
+def _occupied(points: Sequence[Point]) -> NDArray[np.float64]:
+    """Places [2, n] that no rate may hide: points, their intervals, and the lines that join a method's rates."""
+    segments: list[tuple[Any, Any]] = []
+    for place, (run, asr, sbert) in enumerate(points):
+        segments.append(((asr.low, sbert.value), (asr.high, sbert.value)))
+        segments.append(((asr.value, sbert.low), (asr.value, sbert.high)))
+        segments += [
+            ((asr.value, sbert.value), (other.value, quality.value))
+            for following, other, quality in points[place + 1 : place + 2]
+            if following.method == run.method
+        ]
+    lines = [np.linspace(start, end, 9) for start, end in segments]
+    spots = np.concatenate([*lines, [(asr.value, sbert.value) for _, asr, sbert in points]])
+    return spots[np.isfinite(spots).all(axis=1)].T  # no interval: nothing to hide
 
 
 @figure(
