@@ -94,7 +94,8 @@ def _draw_methods(axes: Axes, results: Results, points: Sequence[Point]) -> dict
             elinewidth=0.5,
         )
     left, right = axes.get_xlim()
-    axes.set_xlim(min(0.0, left), right + 0.08 * (right - left))  # room for the last point's label
+    room = 0.1 * (right - left)  # for the labels of the first and the last point
+    axes.set_xlim(min(0.0, left) - room, right + room)
     return handles
 
 

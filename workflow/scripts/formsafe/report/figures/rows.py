@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -100,9 +101,8 @@ def _draw_row(axes: Axes, results: Results, place: float, bar: Bar, run: Run) ->
         spread = style.spread([found])
         axes.errorbar(found.value, place, xerr=spread, color=style.INK, linewidth=0.8, capsize=1.6, capthick=0.8)
     dots = [each.value for each in bar.trainings]
-    axes.plot(
-        dots, [place] * len(dots), "o", color="white", markeredgecolor=style.INK, markeredgewidth=0.6, markersize=2.6
-    )
+    whole: dict[str, Any] = {"markeredgecolor": style.INK, "markeredgewidth": 0.6, "markersize": 2.6, "clip_on": False}
+    axes.plot(dots, [place] * len(dots), "o", color="white", **whole)
     # beside the axis, which ends at 1: a share cannot be more
     axes.text(1.02, place, f"{found.value:.3f}", va="center", fontsize=style.SMALLEST, color=style.INK, clip_on=False)
 
