@@ -12,6 +12,7 @@ from typing import Any
 FOLDER = Path(__file__).resolve().parent
 BEGIN, END = "<!-- results: written by readme.py -->", "<!-- end of results -->"
 GPU, DATA = "models.llama-3.1-8b", "full_size"
+TRL, PROBE = "trl_sft_without_checkpointing", "training_and_judge"
 # Where training gains over TRL: the variant that goes without it, and what it is. The factors multiply to the whole.
 GAINS = {
     "padded": "of it, batches without padding",
@@ -76,14 +77,38 @@ FIGURES: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("summary.csv the same after them", "summary_identical", "{}"),
     ),
     "paper_scale_small": (("ran through; nothing about a GPU follows from it", "measured.device", "{}"),),
+    "paper_scale_8b_h200_2026-11-27": (
+        ("device; an earlier commit", "measured.device", "{}"),
+        ("stage 1 at 8B, tokens a second", f"{GPU}.training.soft_prompt.tokens_per_second", "{:,.0f}"),
+        ("SFT at 8B, tokens a second, micro-batch 16", f"{GPU}.training.sft.tokens_per_second", "{:,.0f}"),
+        ("SFT at 8B, times the matrix floor", f"{GPU}.training.sft.times_the_matrix_floor", "{:.2f}"),
+        ("ProMoT's stage 2 at 8B, tokens a second", f"{GPU}.training.promot.tokens_per_second", "{:,.0f}"),
+        ("SFT against TRL without checkpointing", f"{GPU}.training.{TRL}.ours_is_faster_by", "{:.2f} x"),
+        ("a job's start", "startup_seconds", "{:.1f} s"),
+    ),
+    "probe_8b_h200_2026-11-27": (
+        ("**probed by hand**, an earlier commit: device", "measured.device", "{}"),
+        ("micro-batch 16, tokens a second of a micro-step", f"{PROBE}.train_micro16.tokens_per_s", "{:,.0f}"),
+        ("micro-batch 32: the whole optimiser step", f"{PROBE}.train_micro32.tokens_per_s", "{:,.0f}"),
+        ("decoding step of 512 rows in Python, adapter on", "decoding.decode_lora_B512_P48.ms", "{:.0f} ms"),
+        ("the same, adapter merged", "decoding.decode_merged_B512_P48.ms", "{:.0f} ms"),
+        ("the same as a captured graph over 560 columns", "decoding.graph_B512_L560.graph_ms", "{:.0f} ms"),
+        ("attention of one layer, 512 rows, 560 columns: cuDNN", f"{PROBE}.attention_ms.cudnn_gqa_mask", "{:.2f} ms"),
+        ("its floor by bandwidth", f"{PROBE}.attention_floor_ms", "{:.2f} ms"),
+        ("judgements a second, prefix copied to every row", f"{PROBE}.judge.formsafe.judgements_per_second", "{:.1f}"),
+        ("without a shared prefix", f"{PROBE}.judge.without_prefix_reuse.judgements_per_second", "{:.1f}"),
+    ),
     "paper_scale_gpu": (
         ("device", "measured.device", "{}"),
-        ("SFT at 8B, tokens a second", f"{GPU}.training.sft.tokens_per_second", "{:,.0f}"),
-        ("SFT at 8B, times the matrix floor", f"{GPU}.training.sft.times_the_matrix_floor", "{:.2f}"),
-        ("SFT at 8B against TRL", f"{GPU}.training.trl_sft.ours_is_faster_by", "{:.2f} x"),
-        ("answers at 8B, new tokens a second", f"{GPU}.answers.formsafe.tokens_per_second", "{:,.0f}"),
-        ("judgements a second at 8B", f"{GPU}.judge.formsafe.judgements_per_second", "{:.1f}"),
-        ("the whole paper without reading the weights, minutes", "whole_paper.together", "{:.0f}"),
+        ("SFT at 8B, tokens a second", f"{GPU}.sft.tokens_per_second", "{:,.0f}"),
+        ("SFT at 8B, times the matrix floor", f"{GPU}.sft.times_the_matrix_floor", "{:.2f}"),
+        ("SFT at 8B against TRL", "ratios.llama-3.1-8b.training_against_trl", "{:.2f} x"),
+        ("answers at 8B, new tokens a second", f"{GPU}.answers.tokens_per_second", "{:,.0f}"),
+        ("answers at 8B, times the floor", f"{GPU}.answers.times_the_floor", "{:.2f}"),
+        ("judgements a second at 8B", f"{GPU}.judge.judgements_per_second", "{:.1f}"),
+        ("judge at 8B, times the floor", f"{GPU}.judge.times_the_floor", "{:.2f}"),
+        ("judge with its prefix against without", "ratios.llama-3.1-8b.judge_with_prefix_against_without", "{:.2f} x"),
+        ("the whole paper with starts and weights, minutes", "whole_paper.together", "{:.0f}"),
     ),
 }
 

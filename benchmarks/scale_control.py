@@ -28,8 +28,8 @@ class Scale:
     judge_reply: int = 200
     judge_limit: int = 512
     judge_prefix: int = 1100
-    one_by_one: int = 12
-    by_eight: int = 32
+    one_by_one: int = 4
+    by_eight: int = 16
 
 
 FULL = Scale()

@@ -1,5 +1,8 @@
 """Each stage of a run at the real size, through the library's own functions, and beside the ways people use now."""
 
+import shutil
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ from scale_models import (
     JUDGED_ANSWER,
     TITLES,
     answer_length,
+    build_model,
     random_weights,
     write_folder,
     write_judge_files,
@@ -37,10 +41,24 @@ from formsafe.generation.local_engine import load_engine
 from formsafe.models import shapes
 from formsafe.models.chat import render_prompt
 from formsafe.models.context import read_context
-from formsafe.models.load import load_tokenizer, place
+from formsafe.models.load import ADAPTER_WEIGHTS, load_model, load_tokenizer, place
 from formsafe.scoring.judge import Judging, judge_answers
-from formsafe.training.stages import Inputs, train_adapter, tune_soft_prompt
+from formsafe.training.checkpoints import save_adapter
+from formsafe.training.stages import Inputs, add_adapter, add_soft_prompt, train_adapter, tune_soft_prompt
 
+# In the order of their importance, since a GPU may be lent for minutes.
+STAGES = (
+    "sft",
+    "trl",
+    "answers",
+    "judge",
+    "promot",
+    "soft_prompt",
+    "judge_without_prefix",
+    "loading",
+    "generate_batch_8",
+    "generate_batch_1",
+)
 AFTER_PREFIX = 81  # tokens that stand after the judge prompt's prefix, beside the answer
 
 
@@ -82,30 +100,54 @@ class Bench:
         lora = LoraSettings(r=16, alpha=16, dropout=0.01, target_modules="all-linear")
         self.adapter = AdapterSettings(**common, warmup_steps=5, lora=lora)
 
-    def training(self) -> dict[str, Any]:
-        """Stage 1, SFT and stage 2 by the library, and SFT by TRL, with its checkpointing and without."""
-        found = {}
-        for stage in ("soft_prompt", "sft", "promot"):
-            fresh_memory()
-            inputs = Inputs(
-                manifest=self.manifest,
-                model=self.model,
-                train=self.train,
-                validation=self.validation,
-                folder=self.folder / stage,
-                training=TrainingSettings(max_length=1024, threads=self.threads),
-                seed=0,
-                gpu_memory_gb=self.memory,
+    def run(self, stage: str) -> dict[str, Any]:
+        """Measure one stage, whatever was measured before it."""
+        fresh_memory()
+        if stage in ("soft_prompt", "sft", "promot"):
+            return self._train(stage)
+        if stage.startswith("generate_batch_"):
+            return self._generate(int(stage.rpartition("_")[2]))
+        if stage.startswith("judge"):
+            return self._judge(share=stage == "judge")
+        measures: dict[str, Callable[[], dict[str, Any]]] = {
+            "trl": self._trl,
+            "answers": self._answers,
+            "loading": self._loading,
+        }
+        return measures[stage]()
+
+    def _train(self, stage: str) -> dict[str, Any]:
+        inputs = Inputs(
+            manifest=self.manifest,
+            model=self.model,
+            train=self.train,
+            validation=self.validation,
+            folder=self.folder / stage,
+            training=TrainingSettings(max_length=1024, threads=self.threads),
+            seed=0,
+            gpu_memory_gb=self.memory,
+        )
+        prompt = self._trained("made_prompt") if stage == "promot" else None
+        fresh_memory()
+        with random_weights():
+            if stage == "soft_prompt":
+                tune_soft_prompt(inputs, self.soft_prompt)
+            else:
+                train_adapter(inputs, self.adapter, 5e-5, prompt)
+        return self._training_figures(stage)
+
+    def _trained(self, kind: str) -> Path:
+        """Folder of an adapter or a soft prompt with random weights: a stage needs its shape, not what it learned."""
+        folder = self.folder / kind
+        if not folder.exists():
+            placement = place(read_context(self.folder, self.model, self.memory), "training")
+            model: Any = build_model(self.folder, placement)
+            prompt = self.soft_prompt.virtual_tokens
+            made = (
+                add_soft_prompt(model, prompt, 0) if kind == "made_prompt" else add_adapter(model, self.adapter.lora, 0)
             )
-            with random_weights():
-                if stage == "soft_prompt":
-                    tune_soft_prompt(inputs, self.soft_prompt)
-                else:
-                    prompt = self.folder / "soft_prompt" if stage == "promot" else None
-                    train_adapter(inputs, self.adapter, 5e-5, prompt)
-            found[stage] = self._training_figures(stage)
-        trl = {"trl_sft": True, "trl_sft_without_checkpointing": False}
-        return found | {name: self._trl(found["sft"], checkpointing) for name, checkpointing in trl.items()}
+            save_adapter(made, folder)
+        return folder
 
     def _training_figures(self, stage: str) -> dict[str, Any]:
         record = read_json(self.folder / stage / "metrics.json")
@@ -124,77 +166,90 @@ class Bench:
             "peak_gpu_memory_gb": gigabytes(record["peak_gpu_memory_bytes"]),
         }
 
-    def _trl(self, ours: dict[str, Any], checkpointing: bool) -> dict[str, Any]:
-        """TRL at the largest micro-batch that fits."""
+    def _trl(self) -> dict[str, Any]:
+        """TRL at its best: without gradient checkpointing, at the largest micro-batch that fits."""
         placement = replace(place(read_context(self.folder, self.model, self.memory), "training"), attention="sdpa")
-        for micro in (16, 8, 4, 2, 1):
+        micro = self.adapter.batch_size * self.adapter.gradient_accumulation
+        while micro:
             fresh_memory()
             try:
-                found = baselines.train_with_trl(
-                    self.folder, self.train, placement, self.adapter, micro, checkpointing, self.folder / "trl"
-                )
+                out = self.folder / "trl"
+                found = baselines.train_with_trl(self.folder, self.train, placement, self.adapter, micro, False, out)
+                return {**found, "peak_gpu_memory_gb": peak_memory()}
             except torch.OutOfMemoryError:
-                continue
-            except Exception as error:  # a peer's failure is a result, and must not cost the rest of the run
-                return failure(error)
-            ratio = round(ours["tokens_per_second"] / found["tokens_per_second"], 2)
-            return {**found, "peak_gpu_memory_gb": peak_memory(), "ours_is_faster_by": ratio}
+                micro //= 2
         return {"failed": "out of memory at every micro-batch"}
 
-    def answers(self) -> dict[str, Any]:
-        """Both sets of prompts answered by the library with an adapter, and some by `generate` at batch 1 and 8."""
+    def _answers(self) -> dict[str, Any]:
+        """Both sets of prompts answered by the library with an adapter."""
+        adapter, out = self._trained("made_adapter"), self.folder / "answers"
         fresh_memory()
-        most, out = self.scale.answer_limit, self.folder / "answers"
-        generation = GenerationSettings(max_new_tokens=most, threads=self.threads)
-        adapter = self.folder / "sft"
+        job = AnswerJob(
+            model_manifest=self.manifest,
+            prompts={"harmful": self.prompts, "task": self.tasks},
+            answers={"harmful": out / "harmful.jsonl", "task": out / "task.jsonl"},
+            metrics=out / "metrics.json",
+            model=self.model,
+            generation=GenerationSettings(max_new_tokens=self.scale.answer_limit, threads=self.threads),
+            system_prompt=None,
+            gpu_memory_gb=self.memory,
+            code="",
+            adapter=adapter / ADAPTER_WEIGHTS,
+        )
         with random_weights(), forced(answer_length):
-            job = AnswerJob(
-                model_manifest=self.manifest,
-                prompts={"harmful": self.prompts, "task": self.tasks},
-                answers={"harmful": out / "harmful.jsonl", "task": out / "task.jsonl"},
-                metrics=out / "metrics.json",
-                model=self.model,
-                generation=generation,
-                system_prompt=None,
-                gpu_memory_gb=self.memory,
-                code="",
-                adapter=adapter / "metrics.json",
-            )
             answer_prompts(job)
-        rows = [render_prompt(self.tokenizer, row["prompt"]) for row in read_jsonl(self.prompts)]
-        everything = rows + [render_prompt(self.tokenizer, row["prompt"]) for row in read_jsonl(self.tasks)]
-        ours = self._generation_figures(out / "metrics.json", sum(map(len, everything)) / len(everything), 0)
-        fresh_memory()
-        with random_weights():
-            engine = load_engine(self.folder, self.model, generation, self.memory, adapter)
-        found = {"formsafe": ours}
-        for batch, count in ((1, self.scale.one_by_one), (8, self.scale.by_eight)):
-            other = baselines.generate_in_order(engine, rows[:count], batch, most, answer_length)
-            ratio = round(ours["tokens_per_second"] / other["tokens_per_second"], 2)
-            found[f"generate_batch_{batch}"] = {**other, "ours_is_faster_by": ratio}
-        return found
+        lengths = list(map(len, self._rows(self.prompts) + self._rows(self.tasks)))
+        return self._generation_figures(out / "metrics.json", sum(lengths) / len(lengths))
 
-    def judge(self) -> dict[str, Any]:
-        """Answers judged by the library, and by the same engine without the shared prefix."""
-        scale = self.scale
+    def _generate(self, batch: int) -> dict[str, Any]:
+        """Some of the same prompts by `generate` of transformers, with the same adapter and lengths."""
+        adapter = self._trained("made_adapter")
+        fresh_memory()
+        count, most = (self.scale.one_by_one if batch == 1 else self.scale.by_eight), self.scale.answer_limit
+        plain = self.model.model_copy(update={"attention": "sdpa"})
+        settings = GenerationSettings(max_new_tokens=most, threads=self.threads)
+        with random_weights():
+            engine = load_engine(self.folder, plain, settings, self.memory, adapter)
+        return baselines.generate_in_order(engine, self._rows(self.prompts)[:count], batch, most, answer_length)
+
+    def _rows(self, prompts: Path) -> list[list[int]]:
+        return [render_prompt(self.tokenizer, row["prompt"]) for row in read_jsonl(prompts)]
+
+    def _judge(self, share: bool) -> dict[str, Any]:
+        """Answers judged by the library, with the shared prefix or without."""
+        scale, out = self.scale, self.folder / f"judge_{share}"
         files = write_judge_files(self.folder, self.tokenizer, scale.judge_prefix, scale.judged, self.shape)
         generation = GenerationSettings(max_new_tokens=scale.judge_limit, threads=self.threads)
         settings = JudgeSettings(model=self.name, prompt=str(files[2]), generation=generation, max_unscored=1.0)
-        found = {}
-        for way, share in (("formsafe", True), ("without_prefix_reuse", False)):
-            fresh_memory()
-            out = self.folder / way
-            with random_weights(), forced(lambda row, most: scale.judge_reply), sharing(share):
-                stage = Judging("policy", settings, self.model, self.manifest, files[2], self.memory, code="")
-                judge_answers(stage, *files[:2], out / "scores.jsonl", out / "metrics.json")
-            tokens = scale.judge_prefix + AFTER_PREFIX + JUDGED_ANSWER
-            found[way] = self._generation_figures(out / "metrics.json", tokens, scale.judge_prefix if share else 0)
-            found[way]["judgements_per_second"] = round(scale.judged / found[way]["generation_seconds"], 2)
-        ratio = found["formsafe"]["judgements_per_second"] / found["without_prefix_reuse"]["judgements_per_second"]
-        found["without_prefix_reuse"]["ours_is_faster_by"] = round(ratio, 2)
-        return found
+        stage = Judging("policy", settings, self.model, self.manifest, files[2], self.memory, code="")
+        with random_weights(), forced(lambda row, most: scale.judge_reply), sharing(share):
+            judge_answers(stage, *files[:2], out / "scores.jsonl", out / "metrics.json")
+        own = AFTER_PREFIX + JUDGED_ANSWER
+        found = self._generation_figures(out / "metrics.json", own if share else own + scale.judge_prefix)
+        return {**found, "judgements_per_second": round(scale.judged / found["generation_seconds"], 2)}
 
-    def _generation_figures(self, path: Path, prompt_tokens: float, prefix: int) -> dict[str, Any]:
+    def _loading(self) -> dict[str, Any]:
+        """Seconds to load the weights from this machine's disk, as trainings (NF4) and answers (16 bits) do."""
+        source, found = self.folder / "weights", {}
+        context = read_context(self.folder, self.model, self.memory)
+        placement = replace(place(context, "inference"), quantisation="none")
+        model: Any = build_model(self.folder, placement)
+        model.save_pretrained(source)
+        del model
+        quantised = "nf4" if placement.device == "cuda" else "none"
+        for name, quantisation in (("bfloat16", "none"), ("nf4", quantised)):
+            fresh_memory()
+            started = time.perf_counter()
+            loaded = load_model(source, replace(placement, quantisation=quantisation))  # type: ignore[arg-type]
+            baselines.synchronise(placement.device)
+            found[f"{name}_seconds"] = round(time.perf_counter() - started, 2)
+            del loaded
+        shutil.rmtree(source)
+        # Just written, so the operating system may have the files in memory still.
+        return {**found, "gigabytes": gigabytes(2 * self.shape.parameters), "files": "just written, perhaps in memory"}
+
+    def _generation_figures(self, path: Path, prompt_tokens: float) -> dict[str, Any]:
+        """Figures of a stage, and the floor for prompts of so many tokens (a shared prefix is read once: no part)."""
         record = read_json(path)
         budget = min(filter(None, record["token_budget"].values()))  # a try that was not needed has none
         floor = floors.answering_seconds(
@@ -204,13 +259,13 @@ class Bench:
             prompt_tokens=prompt_tokens,
             new_tokens=record["tokens"] / record["replies"],
             token_budget=budget,
-            prefix_tokens=prefix,
         )
         return {
             **{key: record[key] for key in ("replies", "tokens", "generation_seconds", "tokens_per_second")},
             "quantisation": record["quantisation"],
             "token_budget": budget,
             "batches": len(record["batches"]),
+            **{key: record[key] for key in ("cuda_graphs", "without_graphs") if key in record},
             "times_the_floor": round(record["generation_seconds"] / floor, 2),
             "peak_gpu_memory_gb": gigabytes(record["peak_gpu_memory_bytes"]),
         }

@@ -37,7 +37,7 @@ def bench(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(bench):
-    return bench.training()
+    return {stage: bench.run(stage) for stage in ("soft_prompt", "sft", "promot")}
 
 
 def test_training_at_8b_stays_within_24_gb(trained):
@@ -47,7 +47,7 @@ def test_training_at_8b_stays_within_24_gb(trained):
 
 
 def test_answers_and_judgements_at_8b_stay_within_24_gb_as_planned(bench, trained, capfd):
-    answers, judged = bench.answers()["formsafe"], bench.judge()["formsafe"]
+    answers, judged = bench.run("answers"), bench.run("judge")
     assert answers["replies"] == 144 and judged["replies"] == 32
     assert "Out of GPU memory" not in capfd.readouterr().out, "the plan was too large and was halved"
     assert max(answers["peak_gpu_memory_gb"], judged["peak_gpu_memory_gb"]) <= 24

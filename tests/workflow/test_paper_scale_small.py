@@ -16,27 +16,37 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 @pytest.fixture(scope="module")
 def small_result(tmp_path_factory):
     out = tmp_path_factory.mktemp("scale") / "small.json"
-    command = [sys.executable, "benchmarks/paper_scale.py", "--small", "--out", str(out)]
+    command = [sys.executable, "benchmarks/paper_scale.py", "--small", "--seconds", "9999", "--out", str(out)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr[-4000:]
     return json.loads(out.read_text())
 
 
 def test_all_stages_run_beside_the_ways_people_use_now(small_result):
+    from scale_stages import STAGES
+
     stages = small_result["models"]["small"]
-    assert set(stages) == {"training", "answers", "judge"}
-    trainings = stages["training"]
-    assert set(trainings) == {"soft_prompt", "sft", "promot", "trl_sft", "trl_sft_without_checkpointing"}
-    assert all("tokens_per_second" in training for training in trainings.values()), trainings
-    assert set(stages["answers"]) == {"formsafe", "generate_batch_1", "generate_batch_8"}
-    assert set(stages["judge"]) == {"formsafe", "without_prefix_reuse"}
-    assert stages["answers"]["formsafe"]["batches"] == 1, "both sets of prompts share a plan"
-    judged = stages["judge"]
-    assert judged["formsafe"]["tokens"] == judged["without_prefix_reuse"]["tokens"] == 24 * 8
+    assert list(stages) == list(STAGES)
+    assert not [stage for stage in stages.values() if "failed" in stage], stages
+    for stage in ("soft_prompt", "sft", "promot", "trl", "generate_batch_1", "generate_batch_8", "answers", "judge"):
+        assert stages[stage]["tokens_per_second"] > 0
+    assert stages["answers"]["batches"] == 1, "both sets of prompts share a plan"
+    assert stages["judge"]["tokens"] == stages["judge_without_prefix"]["tokens"] == 24 * 8
+    assert stages["loading"]["bfloat16_seconds"] > 0
+    assert {"git_commit", "torch"} <= set(stages["sft"])
+    assert set(small_result["ratios"]["small"]) == {
+        "training_against_trl",
+        "answers_against_generate_batch_1",
+        "answers_against_generate_batch_8",
+        "judge_with_prefix_against_without",
+    }
 
 
 def test_the_result_names_its_command_and_versions_and_the_start_of_a_job(small_result):
-    assert small_result["measured"]["command"] == "python benchmarks/paper_scale.py --small --out small.json"
+    assert (
+        small_result["measured"]["command"]
+        == "python benchmarks/paper_scale.py --small --seconds 9999 --out small.json"
+    )
     assert {"torch", "trl", "accelerate"} <= set(small_result["measured"]["versions"])
     assert small_result["startup_seconds"] > 0
 
@@ -46,36 +56,68 @@ def test_nothing_is_projected_from_a_cpu(small_result):
     assert small_result["measured"]["peak_gpu_memory_bytes"] is None
 
 
-def test_a_projection_is_arithmetic_over_the_papers_jobs():
-    import paper_scale
+def test_a_projection_is_arithmetic_over_the_papers_jobs_with_starts_and_loading():
+    import scale_projection
 
     one = {"training_seconds": 20.0, "steps": 10, "validation_seconds": 3.0}
     stages = {
-        "training": {"soft_prompt": one, "sft": one, "promot": one},
-        "answers": {"formsafe": {"generation_seconds": 142.0, "replies": 1420}},
-        "judge": {"formsafe": {"judgements_per_second": 22.0}},
+        **dict.fromkeys(("soft_prompt", "sft", "promot"), one),
+        "answers": {"generation_seconds": 142.0, "replies": 1420},
+        "judge": {"judgements_per_second": 22.0},
+        "loading": {"nf4_seconds": 30.0, "bfloat16_seconds": 10.0},
     }
-    found = paper_scale.project({"llama-3.1-8b": stages, "llama-2-7b": stages}, 12.0)
-    by_hand = 6 * (23 * 2 + 3) + 16 * (90 * 2 + 3) + 18 * 142 + 18 * 1320 / 22 + 58 * 12
-    assert found["without"] == "reading the weights, 890 GB over 58 jobs"
+    found = scale_projection.project({"llama-3.1-8b": stages, "llama-2-7b": stages}, 12.0)
+    by_hand = 6 * (23 * 2 + 3) + 16 * (90 * 2 + 3) + 18 * 142 + 18 * 1320 / 22 + 58 * 12 + 22 * 30 + 36 * 10
     assert found["together"] == pytest.approx(by_hand / 60, abs=0.06)
-    assert sum(jobs["answers"] for jobs in paper_scale.PAPER.values()) == 18
+    assert sum(jobs["answers"] for jobs in scale_projection.PAPER.values()) == 18
+    for missing in (
+        {},
+        {"llama-3.1-8b": stages},
+        {"llama-3.1-8b": stages, "llama-2-7b": {**stages, "sft": {"failed": ""}}},
+    ):
+        assert scale_projection.project(missing, 12.0) is None
 
 
 def test_results_are_joined_with_those_of_the_same_device_only(tmp_path):
-    import paper_scale
+    from scale_projection import joined
 
     earlier = tmp_path / "earlier.json"
-    kept = {"measured": {"device": "a"}, "gpu_memory_gb": "auto", "models": {"x": {"judge": 1}}}
+    kept = {"measured": {"device": "a"}, "gpu_memory_gb": "auto", "models": {"x": {"judge": {"n": 1}, "trl": {"n": 1}}}}
     earlier.write_text(json.dumps(kept))
 
-    def joined(device):
+    def together(device, models):
         measured = {"device": device, "peak_gpu_memory_bytes": None}
-        new = {"measured": measured, "gpu_memory_gb": "auto", "models": {"y": {"judge": 2}}}
-        return paper_scale.joined(new, earlier)["models"]
+        new = {"measured": measured, "gpu_memory_gb": "auto", "models": models, "startup_seconds": 1.0}
+        return joined(new, earlier)["models"]
 
-    assert joined("a") == {"x": {"judge": 1}, "y": {"judge": 2}}
-    assert joined("b") == {"y": {"judge": 2}}
+    old = kept["models"]["x"]
+    assert together("a", {"y": {"judge": {"n": 2}}}) == {"x": old, "y": {"judge": {"n": 2}}}
+    assert together("b", {"y": {"judge": {"n": 2}}}) == {"y": {"judge": {"n": 2}}}
+    assert together("a", {"x": {"judge": {"n": 3}}}) == {"x": {**old, "judge": {"n": 3}}}
+    assert together("a", {"x": {"judge": {"failed": "y"}, "sft": {"failed": "y"}}}) == {
+        "x": {**old, "sft": {"failed": "y"}}
+    }
+
+
+def test_a_stage_that_fails_is_noted_and_the_next_goes_on():
+    import paper_scale
+
+    class Broken:
+        def run(self, stage):
+            raise RuntimeError(f"{stage} is broken\nand more")
+
+    found = paper_scale.attempted(Broken(), "judge")
+    assert found["failed"] == "RuntimeError: judge is broken" and "torch" in found
+
+
+def test_a_jobs_start_finds_packages_on_the_callers_path(tmp_path, monkeypatch):
+    import paper_scale
+
+    seen = []
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(paper_scale.subprocess, "run", lambda command, env, check: seen.append(env["PYTHONPATH"]))
+    paper_scale.startup_seconds("cpu")
+    assert seen[0].split(os.pathsep) == [str(ROOT / "workflow" / "scripts"), str(tmp_path)]
 
 
 @pytest.mark.parametrize("quantisation", ["none", "nf4"])

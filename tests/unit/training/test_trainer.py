@@ -125,9 +125,12 @@ def test_padded_batches_ask_for_logits_only_where_an_example_learns(tiny_model, 
     assert asked[0] <= max(len(example.ids) for example in data) - 1 - first < asked[1]
 
 
-def test_the_kernel_of_gpus_is_asked_for_the_same_attention(tiny_model, data, prompt, monkeypatch):
+@pytest.mark.parametrize("torch_2_11", [False, True])
+def test_the_kernel_of_gpus_is_asked_for_the_same_attention(tiny_model, data, prompt, monkeypatch, torch_2_11):
     """Without a GPU: a stand-in with the documented contract of `varlen_attn` takes the kernel's place."""
     real = inspect.signature(varlen.varlen_attn)
+    if torch_2_11:  # it takes no `enable_gqa`
+        real = real.replace(parameters=[part for name, part in real.parameters.items() if name != "enable_gqa"])
     calls = []
 
     def stand_in(*args, **kwargs):
@@ -143,11 +146,12 @@ def test_the_kernel_of_gpus_is_asked_for_the_same_attention(tiny_model, data, pr
             q, k, v = (asked[name][start:end].transpose(0, 1) for name in ("query", "key", "value"))
             rows.append(
                 scaled_dot_product_attention(
-                    q, k, v, is_causal=True, scale=asked["scale"], enable_gqa=asked["enable_gqa"]
+                    q, k, v, is_causal=True, scale=asked["scale"], enable_gqa=torch_2_11 or asked["enable_gqa"]
                 )
             )
         return torch.cat(rows, dim=1).transpose(0, 1)
 
+    stand_in.__signature__ = real
     batch = Collator(True, VIRTUAL)(data)
     expected = losses_and_gradients(with_lora(tiny_model, varlen_attention.NAME), batch, prompt)
     monkeypatch.setattr(varlen_attention, "_has_kernel", lambda query: True)

@@ -1,5 +1,6 @@
 """Causal attention inside each example of a flattened batch: no pad tokens, and no example sees another."""
 
+import inspect
 from typing import Any
 
 import torch
@@ -64,9 +65,11 @@ def varlen_attention_forward(
 
         q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
         bounds, longest, causal = cu_seq_lens_q, max(lengths), (-1, 0)
-        attended = varlen_attn(
-            q, k, v, bounds, bounds, longest, longest, scale=scaling, window_size=causal, enable_gqa=True
+        # PyTorch 2.11 shares keys between heads without being told, and does not know the argument.
+        shared: dict[str, Any] = (
+            {"enable_gqa": True} if "enable_gqa" in inspect.signature(varlen_attn).parameters else {}
         )
+        attended = varlen_attn(q, k, v, bounds, bounds, longest, longest, scale=scaling, window_size=causal, **shared)
         assert isinstance(attended, torch.Tensor)
         return attended.unsqueeze(0), None
     parts = [
