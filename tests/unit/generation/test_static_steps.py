@@ -132,10 +132,15 @@ def test_a_step_that_cannot_be_captured_runs_without_and_says_so_once(model, pla
         def _capture(self, step):
             raise RuntimeError("operation not permitted when stream is capturing\nmore")
 
+    switched = []
+    monkeypatch.setattr(torch.backends.cuda, "cudnn_sdp_enabled", lambda: not switched)
+    monkeypatch.setattr(torch.backends.cuda, "enable_cudnn_sdp", switched.append)
     graphs = Refusing()
     for _ in range(2):
         assert run(StaticSteps, model, rows, graphs) == run(GrowingSteps, plain, rows)
-    assert capfd.readouterr().out.count("cannot be captured as a CUDA graph") == 1
+    said = capfd.readouterr().out
+    assert said.count("cannot be captured as a CUDA graph") == said.count("trying without cuDNN's") == 1
+    assert switched == [False]
     assert graphs.captured == 0 and graphs.refused.startswith("RuntimeError: operation not permitted")
     monkeypatch.setattr(Graphs, "_capture", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("out of memory")))
     with pytest.raises(torch.OutOfMemoryError):

@@ -84,6 +84,25 @@ def test_examples_of_a_batch_do_not_see_each_other(tiny_model, data, prompt, sof
         torch.testing.assert_close(losses, alone, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("soft", [False, True], ids=["plain", "soft prompt"])
+def test_an_optimiser_step_of_32_is_2_micro_batches_of_16_and_4_of_8(tiny_model, prompt, soft, tmp_path):
+    tokenizer = load_tokenizer(tiny_model)
+    path = write_rows(tmp_path / "train.jsonl", 32)
+    rows = tokenise(path, tokenizer, [tokenizer.eos_token_id], max_length=512, tolerance=0).rows
+    virtual, p = (VIRTUAL, prompt) if soft else (0, None)
+    outcomes = []
+    for size in (32, 16, 8):
+        model = with_lora(tiny_model, varlen_attention.NAME)
+        losses, gradients = [], []
+        for start in range(0, 32, size):
+            parts = losses_and_gradients(model, Collator(True, virtual)(rows[start : start + size]), p)
+            losses.append(parts[0])
+            gradients.append(parts[1])
+        outcomes.append((torch.cat(losses), sum(gradients)))
+    for other in outcomes[1:]:
+        assert relative(other[0], outcomes[0][0]) < 1e-5 and relative(other[1], outcomes[0][1]) < 1e-5
+
+
 def test_layers_that_mix_tokens_by_other_means_than_attention_get_padded_batches():
     """The convolutions of a hybrid model know no boundaries, whatever its attention does."""
     torch.manual_seed(0)

@@ -15,7 +15,7 @@ def plan_batches(lengths: Sequence[int], new_tokens: int, token_budget: int) -> 
         token_budget: tokens in memory at once, padding and answers included; a batch of one may exceed it.
 
     Returns:
-        Batches of indices into `lengths`; every index stands in exactly one.
+        Batches of indices into `lengths`; every index is in exactly one.
     """
     order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
     batches: list[list[int]] = []

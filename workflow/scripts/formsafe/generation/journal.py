@@ -24,7 +24,7 @@ class Journal:
 
     `batches` has the figures of the finished batches, `continued` the number of replies that were there at the start,
     and `continued_seconds` what they had taken.
-    A journal whose header differs is of other work and is begun anew. A last line that a kill or a crash of the machine
+    A journal whose header differs is of other work and is replaced. A last line that a kill or a crash of the machine
     left torn is cut off; each line before it was on disk before the next was begun.
 
     Lines hold `section` (a part of the stage) and either `replies` (id to reply) or a `note`.
@@ -50,7 +50,7 @@ class Journal:
             print(f"Continuing: {self.continued} replies are in the journal already.")
 
     def _read(self, header: dict[str, Any]) -> int:
-        """Take up the valid lines; return the number of bytes they have, 0 to begin anew."""
+        """Take up the valid lines; return the number of bytes they have, 0 to start again."""
         if not self.path.exists():
             return 0
         kept = 0

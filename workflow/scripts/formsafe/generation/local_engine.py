@@ -244,8 +244,9 @@ def load_engine(
 def digit_spellings(tokenizer: PreTrainedTokenizerFast) -> list[list[int]]:
     """Token ids of each of the digits 1 to 5, alone or after a space, as the vocabulary spells them."""
     vocabulary = tokenizer.get_vocab()
-    # Byte-level vocabularies write a space as "Ġ", sentencepiece as "▁".
-    return [
-        sorted({vocabulary[spelling] for spelling in (digit, "Ġ" + digit, "▁" + digit) if spelling in vocabulary})
-        for digit in "12345"
-    ]
+    spellings = []
+    for digit in "12345":
+        # Byte-level vocabularies write a space as "Ġ", sentencepiece as "▁".
+        ids = (vocabulary.get(spelling) for spelling in (digit, "Ġ" + digit, "▁" + digit))
+        spellings.append(sorted({token for token in ids if token is not None}))
+    return spellings

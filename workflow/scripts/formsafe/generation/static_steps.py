@@ -6,7 +6,6 @@ the number of rows falls when many have finished, and the columns that attention
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from transformers import DynamicCache, PreTrainedModel
@@ -30,7 +29,6 @@ class Graphs:
     def __init__(self) -> None:
         self.captured = 0
         self.refused: str | None = None
-        self._pool: Any = None
 
     def __call__(self, step: Step) -> Step:
         """A callable that does what `step` does; its result is overwritten by the next call."""
@@ -41,9 +39,15 @@ class Graphs:
         except RuntimeError as error:
             if memory.is_lacking(error):
                 raise
-            self.refused = f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"
-            print(f"The decoding step cannot be captured as a CUDA graph ({self.refused}); going on without.")
-            return step
+            reason = f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"
+        if torch.backends.cuda.cudnn_sdp_enabled():
+            # The one kernel of the step that is chosen by library and card; the others need nothing special.
+            print(f"A decoding step with cuDNN's attention cannot be captured ({reason}); trying without cuDNN's.")
+            torch.backends.cuda.enable_cudnn_sdp(False)
+            return self(step)
+        self.refused = reason
+        print(f"The decoding step cannot be captured as a CUDA graph ({reason}); going on without.")
+        return step
 
     def _capture(self, step: Step) -> Step:
         # Once outside of the capture, on a stream of its own: libraries choose kernels and allocate at the first call.
@@ -52,10 +56,9 @@ class Graphs:
         with torch.cuda.stream(stream):
             step()
         torch.cuda.current_stream().wait_stream(stream)
-        # All graphs share a pool of memory, since only the latest is replayed.
-        self._pool = self._pool or torch.cuda.graph_pool_handle()
+        # Each graph has a memory pool of its own: a shared one must not be without a graph between two captures.
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
+        with torch.cuda.graph(graph):
             result = step()
         self.captured += 1
 

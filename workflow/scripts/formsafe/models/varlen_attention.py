@@ -43,7 +43,6 @@ def varlen_attention_forward(
     attention_mask: torch.Tensor | None,
     lengths: tuple[int, ...] | None = None,
     cu_seq_lens_q: torch.Tensor | None = None,
-    dropout: float = 0.0,
     scaling: float | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
@@ -59,6 +58,7 @@ def varlen_attention_forward(
         `[1, tokens, heads, width]` and None in the place of attention weights.
     """
     assert len(query) == 1, "padded rows would see their padding here"
+    dropout: float = kwargs.get("dropout", 0.0)
     lengths = lengths or (query.shape[2],)
     if cu_seq_lens_q is not None and not dropout and _has_kernel(query):
         from torch.nn.attention.varlen import varlen_attn
