@@ -67,9 +67,7 @@ class LocalEngine:
         share_prefix: bool = True,
         placement: dict[str, Any] | None = None,
     ) -> None:
-        self.tokenizer, self.model = tokenizer, model
-        self.token_budget = token_budget
-        self.soft_prompt = soft_prompt
+        self.tokenizer, self.model, self.token_budget, self.soft_prompt = tokenizer, model, token_budget, soft_prompt
         self.soft_length = 0 if soft_prompt is None else len(soft_prompt)
         self.placement = placement or {}
         self.batched = keeps_keys(model)
