@@ -386,7 +386,9 @@ def test_a_prompt_of_the_last_set_without_room_is_named_before_anything_is_gener
 def test_a_kill_while_the_files_are_written_costs_nothing(stage, tmp_path, monkeypatch, moment):
     whole = stage("whole")
     with monkeypatch.context() as patched:
-        patched.setattr(f"formsafe.generation.answers.{moment}", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        patched.setattr(
+            f"formsafe.generation.answers.{moment}", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
         with pytest.raises(KeyboardInterrupt):
             stage("killed")
     assert stage("killed") == whole
@@ -401,7 +403,9 @@ def test_a_kill_while_the_files_are_written_costs_nothing(stage, tmp_path, monke
 )
 def test_the_journal_of_another_plan_is_not_continued(stage, tmp_path, monkeypatch, change):
     with monkeypatch.context() as patched:
-        patched.setattr("formsafe.generation.answers.write_jsonl", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        patched.setattr(
+            "formsafe.generation.answers.write_jsonl", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
         with pytest.raises(KeyboardInterrupt):
             stage("one")
     fresh = stage("fresh", **change)

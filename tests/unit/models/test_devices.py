@@ -26,7 +26,7 @@ def claimants(tmp_path):
     """Start a process that claims a card and holds it."""
     started = []
     folder = tmp_path / f"formsafe-gpus-{os.getuid()}"
-    folder.mkdir()
+    folder.mkdir(mode=0o700)
 
     def claim() -> tuple[subprocess.Popen, str]:
         environment = {**os.environ, "PYTHONPATH": str(Path(devices.__file__).parents[2])}
@@ -77,7 +77,7 @@ def test_a_job_waits_for_the_only_card_until_its_holder_ends(monkeypatch, tmp_pa
     assert holder.wait() == -signal.SIGKILL
     assert "waiting for one" in capsys.readouterr().out
     assert os.environ[devices.VARIABLE] == "GPU-a"
-    devices._held.pop().close()
+    os.close(devices._held.pop())
 
 
 @pytest.mark.parametrize(("visible", "claimed"), [(None, "GPU-a"), ("2,3", "2")])
@@ -89,7 +89,7 @@ def test_a_claimed_card_is_the_only_visible_one(monkeypatch, tmp_path, visible, 
         monkeypatch.delenv(devices.VARIABLE)
     assert devices.claim_device("auto") == claimed
     assert os.environ[devices.VARIABLE] == claimed
-    devices._held.pop().close()
+    os.close(devices._held.pop())
 
 
 def test_cards_are_read_from_the_driver_as_far_as_they_are_to_be_had(tmp_path):

@@ -24,8 +24,8 @@ _held: list[int] = []  # open for as long as the process lives
 def claim_device(device: str, poll_seconds: float = 2.0) -> str | None:
     """Point this process at one free GPU, waiting until there is one; call it before torch is imported.
 
-    It also lets PyTorch's allocator grow its segments: a cache that is longer by a token every step fits no block that
-    an earlier step gave back.
+    It also lets PyTorch's allocator grow its segments: a batch of another length fits no block that an earlier batch
+    gave back.
 
     Args:
         device: a model's `device` setting; `cpu` claims nothing.
