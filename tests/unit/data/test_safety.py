@@ -39,6 +39,7 @@ def test_test_prompts_their_near_repeats_and_repeated_rows_are_left_out_and_coun
     rows, manifest = chosen(0)
     assert sorted(row["prompt"].casefold() for row in rows) == ["paint a fence", "write a rude note"]
     assert manifest["left_out"] == {"test_prompts": 1, "near_repeats": 1, "repeated": 1} and manifest["prompts"] == 2
+    assert all(row["source"] == "b" and row["category"] is None for row in rows), "what a judge is given"
     assert chosen(0)[0] == rows and {tuple(r["id"] for r in chosen(seed)[0]) for seed in range(6)} != {
         tuple(r["id"] for r in rows)
     }
@@ -51,7 +52,9 @@ REFUSAL = " ".join(SENTENCES)
 @pytest.fixture
 def safety(tmp_path):
     files = {name: tmp_path / f"{name}.jsonl" for name in ("prompts", "answers", "scores")}
-    write_jsonl(files["prompts"], [{"id": f"p{n}", "prompt": f"ask {n}"} for n in range(8)])
+    write_jsonl(
+        files["prompts"], [{"id": f"p{n}", "source": "b", "category": None, "prompt": f"ask {n}"} for n in range(8)]
+    )
     texts = [REFUSAL] * 6 + ["  ", REFUSAL]
     write_jsonl(files["answers"], [{"id": f"p{n}", "answer": text} for n, text in enumerate(texts)])
     write_jsonl(files["scores"], [{"id": f"p{n}", "score": score} for n, score in enumerate([1, 5, 1, None] + [1] * 4)])

@@ -12,7 +12,7 @@ from formsafe.core.files import read_jsonl, write_json
 from formsafe.core.layout import manifest_of
 from formsafe.core.texts import normalise, sameness, sha256
 from formsafe.data.harmful import prompt_id
-from formsafe.data.records import HarmfulPrompt, Message, TaskPrompt, TrainingExample
+from formsafe.data.records import HarmfulPrompt, Message, TrainingExample
 from formsafe.formats.base import FormatError, Rendered, Span
 from formsafe.formats.registry import get_format
 from formsafe.formats.sentences import split_sentences
@@ -32,13 +32,13 @@ def select_safety(source: str, raw: str | Path, tested: str | Path, overlap: flo
         tested: the study's `HarmfulPrompt`s.
         overlap: Jaccard index of the sets of words from which on two prompts count as nearly the same.
         seed: seed of the order.
-        output: where the prompts (`TaskPrompt`) go.
+        output: where the prompts (`HarmfulPrompt`, which the judge takes) go.
     """
     known = HarmfulPrompt.read(tested)
     ids, words = {record.id for record in known}, [_words(record.prompt) for record in known]
     left_out: Counter[str] = Counter(test_prompts=0, near_repeats=0, repeated=0)
     rows = sorted(read_jsonl(raw), key=lambda row: sha256(f"{seed}\n{row['row']}\n{row['prompt']}"))
-    kept: dict[str, TaskPrompt] = {}
+    kept: dict[str, HarmfulPrompt] = {}
     for row in rows:
         own = _words(row["prompt"])
         if prompt_id(source, row) in ids:
@@ -48,8 +48,9 @@ def select_safety(source: str, raw: str | Path, tested: str | Path, overlap: flo
         elif sameness(row["prompt"]) in kept:
             left_out["repeated"] += 1
         else:
-            kept[sameness(row["prompt"])] = TaskPrompt(id=prompt_id(source, row), prompt=row["prompt"])
-    TaskPrompt.write(output, kept.values())
+            named = {"source": source, "category": row["category"], "prompt": row["prompt"]}
+            kept[sameness(row["prompt"])] = HarmfulPrompt(id=prompt_id(source, row), **named)
+    HarmfulPrompt.write(output, kept.values())
     write_json(manifest_of(output), {"source": source, "prompts": len(kept), "left_out": dict(left_out)})
 
 
@@ -104,7 +105,7 @@ def _usable(files: Mapping[str, str | Path], format: str | None) -> tuple[list[T
     scores = {record["id"]: record["score"] for record in read_jsonl(files["scores"])}
     left_out = {"not_judged_safest": 0, "empty": 0, "not_in_the_format": 0}
     usable = []
-    for prompt in TaskPrompt.read(files["prompts"]):
+    for prompt in HarmfulPrompt.read(files["prompts"]):
         answer = answers[prompt.id].strip()
         if scores[prompt.id] != SAFEST:
             left_out["not_judged_safest"] += 1
@@ -124,6 +125,6 @@ def _response(answer: str, format: str | None) -> Rendered:
     return get_format(format).render(split_sentences(normalise(answer)))
 
 
-def _example(prompt: TaskPrompt, response: Rendered) -> TrainingExample:
+def _example(prompt: HarmfulPrompt, response: Rendered) -> TrainingExample:
     asked, answered = Message(role="user", content=prompt.prompt), Message(role="assistant", content=response.text)
     return TrainingExample(id=prompt.id, messages=(asked, answered), spans=response.spans)
