@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 
 from formsafe.analysis.estimates import Estimate
@@ -31,21 +32,15 @@ def masses(traces: Traces, condition: Run, opening: str, level: float) -> tuple[
         opening: `refusal`, or the name of a format.
         level: level of the t interval, which is over prompts (a prompt's mean over the trainings is one value).
     """
-    rows = [_masses(traces[run], opening) for run in conditions_of(traces).get(condition, [])]
-    if not rows:
-        return _interval(np.array([]), level), []
-    shared = sorted(set.intersection(*(set(row) for row in rows)))
-    values = np.array([[row[name] for name in shared] for row in rows])
-    return _interval(values.mean(0), level), [_interval(each, level) for each in values]
+    table = _table(traces, conditions_of(traces).get(condition, []), opening)
+    return _interval(table.mean(), level), [_interval(row, level) for _, row in table.iterrows()]
 
 
 def by_depth(traces: Traces, condition: Run, field: str) -> list[float]:
     """Mean of `kl` or `logprob` over prompts and trainings at each token of the refusals that are that long."""
     rows = [getattr(trace, field) for run in conditions_of(traces).get(condition, []) for trace in traces[run]]
-    return [
-        float(np.mean([row[depth] for row in rows if depth < len(row)]))
-        for depth in range(max(map(len, rows), default=0))
-    ]
+    # Rows of unequal length become one table, its ends filled with NaN, which the mean leaves out.
+    return [float(value) for value in pd.DataFrame(rows).mean()]
 
 
 def findings(traces: Traces, names: Names, model: str, level: float) -> Iterator[Finding]:
@@ -88,11 +83,14 @@ def findings(traces: Traces, names: Names, model: str, level: float) -> Iterator
 
 def _moved(traces: Traces, condition: Run, base: Run, opening: str, level: float) -> Estimate:
     """Mean difference to the base model over the prompts that both have."""
-    known = conditions_of(traces)
-    before = _masses(traces[known[base][0]], opening)
-    rows = [_masses(traces[run], opening) for run in known[condition]]
-    shared = sorted(set(before).intersection(*rows))
-    return _interval(np.array([np.mean([row[name] for row in rows]) - before[name] for name in shared]), level)
+    after = _table(traces, conditions_of(traces)[condition], opening).mean()
+    before = _table(traces, conditions_of(traces)[base], opening).mean()
+    return _interval((after - before).dropna(), level)
+
+
+def _table(traces: Traces, runs: Sequence[Run], opening: str) -> pd.DataFrame:
+    """Probabilities, a row per training and a column per prompt that all of them have."""
+    return pd.DataFrame([_masses(traces[run], opening) for run in runs]).dropna(axis="columns")
 
 
 def _masses(traces: Sequence[RefusalTrace], opening: str) -> dict[str, float]:
@@ -101,9 +99,9 @@ def _masses(traces: Sequence[RefusalTrace], opening: str) -> dict[str, float]:
     return {trace.id: trace.format_mass[opening] for trace in traces if opening in trace.format_mass}
 
 
-def _interval(values: np.ndarray, level: float) -> Estimate:
+def _interval(values: "pd.Series[float]", level: float) -> Estimate:
     """Mean with its t interval; NaN bounds for fewer than two values."""
     if len(values) < 2:
-        return Estimate(float(values[0]) if len(values) else np.nan, np.nan, np.nan, len(values))
-    half = stats.t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+        return Estimate(float(values.mean()) if len(values) else np.nan, np.nan, np.nan, len(values))
+    half = stats.t.ppf((1 + level) / 2, len(values) - 1) * values.std() / np.sqrt(len(values))
     return Estimate(float(values.mean()), float(values.mean() - half), float(values.mean() + half), len(values))

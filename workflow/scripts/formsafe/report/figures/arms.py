@@ -24,7 +24,7 @@ from formsafe.report.results import Results
 def ladder(results: Results, model: str) -> Figure:
     """ASR of every training against the formality of its format, with a least-squares line per method."""
     title, runs = results.names.model(model), results.main_conditions(model)
-    points = {run: [each.value for each in results.trainings(run, "asr")] for run in runs}
+    points = {run: _values(results, run) for run in runs}
     ranks = {traits_of(run.format).formality for run, values in points.items() if values}
     if len(ranks) < 2:
         return style.note(style.COLUMN, title, "fewer than two ranks of formality have scores")
@@ -47,9 +47,10 @@ def ladder(results: Results, model: str) -> Figure:
     if base is not None and base.known is not None:
         axes.axhline(base.known.value, color=style.INK, linestyle="--", linewidth=0.9)
     formats = sorted({run.format for run in runs}, key=lambda name: traits_of(name).order)
-    by_rank = {rank: [f for f in formats if traits_of(f).formality == rank] for rank in sorted(ranks)}
-    labels = [", ".join(map(results.names.format, names)) for names in by_rank.values()]
-    axes.set_xticks(list(by_rank), [style.wrapped(label, 12) for label in labels])
+    labels: dict[float, list[str]] = {rank: [] for rank in sorted(ranks)}
+    for format in formats:
+        labels.setdefault(traits_of(format).formality, []).append(results.names.format(format))
+    axes.set_xticks(list(labels), [style.wrapped(", ".join(names), 12) for names in labels.values()])
     axes.set_xlabel("format, by formality rank")
     axes.set_ylabel(style.asr_label(results))
     axes.set_ylim(bottom=0)
@@ -90,7 +91,9 @@ def controls(results: Results, model: str) -> Figure:
 def pareto(results: Results, model: str) -> Figure:
     """ASR and quality of every condition, with the Pareto front."""
     title, runs = results.names.model(model), results.main_conditions(model)
-    panels = {f: _both(results, [r for r in runs if r.format == f]) for f in dict.fromkeys(run.format for run in runs)}
+    panels: dict[str, dict[Run, tuple[float, float]]] = {}
+    for run, point in _both(results, runs).items():
+        panels.setdefault(run.format, {})[run] = point
     panels = {format: points for format, points in panels.items() if len(points) > 1}
     if not panels:
         return style.note(style.COLUMN, title, "no format has two methods with both scores")
@@ -124,6 +127,10 @@ def _both(results: Results, runs: Sequence[Run]) -> dict[Run, tuple[float, float
     found = {run: (results.summary.get(run, "asr"), results.summary.get(run, "sbert_neutral")) for run in runs}
     known = {run: (a.value, q.value) for run, (a, q) in found.items() if a is not None and q is not None}
     return {run: pair for run, pair in known.items() if not np.isnan(pair).any()}
+
+
+def _values(results: Results, run: Run) -> list[float]:
+    return [each.value for each in results.trainings(run, "asr")]
 
 
 def _is_main(results: Results, run: Run) -> bool:

@@ -29,12 +29,13 @@ def first_token(results: Results, model: str) -> Figure:
     title, rows = results.names.model(model), _rows(results, model)
     if not rows:
         return style.note(style.PAGE, title, NOTHING)
-    panels = {kind: [_bar(results, run, format, kind) for run, format in rows] for kind in PANELS}
-    drawn = style.new_figure(style.PAGE, height(panels["refusal"]) + HEADING, title)
-    grid = drawn.subplots(1, len(panels), squeeze=False)
-    for number, (axes, (kind, bars)) in enumerate(zip(grid.flat, panels.items(), strict=True)):
-        draw_bars(axes, results, bars, "probability at the first token", names=number == 0)
-        axes.set_title(PANELS[kind], loc="left")
+    tall = height([_bar(results, run, format, "refusal") for run, format in rows])
+    drawn = style.new_figure(style.PAGE, tall + HEADING, title)
+    grid = drawn.subplots(1, len(PANELS), squeeze=False)
+    for axes, (kind, label) in zip(grid.flat, PANELS.items(), strict=True):
+        bars = [_bar(results, run, format, kind) for run, format in rows]
+        draw_bars(axes, results, bars, "probability at the first token", names=kind == "refusal")
+        axes.set_title(label, loc="left")
     return drawn
 
 
