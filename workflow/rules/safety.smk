@@ -46,7 +46,7 @@ use rule judge_answers as judge_safety with:
         model=lambda wildcards: judge_model(wildcards.judge),
         prompts=L.prompts(SAFETY),
         answers=L.answers(ANY_RUN, SAFETY),
-        prompt=lambda wildcards: STUDY.judges[wildcards.judge].prompt,
+        prompt=lambda wildcards: judge_prompt(wildcards.judge),
     output:
         scores=L.scores(ANY_RUN, "{judge}", SAFETY),
         metrics=L.judge_metrics(ANY_RUN, "{judge}", SAFETY),
