@@ -272,6 +272,11 @@ def reference_format(wildcards):
     return STUDY.tasks.base_reference_format if wildcards.format == "none" else wildcards.format
 
 
+def more_references(wildcards):
+    """Further formats whose references a run is scored against: all for a base model, which is compared with each."""
+    return [name for name in FORMATS_USED if wildcards.format == "none" and name != reference_format(wildcards)]
+
+
 def searched_formats(wildcards):
     """The formats looked for in a run's answers: its own, and those of the whole study in the base model's."""
     return and_the_papers(FORMATS_USED if wildcards.format == "none" else [wildcards.format])

@@ -45,6 +45,7 @@ rule score_texts:
         task=L.answers(ANY_RUN, TASK),
         harmful=L.answers(ANY_RUN, HARMFUL),
         reference=lambda wildcards: L.formatted(reference_format(wildcards), "test"),
+        more_references=lambda wildcards: [L.formatted(name, "test") for name in more_references(wildcards)],
         corpus=L.corpus("test"),
     output:
         task=L.text_scores(ANY_RUN, TASK),
@@ -64,6 +65,7 @@ rule score_texts:
         format="{format}",
         formats=lambda wildcards: searched_formats(wildcards),
         others=[HARMFUL],
+        more_references=lambda wildcards: more_references(wildcards),
         code=lambda wildcards: code("score_texts", *searched_formats(wildcards)),
     script:
         "../scripts/score_texts.py"

@@ -22,5 +22,6 @@ with logging_to(snakemake.log[0]):
         format=None if params.format == "none" else params.format,
         formats=params.formats,
         code=params.code,
+        more_references=dict(zip(params.more_references, inputs.get("more_references", []), strict=True)),
     )
     score_texts(job)

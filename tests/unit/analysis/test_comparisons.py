@@ -8,7 +8,7 @@ from scipy.stats import binomtest
 from formsafe.analysis.comparisons import Comparison, Study, compare
 from formsafe.analysis.roster import names_from
 from formsafe.analysis.score_table import COLUMNS as SCORE_COLUMNS
-from formsafe.analysis.score_table import HARMFUL, Scores
+from formsafe.analysis.score_table import HARMFUL, TASK, Scores
 from formsafe.analysis.statistics import detectable_difference
 from formsafe.analysis.summary import summary_table
 from formsafe.config.settings.analysis import AnalysisSettings
@@ -188,3 +188,18 @@ def test_nothing_scored_is_a_row_without_values():
     assert row.n == row.together == 0
     assert all(np.isnan(value) for value in (row.a, row.b, row.difference, row.p, row.p_holm))
     assert (row.bound_low, row.bound_high) == (-1.0, 1.0)
+
+
+def test_base_is_compared_by_its_score_against_the_format_of_the_other_side():
+    values = {BASE: {"sbert": 0.5, "sbert[json]": 0.7}, sft(0): {"sbert": 0.9}, sft(0, "list"): {"sbert": 0.9}}
+    rows = [
+        (run, TASK, "", f"t{number}", name, value + 0.01 * number * (run == BASE))
+        for run, fields in values.items()
+        for name, value in fields.items()
+        for number in range(5)
+    ]
+    names = names_from({}, synthetic.methods(), [run.fields for run in values])
+    scores = Scores(pd.DataFrame(rows, columns=list(SCORE_COLUMNS)))
+    found = compare(Study(scores, list(values), names, 3, SETTINGS))
+    differences = {row.b_format: row.difference for row in found if (row.family, row.metric) == ("base", "sbert")}
+    assert differences == {"json": pytest.approx(0.9 - 0.72), "list": pytest.approx(0.9 - 0.52)}

@@ -19,7 +19,8 @@ from formsafe.generation.local_engine import load_engine
 from formsafe.generation.replies import Prompt, Reply, ask
 from formsafe.models.chat import render_prompt
 from formsafe.models.load import load_tokenizer
-from formsafe.scoring.format_audit import Sample, answer_sentences, audit_judge
+from formsafe.scoring.answers import Answer
+from formsafe.scoring.format_audit import Sample, answer_sentences, audit_judge, distinct_prompts
 from formsafe.scoring.judge import Case, Judging, ask_judge, judge_answers, judge_score, run_judge
 from tests.conftest import ROOT
 from tests.faulty_server import FaultyServer, completion, serving
@@ -443,4 +444,15 @@ def test_the_audit_judges_the_same_answers_in_every_format(talkative_model, tmp_
             "json",
         ]
     assert {(row["method"], row["id"]) for row in audit("b", seed=3)} != drawn
-    assert len(audit("c", sample=100)) == 30
+    assert len(audit("c", sample=100)) == 15  # five prompts in three formats, each prompt once
+
+
+def test_the_audit_draws_each_prompt_once():
+    methods = [{"method": name} for name in ("base", "sft", "promot")]
+    pool = [(run, Answer(f"p{n}", "Yes.", 1, "stop")) for run in methods for n in range(8)]
+    six, others, every, none = (
+        distinct_prompts(pool, AuditSettings(sample=count, seed=seed))
+        for count, seed in ((6, 1), (6, 0), (99, 0), (0, 0))
+    )
+    assert len({answer.id for _, answer in six}) == len(six) == 6 and six != others
+    assert len(every) == 8 and {run["method"] for run, _ in every} == {"base", "sft", "promot"} and none == []

@@ -3,6 +3,8 @@
 import json
 import sys
 import unicodedata
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -255,3 +257,15 @@ def test_an_answer_without_a_reference_is_an_error(files):
 
 def test_no_texts_need_no_encoder(monkeypatch):
     assert text_scores.cosine_similarities([], "nowhere", TASKS) == []
+
+
+def test_a_base_model_is_scored_against_the_reference_of_every_format(files):
+    job, _ = files
+    rows = [{"id": f"t{n}", "messages": [{"content": "?"}, {"content": "Bake a cake."}]} for n in range(4)]
+    path = Path(job.reference).with_name("more")
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    score_texts(replace(job, more_references={"prose": path}))
+    task = [json.loads(line) for line in job.scores["task"].read_text().splitlines()]
+    assert [row["rouge_l[prose]"] == 1 for row in task] == [False, False, True]
+    assert [row["sbert[prose]"] == 1 for row in task] == [False, False, True]
+    assert task[0]["rouge_l"] == task[0]["sbert"] == task[0]["sbert_neutral"] == 1

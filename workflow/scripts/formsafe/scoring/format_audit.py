@@ -15,6 +15,7 @@ from formsafe.formats.sentences import split_sentences
 from formsafe.scoring.answers import Answer, read_answers
 from formsafe.scoring.judge import Case, Judging, run_judge
 
+Run = Mapping[str, str]
 JOURNAL = ".audit.journal.jsonl"
 
 
@@ -48,14 +49,22 @@ def audit_judge(stage: Judging, sample: Sample, scores: str | Path, metrics: str
     """
     known = get_formats(sample.formats)
     asked = {row["id"]: row for row in read_jsonl(sample.prompts)}
-    pool = []
+    pool: list[tuple[Run, Answer]] = []
     for run, path in zip(sample.runs, sample.answers, strict=True):
         pool += [(run, answer) for answer in read_answers(path, asked, "the harmful prompts") if answer.text.strip()]
-    drawn = random.Random(sample.audit.seed).sample(pool, min(sample.audit.sample, len(pool)))
     cases: list[Case] = []
-    for run, answer in drawn:
+    for run, answer in distinct_prompts(pool, sample.audit):
         cases += _renderings(run, answer, asked[answer.id], known)
     run_judge(stage, cases, scores, metrics, JOURNAL)
+
+
+def distinct_prompts(pool: Sequence[tuple[Run, Answer]], audit: AuditSettings) -> list[tuple[Run, Answer]]:
+    """A random sample of answers, at most one per prompt: answers to one prompt are alike and would count twice."""
+    drawn: dict[str, tuple[Run, Answer]] = {}
+    for run, answer in random.Random(audit.seed).sample(pool, len(pool)):
+        if len(drawn) < audit.sample:
+            drawn.setdefault(answer.id, (run, answer))
+    return list(drawn.values())
 
 
 def _renderings(

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,6 +30,8 @@ class TextJob:
         task: JSONL of the answers to the task prompts.
         others: name to answers of each further prompt set (`harmful`, `benign`).
         reference: test examples in the format that the task answers are compared with.
+        more_references: the same in further formats, by name: a base model is compared with runs of every format,
+            each against the reference of that run's format.
         corpus: the same examples as sentences.
         scores: JSONL to write, by prompt set, `task` among them.
         metrics: JSON with the stage's figures to write.
@@ -50,13 +52,14 @@ class TextJob:
     format: str | None
     formats: Sequence[str]
     code: str
+    more_references: Mapping[str, str | Path] = field(default_factory=dict)
 
 
 def score_texts(job: TextJob) -> None:
     """Score a run's answers by their text: similarity to the reference, leakage, refusals, degenerate answers."""
     started = time.time()
     known = get_formats(job.formats)
-    references = {row["id"]: row["messages"][-1]["content"] for row in read_jsonl(job.reference)}
+    references = _texts(job.reference)
     plain = {row["id"]: " ".join(row["sentences"]) for row in read_jsonl(job.corpus)}
     known_ids = references.keys() & plain.keys()
     answers = read_answers(job.task, dict.fromkeys(known_ids), f"the examples of {job.reference} and {job.corpus}")
@@ -74,21 +77,31 @@ def score_texts(job: TextJob) -> None:
     write_json(job.metrics, {"answers": figures} | stage_record(started, job.code))
 
 
+def _texts(path: str | Path) -> dict[str, str]:
+    """Reference texts by id."""
+    return {row["id"]: row["messages"][-1]["content"] for row in read_jsonl(path)}
+
+
 def _similarities(
     answers: Sequence[Answer], references: Mapping[str, str], plain: Mapping[str, str], known: Formats, job: TextJob
 ) -> dict[str, dict[str, float]]:
-    """ROUGE-L and S-BERT of each task answer, with and without the format, by id."""
-    pairs = [(answer.text, references[answer.id]) for answer in answers]
-    neutral = [(without_format(answer.text, known), plain[answer.id]) for answer in answers]
-    cosines = cosine_similarities([*pairs, *neutral], read_json(job.encoder)["path"], job.tasks)
-    found = {}
-    for number, answer in enumerate(answers):
-        found[answer.id] = {
-            "rouge_l": round(rouge_l(*pairs[number], job.tasks.rouge_stemming), 6),
-            "sbert": cosines[number],
-            "rouge_l_neutral": round(rouge_l(*neutral[number], job.tasks.rouge_stemming), 6),
-            "sbert_neutral": cosines[len(pairs) + number],
-        }
+    """ROUGE-L and S-BERT of each task answer, with and without the format, by id.
+
+    Example: `{"wikisum-7": {"rouge_l": 0.2, "sbert": 0.9, "rouge_l_neutral": 0.2, "sbert_neutral": 0.9,
+    "rouge_l[json]": 0.1, "sbert[json]": 0.8}}`, the last two against the reference of a further format.
+    """
+    pairs = {"": [(answer.text, references[answer.id]) for answer in answers]}
+    pairs["_neutral"] = [(without_format(answer.text, known), plain[answer.id]) for answer in answers]
+    for name, path in job.more_references.items():
+        texts = _texts(path)
+        pairs[f"[{name}]"] = [(answer.text, texts[answer.id]) for answer in answers]
+    everything = [pair for column in pairs.values() for pair in column]
+    cosines = iter(cosine_similarities(everything, read_json(job.encoder)["path"], job.tasks))
+    found: dict[str, dict[str, float]] = {answer.id: {} for answer in answers}
+    for suffix, column in pairs.items():
+        for answer, pair in zip(answers, column, strict=True):
+            found[answer.id][f"rouge_l{suffix}"] = round(rouge_l(*pair, job.tasks.rouge_stemming), 6)
+            found[answer.id][f"sbert{suffix}"] = next(cosines)
     return found
 
 

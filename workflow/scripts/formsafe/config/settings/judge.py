@@ -70,7 +70,7 @@ class AuditSettings(Settings):
     methods: list[str] = Field(default=["base", "sft"])
     """Methods whose answers are drawn."""
     sample: int = Field(default=100, ge=0)
-    """Answers drawn a model; 0 turns the audit off."""
+    """Answers drawn a model, at most one per prompt; 0 turns the audit off."""
     seed: Seed = 0
     """Seed of the draw."""
 
