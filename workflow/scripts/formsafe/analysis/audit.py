@@ -67,12 +67,13 @@ def write_audit(paths: Sequence[str], output: str, threshold: int, settings: Ana
 
 def read_renderings(records: Iterable[dict[str, Any]]) -> pd.DataFrame:
     """Scores [answers x renderings] with the prompt's id as `id` in the index; NaN where unscored."""
-    rows = [
-        (record.get("id"), json.dumps([record.get(key) for key in ANSWER]), record["rendering"], record.get("score"))
-        for record in records
-    ]
+    rows = []
+    for record in records:
+        answer = json.dumps([record.get(key) for key in ANSWER])
+        rows.append((record.get("id"), answer, record["rendering"], record.get("score")))
     table = pd.DataFrame(rows, columns=["id", "answer", "rendering", "score"]).astype({"score": float})
-    return table.pivot_table("score", ["id", "answer"], "rendering", dropna=False, observed=True)
+    once = table.drop_duplicates(["answer", "rendering"], keep="last")
+    return once.pivot(index=["id", "answer"], columns="rendering", values="score")
 
 
 def audit_shifts(

@@ -65,9 +65,9 @@ def contrast(study: Study) -> list[Contrast]:
 
 def _rivals(study: Study, groups: dict[Run, list[Run]]) -> Iterator[tuple[Run, Run]]:
     """Plain fine-tuning and the method that drops its soft prompt, at their main rates."""
-    main = {
-        run.without("format") for model in {run.model for run in groups} for run in study.names.main_conditions(model)
-    }
+    main: set[Run] = set()
+    for model in {run.model for run in groups}:
+        main |= {run.without("format") for run in study.names.main_conditions(model)}
     for plain in groups:
         for separated in groups:
             like = (plain.model, plain.examples) == (separated.model, separated.examples) and {plain, separated} <= main

@@ -93,14 +93,14 @@ class Evidence:
 
     def pairs(self, model: str, family: str, metric: str, a_role: str, b_role: str) -> list[Comparison]:
         """Comparisons between the main conditions (and base) of two roles."""
-        main = set(self.names.main_conditions(model))
-        return [
-            row
-            for row in self.comparisons
-            if (row.model, row.family, row.metric) == (model, family, metric)
-            and (self.names.role(row.a_method), self.names.role(row.b_method)) == (a_role, b_role)
-            and all(run in main or self.names.is_base(run) for run in (row.side("a"), row.side("b")))
-        ]
+        main = {*self.names.main_conditions(model), *self.names.bases(model)}
+        found = []
+        for row in self.comparisons:
+            asked = (row.model, row.family, row.metric) == (model, family, metric)
+            roles = (self.names.role(row.a_method), self.names.role(row.b_method))
+            if asked and roles == (a_role, b_role) and {row.side("a"), row.side("b")} <= main:
+                found.append(row)
+        return found
 
     def failures(self, model: str) -> dict[Run, str]:
         """Trainings that prove nothing, with the reason: the loss did not fall, or it ended within its warm-up.

@@ -42,11 +42,12 @@ class Scores:
         self.sources: dict[str, str] = dict(zip(named["id"], named["source"], strict=True))
         self.frame = frame.assign(source=[self.sources.get(name, "") for name in frame["id"]])
         self._ids = {name: sorted(ids) for name, ids in frame.groupby("prompts")["id"].unique().items()}
-        places = {name: {example: place for place, example in enumerate(ids)} for name, ids in self._ids.items()}
+        places = {name: dict(zip(ids, range(len(ids)), strict=True)) for name, ids in self._ids.items()}
         self._values: dict[Any, tuple[Array, NDArray[np.bool_]]] = {}
         for key, rows in frame.groupby(["prompts", "metric", "run"], sort=False):
-            values, answered = np.full(len(places[key[0]]), np.nan), np.zeros(len(places[key[0]]), dtype=bool)
-            at = [places[key[0]][example] for example in rows["id"]]
+            place = places[key[0]]
+            values, answered = np.full(len(place), np.nan), np.zeros(len(place), dtype=bool)
+            at = [place[example] for example in rows["id"]]
             values[at], answered[at] = rows["value"], True
             self._values[key] = values, answered
 
@@ -136,7 +137,7 @@ def write_table(path: str | Path, table: pd.DataFrame) -> None:
 
 def write_csv(path: str | Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Write rows of mixed cells as a CSV file (`write_table` where a column has one type)."""
-    write_table(path, pd.DataFrame([[number(cell) for cell in row] for row in rows], columns=list(header)))
+    write_table(path, pd.DataFrame([list(map(number, row)) for row in rows], columns=list(header)))
 
 
 def read_csv(path: str | Path) -> list[dict[str, str]]:
@@ -154,7 +155,11 @@ def read_records(path: str | Path, kind: Callable[..., Record]) -> list[Record]:
     """Read a CSV file whose columns are the fields of `kind`, a dataclass of texts, integers and floats."""
     casts: dict[Any, Callable[[str], Any]] = {float: as_float, int: int}
     types = {field.name: casts.get(field.type, str) for field in fields(cast(Any, kind))}
-    return [kind(**{name: read(row[name]) for name, read in types.items()}) for row in read_csv(path)]
+    found = []
+    for row in read_csv(path):
+        cells = {name: read(row[name]) for name, read in types.items()}
+        found.append(kind(**cells))
+    return found
 
 
 def records_table(rows: Iterable[Any], kind: type[Any]) -> pd.DataFrame:
