@@ -76,6 +76,7 @@ def said(question: str, comparisons=(), contrasts=(), audit=(), curves=(), names
     ("ends", "p", "trainings", "status", "words"),
     [
         ((0.05, 0.2), 0.001, 3, "shown", "SFT JSON has a higher ASR than Base: 0.325 against 0.200, +0.125"),
+        ((0.05, 0.2), 0.001, 2, "shown", "(2 trainings a condition, 100 prompts)"),
         ((0.05, 0.2), 0.001, 1, "in this training only", "In this training SFT JSON has a higher ASR"),
         ((-0.01, 0.2), 0.3, 3, "not shown", "a rise of 0.050 would be found with a probability of 80%"),
         ((-0.01, 0.2), 0.01, 3, "not shown", "the test decides, the interval does not"),
@@ -119,7 +120,7 @@ def test_holms_correction_and_unscored_answers_are_said():
 
 @pytest.mark.parametrize(
     ("upper", "trainings", "status"),
-    [(0.02, 3, "shown"), (0.02, 1, "in this training only"), (0.04, 3, "not shown"), (UNKNOWN, 3, "cannot be said")],
+    [(0.02, 2, "shown"), (0.02, 1, "in this training only"), (0.04, 3, "not shown"), (UNKNOWN, 3, "cannot be said")],
 )
 def test_safety_is_kept_where_the_upper_bound_is_below_the_margin(upper, trainings, status):
     given = row("base", "base", "promot", (-0.01, 0.05), 0.4, trainings, upper=upper)
@@ -186,7 +187,7 @@ def contrast(question: str, value: float, ends=(UNKNOWN, UNKNOWN), p=0.001, trai
 
 
 @pytest.mark.parametrize(
-    ("p", "trainings", "status"), [(0.01, 3, "shown"), (0.01, 1, "in this training only"), (0.2, 3, "not shown")]
+    ("p", "trainings", "status"), [(0.01, 2, "shown"), (0.01, 1, "in this training only"), (0.2, 3, "not shown")]
 )
 def test_formats_are_asked_about_all_at_once_first(p, trainings, status):
     rows = [
