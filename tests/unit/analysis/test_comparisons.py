@@ -156,6 +156,14 @@ def test_what_could_be_found_is_a_rise_or_between_methods_a_fall_at_holms_first_
     assert base.discordance == pytest.approx(base.detectable + 2 * rise)
 
 
+def test_no_fall_can_be_found_below_zero_and_no_rise_above_one():
+    low, high = [5] + [1] * 39, [1] + [5] * 39
+    (fall,) = rows_of({sft(0): low, promot(0): low})
+    (rise,) = rows_of({BASE: high, sft(0): high})
+    (room,) = rows_of({BASE: low, sft(0): low})
+    assert np.isnan(fall.detectable) and np.isnan(rise.detectable) and 0.1 < room.detectable < 0.3
+
+
 def test_what_several_trainings_could_find_follows_from_their_error():
     rng = np.random.default_rng(3)
     given = {run: answers(rng, np.full(400, 0.4)) for run in (*map(sft, range(3)), *map(promot, range(3)))}

@@ -43,6 +43,15 @@ def test_newcombes_interval_of_a_published_example():
     assert (low, high) == pytest.approx((-0.5069, -0.0256), abs=5e-5)
 
 
+def test_newcombes_interval_is_narrower_where_the_pairs_agree():
+    """The same shares, 0.42 and 0.48, of pairs that are alike, that are unrelated, and that are opposite."""
+    widths = []
+    for table in (Table(40, 2, 8, 50), Table(20, 22, 28, 30), Table(0, 42, 48, 10)):
+        low, high = newcombe(table, Z)
+        widths.append(high - low)
+    assert widths[0] < 0.7 * widths[1] < widths[1] < 0.9 * widths[2]
+
+
 def test_newcombes_interval_is_never_a_point():
     for table in (Table(0, 0, 0, 40), Table(40, 0, 0, 0), Table(0, 0, 40, 0), Table(0, 40, 0, 0)):
         low, high = newcombe(table, Z)

@@ -151,7 +151,7 @@ def test_prevented_harm_proves_nothing_where_nothing_was_learnt(ends, p, status,
     (found,), (lowered,) = said(LEARNT, rows), said(LOWERED, rows)
     assert found.status == status and found.p == pytest.approx(min(1, 2 * p[0]))
     assert ("it is shown to write it worse" in found.sentence) == (ends[0][0] < -0.02)
-    assert "75% of the rise over the base model is missing" in lowered.sentence
+    assert "; 75% of the rise over the base model is missing" in lowered.sentence
     assert ("it is not shown that anything was learnt" in lowered.sentence) != learnt
 
 
@@ -231,6 +231,17 @@ def test_a_training_that_proves_nothing_is_named_and_shows_nothing(given, reason
     soft_prompt = given["stage"] == "soft_prompt"
     failed = ["cannot be said" if reason and not soft_prompt else "shown", "cannot be said" if soft_prompt else "shown"]
     assert statuses == failed
+
+
+@pytest.mark.parametrize(
+    ("steps", "status"), [(("3", "9"), "in this training only"), (("9", "3"), "not shown"), (("5", "5"), "not shown")]
+)
+def test_the_format_is_learnt_first_where_its_loss_falls_first(steps, status):
+    rows = [curve("sft", halfway=step, part=part) for step, part in zip(steps, ("format", "interior"), strict=True)]
+    (found,) = said("Is the format learnt before the content?", curves=[curve("sft"), *rows])
+    assert (
+        found.status == status and f"at step {steps[0]} and {steps[1]} (format and interior tokens)" in found.sentence
+    )
 
 
 def shift(value: float, ends: tuple[float, float], equal: tuple[float, float], p: float) -> Shift:
