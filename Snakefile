@@ -29,6 +29,7 @@ rule all:
     default_target: True
     input:
         rules.summarise.output,
+        FORMALITY,
         rules.compare_judges.output,
         rules.figures.input,
         rules.tables.input,

@@ -124,6 +124,37 @@ rule summarise:
         "../scripts/summarise.py"
 
 
+# Trainings of an adapter and nothing else: before their first step they are the base model.
+PLAIN_TRAININGS = [run for run in trained_runs(RUNS) if STUDY.methods[run.method].soft_prompt is None]
+FORMALITY_FORMATS = sorted({run.format for run in PLAIN_TRAININGS})
+# The paper's three formats are ranked; more of them are measured, too.
+FORMALITY = [L.tidy("formality")] if set(FORMALITY_FORMATS) - set(and_the_papers([])) else []
+
+
+rule measure_formality:
+    input:
+        losses=[L.adapter(run, "validation_loss") for run in PLAIN_TRAININGS],
+        certificates=[L.certificate(format) for format in FORMALITY_FORMATS],
+    output:
+        formality=L.tidy("formality"),
+    log:
+        L.log("measure_formality"),
+    benchmark:
+        L.benchmark("measure_formality")
+    localrule: True
+    conda:
+        "../../envs/analyse.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        formats=FORMALITY_FORMATS,
+        code=code("measure_formality", *FORMALITY_FORMATS),
+    script:
+        "../scripts/measure_formality.py"
+
+
 rule write_verdict:
     input:
         **{name: L.tidy(name) for name in ("summary", "comparisons", "contrasts", "curves", "audit")},

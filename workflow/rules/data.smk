@@ -158,6 +158,7 @@ rule render_format:
         runtime=10,
     params:
         format="{format}",
+        instruction=lambda wildcards: STUDY.corpus.instruction_by_format.get(wildcards.format, "{instruction}"),
         code=lambda wildcards: code("render_format", wildcards.format),
     script:
         "../scripts/render_format.py"

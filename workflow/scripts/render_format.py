@@ -7,4 +7,4 @@ with logging_to(snakemake.log[0]):
 
     corpus = dict(snakemake.input.items())
     outputs = {split: snakemake.output[split] for split in corpus}
-    render_format(snakemake.params.format, corpus, outputs, snakemake.output.certificate)
+    render_format(snakemake.params.format, corpus, outputs, snakemake.output.certificate, snakemake.params.instruction)

@@ -292,6 +292,10 @@ def test_a_trade_off_of_an_unknown_format_is_an_error(paper):
 def test_an_instruction_without_the_title_is_an_error(paper):
     paper["corpus"]["instruction"] = "Explain."
     assert "corpus.instruction: 'Explain.' has no {title}" in problems(paper)
+    paper["corpus"]["instruction_by_format"] = {"json": "Answer in JSON.", "rtf": "{instruction}"}
+    found = problems(paper)
+    assert "corpus.instruction_by_format.json: 'Answer in JSON.' has no {instruction}" in found
+    assert "corpus.instruction_by_format: 'rtf' is not in the formats" in found
 
 
 def test_a_stratified_choice_needs_categories(paper):

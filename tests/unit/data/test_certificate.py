@@ -135,3 +135,11 @@ def test_a_file_of_other_records_is_an_error_that_names_line_and_field(tmp_path)
     write_jsonl(tmp_path / "train.jsonl", [example(0), example(1) | {"sentences": "one"}])
     with pytest.raises(FormsafeError, match=r"train\.jsonl, line 2: sentences is not what a CorpusExample has there"):
         render_format("list", {"train": tmp_path / "train.jsonl"}, {"train": tmp_path / "o.jsonl"}, tmp_path / "c.json")
+
+
+def test_a_format_can_be_asked_for_in_the_instruction(tmp_path):
+    write_jsonl(tmp_path / "train.jsonl", [example(0)])
+    paths = ({"train": tmp_path / name} for name in ("train.jsonl", "out.jsonl"))
+    certificate = render_format("json", *paths, tmp_path / "c.json", "{instruction} Answer in JSON.")
+    assert read_jsonl(tmp_path / "out.jsonl")[0]["messages"][0]["content"] == "How to 0? Answer in JSON."
+    assert certificate["instruction"] == "{instruction} Answer in JSON."

@@ -124,6 +124,11 @@ def _data_problems(study: StudySettings) -> Iterator[str]:
         yield f"corpus.splits: {wanted:,} examples are asked for, the source has {study.corpus.rows:,} rows"
     if "{title}" not in study.corpus.instruction:
         yield f"corpus.instruction: {study.corpus.instruction!r} has no {{title}}, so that all prompts would be equal"
+    asked = study.corpus.instruction_by_format
+    yield from _unknown("corpus.instruction_by_format", asked, format_names(), "the formats")
+    for name, template in asked.items():
+        if "{instruction}" not in template:
+            yield f"corpus.instruction_by_format.{name}: {template!r} has no {{instruction}}"
     for name, source in study.harmful.items():
         if source.select == "stratified" and source.category_column is None:
             yield f"harmful.{name}.category_column: is missing, which `select: stratified` needs"

@@ -43,7 +43,11 @@ OWN = ("format_characters", "file_digest", "reordered_examples")
 
 
 def render_format(
-    name: str, corpus: Mapping[str, Path], outputs: Mapping[str, Path], certificate: Path
+    name: str,
+    corpus: Mapping[str, Path],
+    outputs: Mapping[str, Path],
+    certificate: Path,
+    instruction: str = "{instruction}",
 ) -> dict[str, Any]:
     """Write every split in one format as training data, with its certificate.
 
@@ -53,6 +57,7 @@ def render_format(
         outputs: files of `TrainingExample` by split, to write.
         certificate: JSON to write: the examples that were read back and compared, how many of them differ, and
             `Counts` by split.
+        instruction: template of the user's message over `{instruction}`, the example's own.
 
     Returns:
         What `certificate` holds.
@@ -66,10 +71,17 @@ def render_format(
     for split, path in corpus.items():
         examples = CorpusExample.read(path)
         rendered = _rendered(format_, examples, split, faults)
-        TrainingExample.write(outputs[split], map(_training_example, examples, rendered))
+        asked = [instruction.replace("{instruction}", example.instruction) for example in examples]
+        TrainingExample.write(outputs[split], map(_training_example, examples, asked, rendered))
         splits[split] = asdict(_counts(format_, examples, rendered, outputs[split]))
     compared = sum(counts["examples"] for counts in splits.values())
-    result = {"format": name, "compared": compared, "mismatches": len(faults), "splits": splits}
+    result = {
+        "format": name,
+        "instruction": instruction,
+        "compared": compared,
+        "mismatches": len(faults),
+        "splits": splits,
+    }
     write_json(certificate, result)
     return result
 
@@ -158,8 +170,8 @@ def _rendered(format_: Format, examples: Sequence[CorpusExample], split: str, fa
     return rendered
 
 
-def _training_example(example: CorpusExample, rendered: Rendered) -> TrainingExample:
-    turns = (Message(role="user", content=example.instruction), Message(role="assistant", content=rendered.text))
+def _training_example(example: CorpusExample, asked: str, rendered: Rendered) -> TrainingExample:
+    turns = (Message(role="user", content=asked), Message(role="assistant", content=rendered.text))
     return TrainingExample(id=example.id, messages=turns, spans=rendered.spans)
 
 

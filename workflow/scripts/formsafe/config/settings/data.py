@@ -77,6 +77,9 @@ class CorpusSettings(Settings):
     """The column that is the response (`summary` or `article` of WikiSum); it is cut into sentences."""
     instruction: str = "{title}"
     """Template of the user's message; `{title}` is filled in."""
+    instruction_by_format: dict[str, str] = Field(default={}, exclude=True)
+    """For each format named, a template over `{instruction}` of what the user asks for in training, such as
+    `"{instruction} Answer in JSON."`: a control in which the format is asked for. Test prompts do not ask for it."""
     splits: Splits
     """Numbers of examples."""
     rows: PositiveInt | None = Field(default=None, exclude=True)
