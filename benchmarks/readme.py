@@ -64,6 +64,7 @@ FIGURES: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("all formats of 39,775 how-tos, certified", f"{DATA}.cpu_seconds_formats_and_certificate", "{:.0f} CPU s"),
         ("mismatches between the formats", f"{DATA}.mismatches", "{:d}"),
     ),
+    "demo_calibration": (("the demo's learning rate, by its rule", "chosen", "{}"),),
     "plan_scale": (
         ("start of Snakemake and parsing the Snakefile", "parse.seconds", "{:.2f} s"),
         ("the same for an empty Snakefile", "parse_empty_snakefile.seconds", "{:.2f} s"),

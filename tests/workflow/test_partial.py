@@ -13,8 +13,8 @@ from tests import synthetic
 from tests.checkout import DEMO, copy_checkout, planned_jobs, run, snakemake
 
 RUNS = Path("results/demo/runs/model=demo")
-SFT = RUNS / "method=sft/format=json/lr=3e-3/seed=0"
-FAILED = RUNS / "method=promot/format=list/lr=3e-3/seed=0"
+SFT = RUNS / "method=sft/format=json/lr=6.5e-4/seed=0"
+FAILED = RUNS / "method=promot/format=list/lr=6.5e-4/seed=0"
 JUDGED_AGAIN = RUNS / "method=base/format=none/lr=none/seed=none"
 SCORES = "prompts=harmful/judge=policy/scores.jsonl"
 ARGUMENTS = (*DEMO, "--rerun-triggers", "mtime", "input")
@@ -53,11 +53,11 @@ def test_a_failed_run_is_listed_as_missing_and_the_others_are_reported(checkout)
     snakemake(checkout, *PARTIAL)
     with open(checkout / "results/demo/tables/safety.csv", newline="") as table:
         asr = {(row["Method"], row["Format"], row["LR"]): row["ASR"] for row in csv.DictReader(table)}
-    assert asr.pop(("ProMoT", "List", "3e-3")) == "not run"
+    assert asr.pop(("ProMoT", "List", "6.5e-4")) == "not run"
     assert len(asr) == 8 and all(0 <= float(value) <= 1 for value in asr.values())
     page = reported_as_advised(checkout, failed.stderr)
     top = page[: page.index('<section id="answers"')]
-    assert "1 of 9 runs are missing" in top and "<li>Demo: ProMoT List 3e-3</li>" in top
+    assert "1 of 9 runs are missing" in top and "<li>Demo: ProMoT List 6.5e-4</li>" in top
     assert "judge format audit" in page  # its cost
     assert all(f'id="figure-{name}-demo"' in page for name in registered_names("figures"))
 
@@ -67,7 +67,8 @@ def unfinished(tmp_path: Path) -> Path:
     """The demo study of synthetic results, none of them of a model: SFT on JSON has answers, but no scores."""
     checkout = installed_checkout(tmp_path / "formsafe")
     results = checkout / "results/demo"
-    runs = synthetic.grid(rates=("3e-3",), extra=[Run("demo", "promot", "prose", lr, "0") for lr in ("6e-3", "1.2e-2")])
+    sweep = [Run("demo", "sft", "prose", "1e-3", "0"), Run("demo", "promot", "prose", "1.2e-2", "0")]
+    runs = synthetic.grid(rates=("6.5e-4",), extra=sweep)
     synthetic.write_study(results, runs)
     for name in ("models/demo.json", "data/prompts/harmful.jsonl"):
         (results / name).parent.mkdir(parents=True, exist_ok=True)

@@ -185,7 +185,7 @@ def test_the_judges_prompt_makes_the_scores_stale_and_what_follows(clone, edited
 
 
 def test_one_more_learning_rate_makes_its_own_run(clone, edited: Edit):
-    edited("config/demo.yaml", "[6.0e-3, 1.2e-2]", "[6.0e-3, 1.2e-2, 2.4e-2]")
+    edited("config/demo.yaml", "[1.2e-2]", "[1.2e-2, 2.4e-2]")
     plan = planned_jobs(clone, *DEMO)
     for rule in ("train_adapter", "generate_answers", "judge_answers", "score_texts", "trace_refusals", "describe_run"):
         assert plan.pop(rule) == 1

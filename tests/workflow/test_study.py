@@ -64,8 +64,8 @@ def test_every_run_says_what_made_it(finished_demo):
 
 TRAININGS = {
     "stage 1": "soft_prompts/model=demo/format=prose/seed=0",
-    "sft": "runs/model=demo/method=sft/format=prose/lr=3e-3/seed=0/adapter",
-    "stage 2": "runs/model=demo/method=promot/format=prose/lr=3e-3/seed=0/adapter",
+    "sft": "runs/model=demo/method=sft/format=prose/lr=6.5e-4/seed=0/adapter",
+    "stage 2": "runs/model=demo/method=promot/format=prose/lr=6.5e-4/seed=0/adapter",
 }
 
 

@@ -139,16 +139,23 @@ def certify_formats(certificates: Sequence[Path], output: Path) -> dict[str, Any
         "formats": list(found),
         "compared": len(keys) * len(others) + sum(record["compared"] for record in found.values()),
         "mismatches": len(faults) + sum(record["mismatches"] for record in found.values()),
-        "splits": {split: {key: counts[key] for key in SHARED} for split, counts in found[first]["splits"].items()},
-        **{key: {name: _by_split(record, key) for name, record in found.items()} for key in OWN},
+        "splits": {split: _shared(counts) for split, counts in found[first]["splits"].items()},
+        **{key: _by_format_and_split(found, key) for key in OWN},
         "token_counts": TOKEN_COUNTS,
     }
     write_json(output, result)
     return result
 
 
-def _by_split(record: dict[str, Any], key: str) -> dict[str, Any]:
-    return {split: counts[key] for split, counts in record["splits"].items()}
+def _shared(counts: dict[str, Any]) -> dict[str, Any]:
+    return {key: counts[key] for key in SHARED}
+
+
+def _by_format_and_split(found: dict[str, dict[str, Any]], key: str) -> dict[str, dict[str, Any]]:
+    figures: dict[str, dict[str, Any]] = {}
+    for name, record in found.items():
+        figures[name] = {split: counts[key] for split, counts in record["splits"].items()}
+    return figures
 
 
 def _rendered(format_: Format, examples: Sequence[CorpusExample], split: str, faults: list[str]) -> list[Rendered]:

@@ -168,7 +168,7 @@ def _examples(
     """The examples of each split, in the order drawn; a second pass over the rows, so that no text is kept unused."""
     wanted = {row for rows in drawn.values() for row in rows}
     made = {row.row: _example(row, selection.starts[row.row], instruction) for row in _rows(raw) if row.row in wanted}
-    return {split: [made[row] for row in rows] for split, rows in drawn.items()}
+    return {split: list(map(made.__getitem__, rows)) for split, rows in drawn.items()}
 
 
 def _example(row: RawRow, starts: Sequence[int], instruction: str) -> CorpusExample:

@@ -73,5 +73,7 @@ def _round_robin(name: str, rows: Sequence[Row], shuffled: Sequence[Row]) -> lis
     if any(row["category"] is None for row in rows):
         raise FormsafeError(f"harmful.{name}.select is `stratified`, which needs harmful.{name}.category_column.")
     categories = dict.fromkeys(row["category"] for row in rows)
-    columns = [[row for row in shuffled if row["category"] == category] for category in categories]
-    return [row for turn in zip_longest(*columns) for row in turn if row is not None]
+    columns: dict[str, list[Row]] = {category: [] for category in categories}
+    for row in shuffled:
+        columns[row["category"]].append(row)
+    return [row for turn in zip_longest(*columns.values()) for row in turn if row is not None]

@@ -14,6 +14,12 @@ from formsafe.training.examples import Example
 class Collator:
     """Build a batch with room for a soft prompt before every example.
 
+    Example: two exchanges with prompts `a b` and `f` and responses `c d` and `g`, one virtual token (`0`). Logits are
+    computed at `keep`, each of which predicts the token of `labels` in the same place.
+
+        flat:   input_ids  [[0 a b c d 0 f g]]        keep  [2 3 6]   labels  [c d g]   virtual  [0 5]
+        padded: input_ids  [[0 a b c d] [0 f g 0 0]]  keep  [2 3 6]   labels  [c d g]   virtual  [0 5]
+
     Args:
         flat: one row of all examples, `[1, tokens]`, without padding; else `[examples, longest]`, padded on the right.
         virtual_tokens: length of the soft prompt; its places hold id 0 until embeddings are put there.
