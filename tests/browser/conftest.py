@@ -77,6 +77,7 @@ def chromium(tmp_path_factory):
     service = webdriver.ChromeService(executable_path=programs["chromedriver"])
     driver = webdriver.Chrome(options=options, service=service)
     driver.set_page_load_timeout(60)
+    driver.set_script_timeout(300)  # axe-core on a busy machine
     yield driver
     driver.quit()
 

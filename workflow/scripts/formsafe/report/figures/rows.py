@@ -102,7 +102,8 @@ def _draw_row(axes: Axes, results: Results, place: float, bar: Bar, run: Run) ->
         axes.errorbar(found.value, place, xerr=spread, color=style.INK, linewidth=0.8, capsize=1.6, capthick=0.8)
     dots = [each.value for each in bar.trainings]
     whole: dict[str, Any] = {"markeredgecolor": style.INK, "markeredgewidth": 0.6, "markersize": 2.6, "clip_on": False}
-    axes.plot(dots, [place] * len(dots), "o", color="white", **whole)
+    if dots:  # an empty line without clipping has its place at the figure's corner, and the layout collapses
+        axes.plot(dots, [place] * len(dots), "o", color="white", **whole)
     # beside the axis, which ends at 1: a share cannot be more
     axes.text(1.02, place, f"{found.value:.3f}", va="center", fontsize=style.SMALLEST, color=style.INK, clip_on=False)
 
