@@ -23,7 +23,7 @@ SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 STALE := PYTHONPATH=workflow/scripts $(BIN)/python -m formsafe.cluster.stale
 RESULTS := results/$(STUDY)
 
-.PHONY: same-study install demo labels report browse provenance test test-unit test-workflow test-slurm mutants lint schema lock stale recover readme-figures
+.PHONY: same-study install demo labels report browse provenance test test-unit test-security test-workflow test-slurm mutants lint schema lock sbom stale recover readme-figures
 
 install: .venv/installed ## .venv, with everything in the versions of requirements.txt
 
@@ -87,15 +87,15 @@ readme-figures: demo ## the figures that README.md shows, from the demo study
 BY_FILE := --dist loadfile --no-loadscope-reorder
 
 # All tests share one demo study. The Slurm lab has the machine for itself: its events have to strike in time.
-test: lint test-unit ## everything that can run on this machine
+test: lint test-unit test-security ## everything that can run on this machine
 	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && export FORMSAFE_FINISHED_DEMO="$$folder/formsafe" && \
 	failed=0 && \
 	{ $(BIN)/python -m pytest tests/slurm || failed=1; } && \
-	{ $(BIN)/python -m pytest --ignore tests/unit --ignore tests/slurm --numprocesses 2 $(BY_FILE) || failed=1; } && \
+	{ $(BIN)/python -m pytest --ignore tests/unit --ignore tests/security --ignore tests/slurm --numprocesses 2 $(BY_FILE) || failed=1; } && \
 	exit $$failed
 
-test-unit: $(INSTALLED)
-	$(BIN)/python -m pytest tests/unit --numprocesses auto
+test-unit test-security: test-%: $(INSTALLED) ## test-security: hostile folders, data, servers and neighbours
+	$(BIN)/python -m pytest tests/$* --numprocesses auto
 
 test-workflow test-slurm: test-%: $(INSTALLED)
 	$(BIN)/python -m pytest tests/$*
@@ -113,17 +113,35 @@ lint: $(INSTALLED)
 schema: $(INSTALLED) ## the JSON schema and the table of keys, from the typed configuration
 	PYTHONPATH=workflow/scripts $(BIN)/python -m formsafe.config.reference
 
-lock: ## requirements.txt anew from the ranges of pyproject.toml
+# Versions that are locked stay where the ranges allow them; UPGRADE=1 takes the newest.
+COMPILE := .venv-lock/bin/uv pip compile pyproject.toml --extra test --quiet --python-version 3.11 \
+  --python-platform x86_64-unknown-linux-gnu --generate-hashes
+lock: ## requirements*.txt, with hashes, from the ranges of pyproject.toml
 	rm -rf .venv-lock
 	$(PYTHON) -m venv .venv-lock
-	.venv-lock/bin/pip install --quiet torch==2.13.0
-	.venv-lock/bin/pip install --quiet '.[test]'
-	.venv-lock/bin/pip freeze | grep -v '^formsafe' | sed 's/+cpu$$//' > requirements.txt
+	.venv-lock/bin/pip install --quiet uv==0.13.9
+	mkdir .venv-lock/wheels
+	$(if $(UPGRADE),,grep -hv '^ *--' requirements.txt requirements-cuda.txt | tr -d '\\' > .venv-lock/lock.txt)
+	$(COMPILE) --no-header --no-annotate --output-file .venv-lock/lock.txt
+	$(COMPILE) --constraint .venv-lock/lock.txt --format pylock.toml --output-file .venv-lock/pylock.toml
+	-.venv-lock/bin/pip download --quiet --no-index --no-deps --dest .venv-lock/wheels torch==2.13.0 2>/dev/null
+	.venv-lock/bin/python .ci/split_lock.py .venv-lock/lock.txt .venv-lock/pylock.toml .venv-lock/wheels
 	rm -rf .venv-lock
 
+sbom: $(INSTALLED) ## sbom.cdx.json: what is installed, as CycloneDX
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-file sbom.cdx.json $(BIN)/python
+
+# Only files whose hashes are listed. A PyTorch on this machine's disk (`find-links`) goes first: by itself pip prefers
+# the index, whose links have hashes. The public build for Linux asks for NVIDIA's libraries, a CPU build does not.
+INSTALL := $(BIN)/pip install --quiet --no-deps --require-hashes --requirement
+NEEDS_CUDA := 'import sys; from importlib.metadata import requires; \
+  sys.exit(not any(name.startswith(("nvidia", "cuda")) for name in requires("torch") or []))'
 .venv/installed: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  echo "error: $(PYTHON) is not Python 3.11 or newer. Name one: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --requirement requirements.txt
+	sed -n '/^torch==/,/[^\]$$/p' requirements.txt > .venv/torch.txt
+	$(INSTALL) .venv/torch.txt --no-index 2>/dev/null || true
+	$(INSTALL) requirements.txt
+	if $(BIN)/python -c $(NEEDS_CUDA); then $(INSTALL) requirements-cuda.txt; fi
 	touch $@

@@ -30,6 +30,7 @@ CARDS = {
     "http": "data_files: http://127.0.0.1:9/creds.csv",
     "hub": "data_files: hf://datasets/owner/other/creds.csv",
     "chained": "data_files: 'zip://*::{creds}'",
+    "chained without a protocol": "data_files: 'data/*.csv::train.csv'",
     "simple cache": "data_files: 'simplecache::file://{creds}'",
     "folder": "data_dir: ../..",
     "backslashes": "data_files: '..\\creds.csv'",
