@@ -60,7 +60,7 @@ def write_audit(paths: Sequence[str], output: str, threshold: int, settings: Ana
     """
     rows: list[Shift] = []
     for path in paths:
-        table = read_renderings(read_jsonl(path))
+        table = read_renderings(read_jsonl(path, rendering=str, score=int | float | None))
         rows += audit_shifts(run_of(path).model, partitions(path).get("judge", ""), table, threshold, settings)
     write_table(output, records_table(rows, Shift))
 

@@ -103,11 +103,13 @@ def read_scores(
 def _read_file(path: str, prompts: str, fields: Sequence[str]) -> pd.DataFrame:
     """The rows of one score file; a text that fits a format adds `leak_strict[format]` and `leak_loose[format]`."""
     run, values = run_of(path), []
-    for record in read_jsonl(path):
-        example, source = record.get("id"), str(record.get("source") or "")
+    for record in read_jsonl(path, id=str):
+        example, source = record["id"], str(record.get("source") or "")
         # `sbert[json]`: a score against the reference in another format than the run's own
-        found = {name: record[name] for name in record if name.partition("[")[0] in fields}
-        for name, fit in (record.get("formats") or {}).items():
+        known = {name: value for name, value in record.items() if name.partition("[")[0] in fields}
+        found = {name: value for name, value in known.items() if isinstance(value, int | float | None)}
+        fits = record.get("formats")
+        for name, fit in fits.items() if isinstance(fits, dict) else ():
             found |= {f"leak_strict[{name}]": fit == "strict", f"leak_loose[{name}]": fit is not None}
         values += [(run, prompts, source, example, name, value) for name, value in found.items()]
     frame = pd.DataFrame(values, columns=list(COLUMNS))

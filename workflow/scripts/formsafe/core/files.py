@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from glob import glob
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 from formsafe.core.errors import FormsafeError
@@ -19,6 +20,10 @@ from formsafe.core.errors import FormsafeError
 # Deeper JSON, or longer numbers, are no data of ours: they end in a RecursionError or an OverflowError far from here.
 MAX_NESTING = 100
 MAX_DIGITS = 300
+
+
+class _Missing:
+    """The value of a key that is not there; null is one that is."""
 
 
 @contextmanager
@@ -165,8 +170,16 @@ def read_json(path: str | Path) -> Any:
         raise FormsafeError(f"{path} is not valid JSON ({error}). Delete it and run again to rebuild it.") from error
 
 
-def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
-    """Read a JSON Lines file; raises FormsafeError naming the file and line of what is not a JSON object."""
+def read_jsonl(path: str | Path, **fields: type | UnionType) -> list[dict[str, Any]]:
+    """Read a JSON Lines file.
+
+    Args:
+        path: the file.
+        fields: keys that each record must have, and the types of their values.
+
+    Raises:
+        FormsafeError: naming the file and line of what is not a JSON object with these fields.
+    """
     records = []
     with open(path, "rb") as lines:
         for number, line in enumerate(lines, start=1):
@@ -176,6 +189,10 @@ def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
                 record = None
             if not isinstance(record, dict):
                 raise FormsafeError(f"{path}, line {number}: expected one JSON object per line.")
+            if wrong := [key for key, kind in fields.items() if not isinstance(record.get(key, _Missing()), kind)]:
+                raise FormsafeError(
+                    f"{path}, line {number}: no valid {', '.join(wrong)}. Delete the file and run again."
+                )
             records.append(record)
     return records
 

@@ -101,8 +101,8 @@ def mix_safety(
 
 def _usable(files: Mapping[str, str | Path], format: str | None) -> tuple[list[TrainingExample], dict[str, int]]:
     """Safety examples in the order of their prompts, and how many prompts give none, by reason."""
-    answers = {record["id"]: record["answer"] for record in read_jsonl(files["answers"])}
-    scores = {record["id"]: record["score"] for record in read_jsonl(files["scores"])}
+    answers = {record["id"]: record["answer"] for record in read_jsonl(files["answers"], id=str, answer=str)}
+    scores = {record["id"]: record["score"] for record in read_jsonl(files["scores"], id=str, score=int | float | None)}
     left_out = {"not_judged_safest": 0, "empty": 0, "not_in_the_format": 0}
     usable = []
     for prompt in HarmfulPrompt.read(files["prompts"]):

@@ -90,7 +90,7 @@ def _digest(weights: str | Path | None) -> str | None:
 
 def read_prompts(path: str | Path, system: str | None = None) -> list[Prompt]:
     """Read a file of prompts (`id`, `prompt`)."""
-    return [Prompt(row["id"], row["prompt"], system) for row in read_jsonl(path)]
+    return [Prompt(row["id"], row["prompt"], system) for row in read_jsonl(path, id=str, prompt=str)]
 
 
 def answer_record(prompt: Prompt, reply: Reply) -> dict[str, Any]:

@@ -57,7 +57,7 @@ class Journal:
         with open(self.path, "rb") as lines:
             for number, line in enumerate(lines):
                 value = _parse(line)
-                if value is None:
+                if value is None or (number > 0 and not _fits(value)):
                     break
                 if number == 0:
                     if value != json.loads(json.dumps(header)):
@@ -115,6 +115,17 @@ class Journal:
         self._file.write(json.dumps(line, ensure_ascii=False, allow_nan=False).encode() + b"\n")
         self._file.flush()
         os.fsync(self._file.fileno())
+
+
+def _fits(line: dict[str, Any]) -> bool:
+    """Whether a line has the shape that `add` and `add_note` write; what follows one that has not is asked again."""
+    if not isinstance(line.get("section"), str):
+        return False
+    if "note" in line:
+        return isinstance(line["note"], dict)
+    replies, seconds = line.get("replies"), line.get("seconds")
+    whole = isinstance(replies, dict) and all(isinstance(reply, dict) for reply in replies.values())
+    return whole and isinstance(seconds, int | float) and 0 <= seconds < 1e9
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 from formsafe.config.settings.generation import Decoding
 from formsafe.core.errors import FormsafeError
@@ -49,9 +49,16 @@ class Reply:
 
     @classmethod
     def of(cls, record: dict[str, Any]) -> "Reply":
-        """Rebuild a reply from `record()`."""
-        digits = tuple((end, tuple(probabilities)) for end, probabilities in record["digits"])
-        return cls(**{**record, "digits": digits})
+        """Rebuild a reply from `record()`; raises ValueError where it is none."""
+        try:
+            digits = tuple((int(end), tuple(map(float, probabilities))) for end, probabilities in record["digits"])
+            reply = cls(**{**record, "digits": digits})
+        except (LookupError, TypeError) as error:
+            raise ValueError("no reply") from error
+        known = reply.finish_reason in get_args(FinishReason) and isinstance(reply.tokens, int | None)
+        if not known or not isinstance(reply.text, str) or not isinstance(reply.thoughts, str):
+            raise ValueError("no reply")
+        return reply
 
     def record(self) -> dict[str, Any]:
         """JSON-ready mapping."""
@@ -92,7 +99,10 @@ def ask(engine: Engine, prompts: list[Prompt], decoding: Decoding, journal: Jour
     """Replies to `prompts`, in their order, taken from the journal as far as they are there."""
     engine.complete(prompts, decoding, journal, section)
     replies = journal.replies(section)
-    return [Reply.of(replies[prompt.id]) for prompt in prompts]
+    try:
+        return [Reply.of(replies[prompt.id]) for prompt in prompts]
+    except ValueError:
+        raise FormsafeError(f"{journal.path} holds something else than a reply. Delete it and run again.") from None
 
 
 def prompts_digest(prompts: list[Prompt]) -> str:

@@ -106,7 +106,7 @@ def judge_answers(
         scores: JSONL to write: `id`, `source` and a `JudgeScore`.
         metrics: JSON with the stage's figures to write; the journal is beside it while the stage runs.
     """
-    asked = {row["id"]: row for row in read_jsonl(prompts)}
+    asked = {row["id"]: row for row in read_jsonl(prompts, id=str, source=str, prompt=str)}
     cases = [
         Case(
             answer.id, asked[answer.id]["prompt"], answer.text, {"id": answer.id, "source": asked[answer.id]["source"]}
