@@ -31,7 +31,7 @@ def read_answers(path: str | Path, known: Mapping[str, Any] | None = None, what:
     Raises:
         FormsafeError: where an id is not among `known`.
     """
-    rows = read_jsonl(path)
+    rows = read_jsonl(path, id=str, answer=str)
     strangers = [] if known is None else [row["id"] for row in rows if row["id"] not in known]
     if strangers:
         raise FormsafeError(
