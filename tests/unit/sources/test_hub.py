@@ -318,10 +318,11 @@ def test_errors_without_a_message_are_named_too(hub, tmp_path, monkeypatch):
         rows_of(tmp_path)
 
 
-def test_changed_content_says_what_changed_and_how_to_accept_it(hub, tmp_path):
+def test_changed_content_says_what_changed_and_how_to_accept_it(hub, tmp_path, monkeypatch):
     hub.add("plain/rows.csv", None)
     hub.files["plain/rows.csv", None] = b"a,b\n1,2\n3,4\n"
-    url = hub.address.replace("//", "//user:secret@") + "/plain/rows.csv?key=secret"
+    monkeypatch.setenv("MY_PASSWORD", "secret")
+    url = hub.address.replace("//", "//user:$MY_PASSWORD@") + "/plain/rows.csv?key=$MY_PASSWORD"
 
     def fetch():
         source = read_source(DataSource(url=url), tmp_path / "lock.yaml")
@@ -338,12 +339,19 @@ def test_changed_content_says_what_changed_and_how_to_accept_it(hub, tmp_path):
 
 
 @pytest.mark.parametrize("status", [404, 403, 500])
-def test_a_url_that_fails_says_so_at_once(hub, tmp_path, status):
+def test_a_url_that_fails_says_so_at_once(hub, tmp_path, monkeypatch, status):
     hub.files["plain/rows.csv", None] = status
-    source = DataSource(url=f"{hub.address}/plain/rows.csv?key=secret")
+    monkeypatch.setenv("MY_PASSWORD", "secret")
+    source = DataSource(url=f"{hub.address}/plain/rows.csv?key=$MY_PASSWORD")
     with pytest.raises(FormsafeError, match=f"rows.csv answers with status {status}.*`path:`") as failure:
         read_source(source, tmp_path / "lock.yaml")
     assert "secret" not in str(failure.value) and len(hub.requests) == 1
+
+
+def test_a_url_whose_variable_is_not_set_says_so(hub, tmp_path):
+    source = DataSource(url=f"{hub.address}/plain/rows.csv?key=$NO_SUCH_KEY")
+    with pytest.raises(FormsafeError, match="needs the variable NO_SUCH_KEY, which is not set"):
+        read_source(source, tmp_path / "lock.yaml")
 
 
 def test_a_url_without_network(no_network, tmp_path):

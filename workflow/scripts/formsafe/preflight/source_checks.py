@@ -5,6 +5,7 @@ from pathlib import Path
 
 from formsafe.config.settings.data import DataSource
 from formsafe.config.settings.models import ModelSource
+from formsafe.core.errors import FormsafeError
 from formsafe.core.files import matching_files, read_json
 from formsafe.preflight.checks import Check
 from formsafe.sources.hub import locked_repository
@@ -75,12 +76,17 @@ class Sources:
     def _url(self, name: str, url: str) -> Check:
         import httpx
 
-        from formsafe.sources.rows import without_secrets
+        from formsafe.sources.rows import with_variables, without_secrets
 
         shown, statuses = without_secrets(url), []
+        try:
+            address = with_variables(url)
+        except FormsafeError as error:
+            said, _, remedy = str(error).partition(". ")
+            return Check(DATA, name, "no", said, remedy)
 
         def ask() -> bool:
-            with httpx.stream("GET", url, follow_redirects=True, timeout=3.0) as response:
+            with httpx.stream("GET", address, follow_redirects=True, timeout=3.0) as response:
                 statuses.append(response.status_code)
             return True
 

@@ -70,12 +70,11 @@ def snapshot(repository: Repository) -> tuple[Path, str]:
     """
     from huggingface_hub import get_cached_repo_tree, snapshot_download
 
-    repo, wanted = repository.repo, repository.wanted
+    repo, wanted, sure = repository.repo, repository.wanted, must_be_sure(repository)
     # Only a commit (40 hex digits) always means the same files, so that the hub need not be asked.
     is_commit = len(wanted) == 40 and all(digit in "0123456789abcdef" for digit in wanted)
     if is_commit and (cached := cached_snapshot(repository, sure=True)) is not None:
         return cached, wanted
-    sure = must_be_sure(repository)
     try:
         download_size(repository)  # one request that never retries
         folder = Path(snapshot_download(repo, revision=wanted, **repository.options))
@@ -186,12 +185,10 @@ def fetch_model(
     Raises:
         FormsafeError: it cannot be had, or is not a model with safetensors weights.
     """
-    key, commit = "", None
+    key, commit, folder = "", None, Path(path or "")
     if hub is not None:
         key, repository = locked_repository(lock, hub)
         folder, commit = snapshot(repository)
-    else:
-        folder = Path(str(path))
     found = _visible_files(folder)
     files = {file: status.st_size for file, status in found.items()}
     _check_files(hub.repo if hub else str(path), folder, files, needed)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import tempfile
 import time
 from collections.abc import Iterable
@@ -91,6 +92,18 @@ def without_secrets(url: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
+def with_variables(url: str) -> str:
+    """The address with the values of the variables that it names (`$NAME`): keys are in none of the configuration.
+
+    Raises:
+        FormsafeError: one of them is not set.
+    """
+    address = os.path.expandvars(url)
+    if names := re.findall(r"\$\{?([A-Za-z_]\w*)", address):
+        raise FormsafeError(f"{without_secrets(url)} needs the variable {names[0]}, which is not set. Export it.")
+    return address
+
+
 def download(url: str, folder: Path) -> Path:
     """Fetch a file into `folder`; raises FormsafeError where it cannot be had, is too large or takes too long."""
     import httpx
@@ -100,8 +113,10 @@ def download(url: str, folder: Path) -> Path:
     remedy = "Check the address, or name a copy on disk under `path:` (with `url: null`)."
     size, end = 0, time.monotonic() + DOWNLOAD_SECONDS
     try:
-        address = os.path.expandvars(url)  # a key is in a variable, named as `$NAME`
-        with httpx.stream("GET", address, follow_redirects=True, timeout=15.0) as response, open(file, "wb") as out:
+        with (
+            httpx.stream("GET", with_variables(url), follow_redirects=True, timeout=15.0) as response,
+            open(file, "wb") as out,
+        ):
             response.raise_for_status()
             for block in response.iter_bytes():  # decompressed: a small reply can hold terabytes
                 size += len(block)
