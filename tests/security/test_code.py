@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 
 LIBRARY = ROOT / "workflow" / "scripts" / "formsafe"
 # PEFT reads weights and numbers only; `load_dataset_builder` and the encoder that we build from scratch load no code.
-CALLS = re.compile(r"\b(?:Auto\w+\.from_pretrained|SentenceTransformer|load_dataset)\((?!\s*modules=)")
+CALLS = re.compile(r"\b(?:Auto\w+\.from_(?:pretrained|config)|SentenceTransformer|load_dataset)\((?!\s*modules=)")
 
 
 def call_at(text, start):

@@ -44,7 +44,8 @@ def check_encoder(folder: Path | None) -> Check:
     try:
         from sentence_transformers import SentenceTransformer
 
-        width = SentenceTransformer(str(folder), device="cpu").encode(["Boil it.", "Boil it well for ten."]).shape[1]
+        encoder = SentenceTransformer(str(folder), device="cpu", trust_remote_code=False)
+        width = encoder.encode(["Boil it.", "Boil it well for ten."]).shape[1]
     except Exception as error:  # what its modules, tokenizer or weights raise
         remedy = "Name a sentence-transformers model with safetensors weights and a padding token."
         return Check(MODELS, label, "no", f"it cannot encode ({str(error).splitlines()[0]})", remedy)
@@ -102,7 +103,9 @@ def _built(context: ModelContext) -> tuple[list[str], Any]:
     attentions = list(dict.fromkeys(place(context, purpose).attention for purpose in ("training", "inference")))
     for attention in attentions:
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(context.config, attn_implementation=attention)
+            model = AutoModelForCausalLM.from_config(
+                context.config, trust_remote_code=False, attn_implementation=attention
+            )
     return attentions, model
 
 
