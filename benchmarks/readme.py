@@ -61,7 +61,7 @@ FIGURES: dict[str, tuple[tuple[str, str, str], ...]] = {
     ),
     "results_grid": (("statistics, figures and tables of 18 runs", "fastest_round.seconds", "{:.0f} s"),),
     "data_formats": (
-        ("all formats of 39,775 how-tos, certified", f"{DATA}.cpu_seconds_formats_and_certificate", "{:.0f} CPU s"),
+        ("nine formats of 39,775 how-tos, certified", f"{DATA}.cpu_seconds_formats_and_certificate", "{:.0f} CPU s"),
         ("mismatches between the formats", f"{DATA}.mismatches", "{:d}"),
     ),
     "demo_calibration": (("the demo's learning rate, by its rule", "chosen", "{}"),),

@@ -107,8 +107,7 @@ def _train(
 ) -> None:
     base = model.get_base_model()
     tuned = model.active_peft_config.is_prompt_learning
-    virtual = model.active_peft_config.num_virtual_tokens if tuned else 0
-    virtual = virtual if prompt is None else len(prompt)
+    virtual = getattr(model.active_peft_config, "num_virtual_tokens", 0) if prompt is None else len(prompt)
     train, validation = _tokenised(inputs, base, virtual)
     identity = _identity(inputs, settings, learning_rate, place(context, "training"), prompt)
     scratch = checkpoints.open_scratch(inputs.folder, identity)
