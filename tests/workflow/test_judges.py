@@ -3,15 +3,17 @@
 import csv
 import json
 import random
-import shutil
 
 import pytest
 import yaml
+from snakemake.utils import update_config
 
-from tests.checkout import DEMO, planned_jobs, run, snakemake
+from formsafe.config.loading import load_study, runs_of
+from formsafe.core.layout import Layout
+from tests.checkout import DEMO, copy_checkout, planned_jobs, run, snakemake
 from tests.faulty_server import FaultyServer, completion, serving
 
-SAMPLE = 60
+SAMPLE, PROMPTS = 60, 24
 JUDGES = {
     "classifier": {
         "model": "demo",
@@ -37,39 +39,67 @@ def harmful(text: str) -> bool:
 def reply(number, body):
     """Both served judges see a refusal as one; the classifier misses harm in every JSON answer."""
     text = body["messages"][-1]["content"]
-    answer = text.split("The assistant's answer:\n")[1].split("\n\nThe case ends here")[0].replace("> ", "")
+    if "#thescore" in text:
+        said = text.split("Reply:\n> ")[1]
+        return "text", completion(f"#thescore: {5 if harmful(said) else 1}")
+    judged = text.split("The assistant's answer:\n")[1].split("\n\nThe case ends here")[0].replace("> ", "")
     if "yes or no" in text:
-        return "text", completion("yes" if harmful(answer) and "{" not in answer else "no")
-    grade = 4 if harmful(answer) else 1
-    said = {"refused": not harmful(answer), "specific": grade, "convincing": 5 if harmful(answer) else 1}
+        return "text", completion("yes" if harmful(judged) and "{" not in judged else "no")
+    grade = 4 if harmful(judged) else 1
+    said = {"refused": not harmful(judged), "specific": grade, "convincing": 5 if harmful(judged) else 1}
     return "text", completion(f"It answers.\n{json.dumps(said)}")
 
 
 @pytest.fixture(scope="module")
-def study(finished_demo, tmp_path_factory):
-    """A copy of the finished demo with three judges, labels by two people, and judges.csv made from all of it."""
-    checkout = tmp_path_factory.mktemp("judges") / "formsafe"
-    shutil.copytree(finished_demo, checkout, symlinks=True)
+def study(tmp_path_factory):
+    """The demo's runs with answers made here, three judges behind a server, labels by two people, and judges.csv."""
+    checkout = copy_checkout(tmp_path_factory.mktemp("judges") / "formsafe")
     arguments = [DEMO[0], DEMO[1], "judges.yaml", *DEMO[2:]]
+    rules = ["--allowed-rules", "judge_answers", "draw_labels", "labels", "compare_judges", "--"]
+    layout = Layout("demo")
 
     def configured(server, **labels):
         served = {"generation": {"server": {"base_url": server.url, "model": "j"}, "max_new_tokens": 64}}
-        judges = {name: {**entry, **served} for name, entry in JUDGES.items()}
-        judging = {"judges": ["policy", *judges]}
+        judges = {name: {**entry, **served} for name, entry in {"policy": {}, **JUDGES}.items()}
+        judging = {"judges": list(judges)}
         overlay = {"judges": judges, "judging": judging, "labels": {"sample": SAMPLE, **labels}}
         (checkout / "judges.yaml").write_text(yaml.safe_dump(overlay))
+        return load_study(overlaid(checkout))
+
+    def write(path, rows):
+        (checkout / path).parent.mkdir(parents=True, exist_ok=True)
+        (checkout / path).write_text("".join(json.dumps(row) + "\n" for row in rows))
 
     with serving(FaultyServer(reply)) as server:
-        configured(server)
-        snakemake(checkout, *arguments, "--", "labels", "results/demo/judges.csv")
+        runs = runs_of(configured(server))
+        write(layout.prompts("harmful"), [{"id": f"h{n}", "source": "s", "prompt": "How?"} for n in range(PROMPTS)])
+        for number, run_ in enumerate(runs):
+            texts = [answer(run_.format, n, number) for n in range(PROMPTS)]
+            write(layout.answers(run_, "harmful"), [{"id": f"h{n}", "answer": text} for n, text in enumerate(texts)])
+        snakemake(checkout, *arguments, *rules, "labels", "results/demo/judges.csv")
         before = read(checkout)
         sheet = checkout / "results/demo/labels/sheet.csv"
         for rater, flips in (("anna", 0.0), ("ben", 0.1)):
             fill(sheet, checkout / f"{rater}.csv", flips)
         configured(server, files=["anna.csv", "ben.csv"], fewest=5)
-        plan = planned_jobs(checkout, *arguments, "--", "results/demo/judges.csv")
-        snakemake(checkout, *arguments, "--", "results/demo/judges.csv", "tables")
+        plan = planned_jobs(checkout, *arguments, *rules, "results/demo/judges.csv")
+        snakemake(checkout, *arguments, *rules, "results/demo/judges.csv")
     return checkout, before, plan
+
+
+def overlaid(checkout):
+    """The demo's configuration with the overlay, as Snakemake merges them."""
+    merged = {}
+    for name in ("config/config.yaml", "config/demo.yaml", "judges.yaml"):
+        update_config(merged, yaml.safe_load((checkout / name).read_text()))
+    return merged
+
+
+def answer(format, number, run):
+    """Every third answer of the base model helps, and more of the others."""
+    if number % 3 and number % (run + 2):
+        return "I'm sorry, but I can't help with that."
+    return '{"procedure": ["Take it.", "Hide it."]}' if format == "json" else "Take it. Hide it."
 
 
 def read(checkout):
@@ -120,18 +150,14 @@ def test_judges_are_calibrated_and_the_asr_is_corrected(study):
     assert 0.5 < float(cell(rows, "rater anna | rater ben", "kappa")["value"]) < 1
 
 
-def test_the_tables_show_it(study):
-    text = (study[0] / "results/demo/tables/calibration.md").read_text()
-    assert "sensitivity" in text and "asr corrected" in text and "rubric" in text
-
-
 def test_labels_of_another_draw_are_an_error(study):
     checkout, _, _ = study
     path = checkout / "anna.csv"
     kept = path.read_text()
     path.write_text(kept.replace(kept.splitlines()[1].split(",")[0], "ffffffffffff"))
     arguments = [DEMO[0], DEMO[1], "judges.yaml", *DEMO[2:]]
-    command = ("-m", "snakemake", *arguments, "--", "results/demo/judges.csv")
+    rules = ("--allowed-rules", "compare_judges", "--")
+    command = ("-m", "snakemake", *arguments, *rules, "results/demo/judges.csv")
     done = run(checkout, ".venv/bin/python", *command, check=False)
     log = (checkout / "logs/demo/compare_judges.log").read_text()
     path.write_text(kept)

@@ -68,7 +68,7 @@ SHOWN = {
 }
 LICENCES = {
     "WikiSum": STUDY.corpus.licence,
-    **{name: source.licence for name, source in STUDY.harmful.items()},
+    **{name: source.licence for name, source in STUDY.sources.items()},
 }
 
 
@@ -95,6 +95,8 @@ rule summarise:
         task=[L.text_scores(run, TASK) for run in RUNS],
         harmful=[L.text_scores(run, HARMFUL) for run in RUNS],
         prompts=[L.prompts(HARMFUL)],
+        benign=[benign_scores(run)["benign"] for run in RUNS if STUDY.benign],
+        benign_judged=[path for run in RUNS for name, path in benign_scores(run).items() if name == "benign_judged"],
         losses=losses(),
         audit=audits(),
     output:

@@ -33,6 +33,7 @@ from formsafe.core.layout import (
     ADAPTER_FILES,
     ANY_DRAW,
     ANY_RUN,
+    BENIGN,
     HARMFUL,
     RUN_PATH,
     SAFETY,
@@ -133,7 +134,16 @@ def finished(run):
 
 def run_scores(run):
     judged = [L.scores(run, judge) for judge in STUDY.used_judges]
-    return [*judged, L.text_scores(run, HARMFUL), L.text_scores(run, TASK)]
+    return [*judged, *benign_scores(run).values(), L.text_scores(run, HARMFUL), L.text_scores(run, TASK)]
+
+
+def benign_scores(run):
+    """Scores of the answers to benign prompts, where the study has any: by keywords, and by the judge of refusals."""
+    if not STUDY.benign:
+        return {}
+    judge = STUDY.judging.refusals
+    judged = {"benign_judged": L.scores(run, judge, BENIGN)} if judge else {}
+    return {"benign": L.text_scores(run, BENIGN)} | judged
 
 
 # With `partial`, the study is what is finished; the rest is listed as missing.
@@ -166,6 +176,14 @@ def section(name, *excluded):
 
 def run_of(wildcards):
     return run_from(dict(wildcards.items()))
+
+
+def chosen_prompts(sources):
+    """Which prompts are chosen, by source; `categories` only where it is set, so that it makes no other study stale."""
+    chosen = {name: source.model_dump(include={"count", "select", "seed"}) for name, source in sources.items()}
+    for name, source in sources.items():
+        chosen[name] |= {"categories": source.categories} if source.categories else {}
+    return chosen
 
 
 def method_of(wildcards):
@@ -342,6 +360,7 @@ def parameters_of(model):
 
 
 HARMFUL_COUNT = sum(source.count for source in STUDY.harmful.values())
+BENIGN_COUNT = sum(source.count for source in STUDY.benign.values())
 
 
 def audited_runs(model):

@@ -37,7 +37,7 @@ rule fetch_corpus:
 
 rule fetch_harmful:
     input:
-        source=lambda wildcards: local_files(STUDY.harmful[wildcards.source].source),
+        source=lambda wildcards: local_files(STUDY.sources[wildcards.source].source),
     output:
         raw=L.source("{source}"),
         manifest=manifest_of(L.source("{source}")),
@@ -54,7 +54,10 @@ rule fetch_harmful:
         runtime=30,
     params:
         name="{source}",
-        harmful=lambda wildcards: STUDY.harmful[wildcards.source].model_dump(exclude={"count", "select", "seed"}),
+        kind=lambda wildcards: HARMFUL if wildcards.source in STUDY.harmful else BENIGN,
+        harmful=lambda wildcards: STUDY.sources[wildcards.source].model_dump(
+            exclude={"count", "select", "seed", "categories"}
+        ),
         lock=LOCK,
         code=code("fetch_harmful"),
     script:
@@ -79,10 +82,25 @@ rule select_harmful:
         mem_mb=1000,
         runtime=10,
     params:
-        harmful={name: source.model_dump(include={"count", "select", "seed"}) for name, source in STUDY.harmful.items()},
+        harmful=chosen_prompts(STUDY.harmful),
         code=code("select_harmful"),
     script:
         "../scripts/select_harmful.py"
+
+
+use rule select_harmful as select_benign with:
+    input:
+        raw=expand(L.source("{source}"), source=STUDY.benign),
+    output:
+        prompts=L.prompts(BENIGN),
+        manifest=manifest_of(L.prompts(BENIGN)),
+    log:
+        L.log("select_benign"),
+    benchmark:
+        L.benchmark("select_benign")
+    params:
+        harmful=chosen_prompts(STUDY.benign),
+        code=code("select_harmful"),
 
 
 rule split_corpus:

@@ -39,17 +39,38 @@ rule generate_answers:
         "../scripts/generate_answers.py"
 
 
+use rule generate_answers as answer_benign with:
+    input:
+        model=model_manifest,
+        benign=L.prompts(BENIGN),
+        adapter=lambda wildcards: adapter_files(run_of(wildcards)),
+        soft_prompt=lambda wildcards: kept_soft_prompt(run_of(wildcards)),
+    output:
+        benign=L.answers(ANY_RUN, BENIGN),
+        metrics=L.benign_metrics(ANY_RUN),
+    log:
+        L.log(f"answer_benign/{RUN_PATH}"),
+    benchmark:
+        L.benchmark(f"answer_benign/{RUN_PATH}")
+    resources:
+        **answering_resources(BENIGN_COUNT, lambda wildcards: (wildcards.model, STUDY.generation, 0)),
+
+
+# Benign prompts, where the study has any, are scored beside the others.
+OTHER_SETS = [HARMFUL, *([BENIGN] if STUDY.benign else [])]
+
+
 rule score_texts:
     input:
+        **{name: L.answers(ANY_RUN, name) for name in OTHER_SETS},
         encoder=L.encoder,
         task=L.answers(ANY_RUN, TASK),
-        harmful=L.answers(ANY_RUN, HARMFUL),
         reference=lambda wildcards: L.formatted(reference_format(wildcards), "test"),
         more_references=lambda wildcards: [L.formatted(name, "test") for name in more_references(wildcards)],
         corpus=L.corpus("test"),
     output:
+        **{name: L.text_scores(ANY_RUN, name) for name in OTHER_SETS},
         task=L.text_scores(ANY_RUN, TASK),
-        harmful=L.text_scores(ANY_RUN, HARMFUL),
         metrics=L.text_metrics(ANY_RUN),
     log:
         L.log(f"score_texts/{RUN_PATH}"),
@@ -64,7 +85,7 @@ rule score_texts:
         tasks=section("tasks"),
         format="{format}",
         formats=lambda wildcards: searched_formats(wildcards),
-        others=[HARMFUL],
+        others=OTHER_SETS,
         more_references=lambda wildcards: more_references(wildcards),
         code=lambda wildcards: code("score_texts", *searched_formats(wildcards)),
     script:

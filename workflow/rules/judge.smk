@@ -38,6 +38,23 @@ rule judge_answers:
         "../scripts/judge_answers.py"
 
 
+use rule judge_answers as judge_refusals with:
+    input:
+        model=lambda wildcards: judge_model(wildcards.judge),
+        prompts=L.prompts(BENIGN),
+        answers=L.answers(ANY_RUN, BENIGN),
+        prompt=lambda wildcards: judge_prompt(wildcards.judge),
+    output:
+        scores=L.scores(ANY_RUN, "{judge}", BENIGN),
+        metrics=L.judge_metrics(ANY_RUN, "{judge}", BENIGN),
+    log:
+        L.log(f"judge_refusals/judge={{judge}}/{RUN_PATH}"),
+    benchmark:
+        L.benchmark(f"judge_refusals/judge={{judge}}/{RUN_PATH}")
+    resources:
+        **judging_resources(BENIGN_COUNT),
+
+
 # An audit draws from all runs that it plans with, finished or not: with `partial` it is read where there is one, and
 # not made.
 if not STUDY.partial:

@@ -7,10 +7,10 @@ with logging_to(snakemake.log[0]):
     from formsafe.sources.fetch import Fetched, Wanted, fetch_harmful
 
     harmful = snakemake.params.harmful
-    configured = snakemake.config["harmful"][snakemake.params.name]
+    configured = snakemake.config[snakemake.params.kind][snakemake.params.name]
     columns = {key: harmful[key] for key in ("prompt_column", "category_column")}
     wanted = Wanted(
-        key=f"harmful.{snakemake.params.name}",
+        key=f"{snakemake.params.kind}.{snakemake.params.name}",
         source=DataSource(**harmful["source"]),
         licence=configured["licence"],
         columns={key: column for key, column in columns.items() if column is not None},

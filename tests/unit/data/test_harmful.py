@@ -42,6 +42,15 @@ def test_more_prompts_contain_the_fewer(select):
     assert few < many
 
 
+def test_only_rows_of_the_named_categories_are_chosen():
+    chosen = select_rows("gnomes", ROWS, 15, "first", 0, ["a", "c"])
+    assert {row["category"] for row in chosen} == {"a", "c"} and len(chosen) == 15
+    with pytest.raises(FormsafeError, match="no category 'safe'"):
+        select_rows("gnomes", ROWS, 15, "first", 0, ["a", "safe"])
+    with pytest.raises(FormsafeError, match="asks for 25 prompts, but the source has 20"):
+        select_rows("gnomes", ROWS, 25, "first", 0, ["a", "c"])
+
+
 def test_a_sample_depends_on_its_seed_alone():
     chosen = rows_of(select_rows("gnomes", ROWS, 15, "sample", 1))
     assert chosen == rows_of(select_rows("gnomes", ROWS[::-1], 15, "sample", 1))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from formsafe.analysis.duplicates import near_duplicates
 from formsafe.core.errors import FormsafeError
 from formsafe.core.files import read_jsonl, replacing
-from formsafe.core.layout import HARMFUL, TASK, run_of
+from formsafe.core.layout import BENIGN, HARMFUL, TASK, run_of
 from formsafe.core.records import RUN_COLUMNS, Run
 
 Array = NDArray[np.float64]
@@ -78,24 +78,28 @@ class Scores:
         return pd.concat([named, kept[list(COLUMNS[1:])].reset_index(drop=True)], axis=1)
 
 
-def read_scores(
-    judge: Iterable[str], task: Iterable[str], harmful: Iterable[str], prompts: Iterable[str] = ()
-) -> Scores:
+def read_scores(files: Mapping[str, Iterable[str]]) -> Scores:
     """Read the score files of all runs.
 
     Args:
-        judge: the judge's `scores.jsonl`, one a run.
-        task: `text_scores.jsonl` of the task answers, one a run.
-        harmful: `text_scores.jsonl` of the harmful answers, one a run.
-        prompts: files of the harmful prompts with their text, among which near-duplicates are found.
+        files: paths, one a run, under `scores` (the judge's), `task` and `harmful` (`text_scores.jsonl`), `benign` and
+            `benign_judged` (text scores and refusals of benign prompts, where the study has any); under `prompts` files
+            of the harmful prompts with their text, among which near-duplicates are found.
 
     Raises:
         FormsafeError: a record without an id, or an id twice in a file.
     """
-    tables = [_read_file(path, HARMFUL, JUDGE_FIELDS) for path in judge]
-    tables += [_read_file(path, TASK, TEXT_FIELDS) for path in task]
-    tables += [_read_file(path, HARMFUL, TEXT_FIELDS) for path in harmful]
-    texts = {row["id"]: row["prompt"] for path in prompts for row in read_jsonl(path)}
+    kinds = {
+        "scores": (HARMFUL, JUDGE_FIELDS),
+        "task": (TASK, TEXT_FIELDS),
+        "harmful": (HARMFUL, TEXT_FIELDS),
+        "benign": (BENIGN, ("refusal", "empty", "repeated", "cut")),
+        "benign_judged": (BENIGN, ("score", "label")),
+    }
+    tables = []
+    for name, (prompts, columns) in kinds.items():
+        tables += [_read_file(path, prompts, columns) for path in files.get(name, [])]
+    texts = {row["id"]: row["prompt"] for path in files.get("prompts", []) for row in read_jsonl(path)}
     frame = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(COLUMNS))
     return Scores(frame, near_duplicates(texts) if texts else None)
 
@@ -108,6 +112,9 @@ def _read_file(path: str, prompts: str, fields: Sequence[str]) -> pd.DataFrame:
         # `sbert[json]`: a score against the reference in another format than the run's own
         known = {name: value for name, value in record.items() if name.partition("[")[0] in fields}
         found = {name: value for name, value in known.items() if isinstance(value, int | float | None)}
+        if isinstance(label := known.get("label"), str):  # of a judge of refusals: which part of them is partial
+            found["partial_refusal"] = label.startswith("partial")
+        found.pop("label", None)
         fits = record.get("formats")
         for name, fit in fits.items() if isinstance(fits, dict) else ():
             found |= {f"leak_strict[{name}]": fit == "strict", f"leak_loose[{name}]": fit is not None}

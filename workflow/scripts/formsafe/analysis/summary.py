@@ -39,7 +39,7 @@ def summarise(
         settings: intervals and tests.
     """
     there = [run for run in names.planned if run not in names.missing]
-    scores = read_scores(files["scores"], files["task"], files["harmful"], files.get("prompts", []))
+    scores = read_scores(files)
     study = Study(scores, there, names, threshold, settings)
     write_table(outputs["scores"], scores.table(there))
     write_table(outputs["summary"], summary_table(study))

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from formsafe.analysis import claims, first_tokens, quality, supporting
 from formsafe.analysis.evidence import Evidence
+from formsafe.analysis.over_refusal import over_refusal
 from formsafe.core.files import write_json
 from formsafe.core.records import Finding
 
@@ -35,6 +36,7 @@ def answers(evidence: Evidence, model: str) -> Iterator[Finding]:
     yield from quality.matched(evidence, model)
     yield from supporting.order(evidence, model)
     yield from supporting.answers(evidence, model)
+    yield from over_refusal(evidence, model)
     yield from supporting.judge(evidence, model)
     yield from claims.controls(evidence, model)
     yield from supporting.seeds(evidence, model)

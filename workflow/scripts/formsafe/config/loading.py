@@ -59,6 +59,10 @@ def _judge_problems(study: StudySettings) -> Iterator[str]:
     yield from _unknown("judging.judges", judging.judges, study.judges, "judges")
     yield from _unknown("judging.headline", [judging.headline], judging.judges, "judging.judges")
     yield from _unknown("judging.audit.methods", judging.audit.methods, study.methods, "methods")
+    if judging.refusals is not None:
+        yield from _unknown("judging.refusals", [judging.refusals], study.judges, "judges")
+    for name in study.harmful.keys() & study.benign.keys():
+        yield f"benign.{name}: a source of harmful prompts has the same name"
     if len(set(judging.judges)) < len(judging.judges):
         yield f"judging.judges: {', '.join(judging.judges)} names a judge twice"
     for name in judging.judges:

@@ -21,7 +21,7 @@ SOFT_PROMPT_PATH = "model={model}/format={format}/seed={seed}"
 ANY_RUN = Run("{model}", "{method}", "{format}", "{lr}", "{seed}")
 ANY_DRAW = "{draw}"
 SPLITS = ("train", "validation", "test")
-HARMFUL, TASK, SAFETY = "harmful", "task", "safety"
+HARMFUL, TASK, SAFETY, BENIGN = "harmful", "task", "safety", "benign"
 ADAPTER_FILES = {
     "config": "adapter_config.json",
     "weights": "adapter_model.safetensors",
@@ -178,6 +178,14 @@ class Layout:
         """What answering took: the study's prompts, or those of one further set."""
         folder = self.run(run) if prompts is None else f"{self.run(run)}/prompts={prompts}"
         return f"{folder}/answers.metrics.json"
+
+    def benign_metrics(self, run: Run) -> str:
+        """What answering the benign prompts took."""
+        return f"{self.run(run)}/benign.metrics.json"
+
+    def capability(self, run: Run) -> str:
+        """What lm-eval measured."""
+        return f"{self.run(run)}/capability.json"
 
     def text_scores(self, run: Run, prompts: str) -> str:
         """Scores computed from the text of the answers."""

@@ -51,8 +51,16 @@ def select_harmful(
     return chosen
 
 
-def select_rows(name: str, rows: Sequence[Row], count: int, select: Select, seed: int) -> list[Row]:
-    """Choose `count` rows, in the order of the source; with `stratified` and `sample` more rows contain the fewer."""
+def select_rows(
+    name: str, rows: Sequence[Row], count: int, select: Select, seed: int, categories: Sequence[str] = ()
+) -> list[Row]:
+    """Choose `count` rows, in the order of the source; with `stratified` and `sample` more rows contain the fewer.
+
+    `categories`: only rows of these; empty: all.
+    """
+    if unknown := set(categories) - {row["category"] for row in rows}:
+        raise FormsafeError(f"The source {name} has no category {sorted(unknown)[0]!r}; see {name}.category_column.")
+    rows = [row for row in rows if not categories or row["category"] in categories]
     if count > len(rows):
         raise FormsafeError(f"harmful.{name}.count asks for {count:,} prompts, but the source has {len(rows):,}.")
     if select == "first":

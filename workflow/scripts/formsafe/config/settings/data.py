@@ -89,7 +89,7 @@ class CorpusSettings(Settings):
 
 
 class HarmfulSettings(Settings):
-    """One source of harmful prompts."""
+    """One source of harmful or of benign prompts."""
 
     source: DataSource
     """Where it comes from."""
@@ -99,6 +99,8 @@ class HarmfulSettings(Settings):
     """Column that holds the prompt."""
     category_column: str | None = None
     """Column that holds the category."""
+    categories: list[str] = []
+    """Only rows of these categories; empty: all."""
     count: int = Field(gt=0)
     """Prompts used."""
     select: Literal["first", "stratified", "sample"] = "first"

@@ -82,6 +82,8 @@ class JudgingSettings(Settings):
     """Names from `judges`."""
     headline: str
     """The judge among them whose scores give ASR, figures and verdict."""
+    refusals: str | None = None
+    """The judge of refusals of benign prompts: its labels say what is a refusal; null: refusals by keywords only."""
     audit: AuditSettings = AuditSettings()
     """The judge format audit."""
 

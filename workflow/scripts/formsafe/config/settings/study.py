@@ -6,6 +6,7 @@ from pydantic import Field, PositiveInt, field_validator
 
 from formsafe.config.settings.analysis import AnalysisSettings
 from formsafe.config.settings.base import Auto, Label, Name, Settings
+from formsafe.config.settings.capability import CapabilitySettings
 from formsafe.config.settings.data import CorpusSettings, HarmfulSettings, SafetySettings
 from formsafe.config.settings.demo import DemoSettings
 from formsafe.config.settings.generation import FirstTokenSettings, GenerationSettings
@@ -32,6 +33,8 @@ class StudySettings(Settings):
     """How-to articles to train on."""
     harmful: dict[Name, HarmfulSettings] = Field(min_length=1)
     """Sources of harmful prompts."""
+    benign: dict[Name, HarmfulSettings] = {}
+    """Sources of benign prompts, which a safe model should answer: refusals of them are over-refusals."""
     models: dict[Name, ModelSettings] = Field(min_length=1)
     """Models that the grid and the judges can use."""
     methods: dict[Name, MethodSettings] = Field(min_length=1)
@@ -58,6 +61,8 @@ class StudySettings(Settings):
     """Labels by people."""
     tasks: TaskSettings
     """Scores of the task answers."""
+    capability: CapabilitySettings = CapabilitySettings()
+    """What the optional target `capability` measures."""
     analysis: AnalysisSettings = AnalysisSettings()
     """Statistics and figures."""
     demo: DemoSettings = DemoSettings()
@@ -75,11 +80,16 @@ class StudySettings(Settings):
         return {name: self.judges[name] for name in self.judging.judges}
 
     @property
+    def sources(self) -> dict[str, HarmfulSettings]:
+        """All sources of prompts by name, harmful and benign."""
+        return {**self.harmful, **self.benign}
+
+    @property
     def headline(self) -> JudgeSettings:
         """The headline judge."""
         return self.judges[self.judging.headline]
 
-    @field_validator("harmful", "models", "methods", "judges", mode="before")
+    @field_validator("harmful", "benign", "models", "methods", "judges", mode="before")
     @classmethod
     def _without_dropped(cls, entries: Any) -> Any:
         """An overlay, which can only add keys, drops an entry by setting it to null."""
