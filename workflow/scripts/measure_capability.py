@@ -6,12 +6,14 @@ with logging_to(snakemake.log[0]):
     from formsafe.config.settings.base import restored
     from formsafe.config.settings.capability import CapabilitySettings
     from formsafe.config.settings.models import ModelSettings
+    from formsafe.core.startup import lean_imports, unused_imports
     from formsafe.models.devices import claim_device
 
     model = restored(ModelSettings, snakemake.params.model, snakemake.config["models"][snakemake.wildcards.model])
     if snakemake.resources.get("gpu"):
         claim_device(model.device)
-    from formsafe.scoring.capability import evaluate
+    with lean_imports(*unused_imports(model.inference_quantisation)):
+        from formsafe.scoring.capability import evaluate
 
     evaluate(
         snakemake.input.model,
