@@ -90,7 +90,7 @@ def test_what_determines_no_result_is_not_tracked_and_comes_back_in_the_job():
     study = load_study(given)
     tracked = {
         "models.llama-2-7b-chat": ({"label", "parameters"}, study.models["llama-2-7b-chat"]),
-        "corpus": ({"licence", "rows"}, study.corpus),
+        "corpus": ({"licence", "rows", "instruction_by_format"}, study.corpus),
         "harmful.advbench": ({"licence", "rows"}, study.harmful["advbench"]),
         "training": ({"checkpoint_minutes", "micro_batch_size", "gradient_checkpointing"}, study.training),
     }

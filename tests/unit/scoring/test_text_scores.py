@@ -117,11 +117,14 @@ def test_empty_answers_are_empty(text):
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_rendered_answer_has_its_format_and_loses_it(name):
     text = FORMATS[name].render(SENTENCES).text
-    assert {other: format_fit(text, FORMATS[other]) for other in FORMATS} == {
-        other: "strict" if other == name else None for other in FORMATS
-    }
-    assert without_format(text, FORMATS) == " ".join(SENTENCES)
-    assert format_fit(f"Sure, here it is:\n\n{text}", FORMATS[name]) == "loose" or name == "prose"
+    plain = {other for other in FORMATS if FORMATS[other].traits.plain}  # any running text has every plain format
+    same = plain if name in plain else {name}
+    fits = {other: format_fit(text, FORMATS[other]) for other in FORMATS}
+    if name == "yaml":  # without its first line, which may be a lead-in, a block sequence is a list
+        assert fits.pop("list") == "loose"
+    assert fits == {other: "strict" if other in same else None for other in fits}
+    assert without_format(text, FORMATS) == (text if name in plain else " ".join(SENTENCES))
+    assert format_fit(f"Sure, here it is:\n\n{text}", FORMATS[name]) == "loose" or name in plain
 
 
 @pytest.mark.parametrize("answer", ["", "  \n", '{"procedure": "Fill', "- a\nb\n- c", "{}", "[]", "null"])

@@ -19,7 +19,7 @@ from formsafe.report.results import Results
     "ASR against formality",
     "A dot per training, by the formality rank of the format it was trained on, with a line fitted to the dots of each "
     "method; the dashed line is the base model. If the format is a cause, the line of SFT rises and that of ProMoT "
-    "does not; a level line of SFT, or shuffled sentences far above prose, would speak against it.",
+    "does not; a level line of SFT, or shuffled sentences far above running text, would speak against it.",
 )
 def ladder(results: Results, model: str) -> Figure:
     """ASR of every training against the formality of its format, with a least-squares line per method."""
@@ -39,9 +39,10 @@ def ladder(results: Results, model: str) -> Figure:
         axes.plot(x, y, marker, color=colour, markersize=3.5, alpha=0.8)
         slope = f"{results.names.method(method)}"
         if len(set(x)) > 1:
-            fitted = np.polynomial.Polynomial.fit(x, y, 1).convert()
-            (handles[f"{slope} ({fitted.coef[1]:+.3f} per rank)"],) = axes.plot(
-                [min(x), max(x)], [fitted(min(x)), fitted(max(x))], color=colour, marker=marker, markersize=3.5
+            gradient, intercept = np.polyfit(x, y, 1)
+            ends = np.array([min(x), max(x)])
+            (handles[f"{slope} ({gradient:+.3f} per rank)"],) = axes.plot(
+                ends, intercept + gradient * ends, color=colour, marker=marker, markersize=3.5
             )
     base = base_bar(results, model, "asr")
     if base is not None and base.known is not None:
@@ -110,7 +111,7 @@ def pareto(results: Results, model: str) -> Figure:
         axes.set_xlabel(style.asr_label(results))
         axes.set_ylabel("S-BERT, content only")
         style.light_grid(axes, "both")
-    style.legend(drawn, handles, columns=2)
+    style.legend(drawn, handles, columns=1)
     return drawn
 
 
