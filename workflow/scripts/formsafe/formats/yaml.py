@@ -34,7 +34,7 @@ class Yaml(Format):
         if [key.value for key, _ in members] != ["procedure"] or not isinstance(members[0][1], yaml.SequenceNode):
             self.refuse("is not a mapping with the one key `procedure` and a sequence")
         # JSON is YAML in flow style, too: read as this format, every answer in JSON would count as YAML.
-        if node.flow_style:
+        if isinstance(node, yaml.MappingNode) and node.flow_style:
             self.refuse("is in flow style (JSON), not in block style")
         items = members[0][1].value
         if not all(item.tag == _TEXT and is_text(item.value) for item in items):
