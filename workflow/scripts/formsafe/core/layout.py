@@ -1,9 +1,7 @@
 """Where every file of a study lies: the only module that makes or parses paths of results.
 
-Example of a run's folder:
-`results/paper/runs/model=llama-2-7b-chat/method=sft/format=json/lr=5e-5/seed=0/prompts=harmful/judge=policy/`.
+A run: `results/paper/runs/model=llama/method=sft/format=json/lr=5e-5/seed=0/prompts=harmful/judge=policy/`.
 A run with other training rows than the study's own adds them to the last part of its folder: `seed=0+data=1`.
-
 The methods take a `Run`, or `ANY_RUN` for the same path with Snakemake's wildcards in place of its fields.
 """
 
@@ -29,7 +27,6 @@ ADAPTER_FILES = {
     "validation_loss": "validation.csv",
     "metrics": "metrics.json",
 }
-
 # A draw of training rows in a path. It may be empty; without this constraint Snakemake would read `json+data=1` as
 # the name of a format.
 DRAW = r"(\+data=\d+)?(\+examples=\d+)?"
@@ -104,8 +101,6 @@ class Layout:
         """The study's folder."""
         return f"results/{self.study}"
 
-    # Data
-
     def source(self, name: str | None = None) -> str:
         """Raw rows: of the corpus, or of the source `name` of harmful prompts; its manifest: `manifest_of`."""
         return f"{self.root}/data/" + ("wikisum.jsonl" if name is None else f"harmful/{name}.jsonl")
@@ -129,14 +124,11 @@ class Layout:
 
     def certificate(self, format: str | None = None, draw: str = "") -> str:
         """The certificate of one format, or of all."""
-        folder = f"{self.root}/data" if format is None else f"{self.root}/data/format={format}{draw}"
-        return f"{folder}/certificate.json"
+        return f"{self.root}/data/" + ("" if format is None else f"format={format}{draw}/") + "certificate.json"
 
     def tokens(self, model: str) -> str:
         """Token counts of all formats with one model's tokenizer."""
         return f"{self.root}/data/tokens/model={model}.json"
-
-    # Models
 
     def model(self, name: str) -> str:
         """Where a model lies and which files it has."""
@@ -146,8 +138,6 @@ class Layout:
     def encoder(self) -> str:
         """The same for the sentence encoder."""
         return f"{self.root}/encoder.json"
-
-    # Runs
 
     def run(self, run: Run) -> str:
         """A run's folder."""
@@ -176,8 +166,7 @@ class Layout:
 
     def answers_metrics(self, run: Run, prompts: str | None = None) -> str:
         """What answering took: the study's prompts, or those of one further set."""
-        folder = self.run(run) if prompts is None else f"{self.run(run)}/prompts={prompts}"
-        return f"{folder}/answers.metrics.json"
+        return self.run(run) + ("" if prompts is None else f"/prompts={prompts}") + "/answers.metrics.json"
 
     def benign_metrics(self, run: Run) -> str:
         """What answering the benign prompts took."""
@@ -210,8 +199,6 @@ class Layout:
     def manifest(self, run: Run) -> str:
         """Everything that made a run's results."""
         return f"{self.run(run)}/manifest.json"
-
-    # Study
 
     def audit(self, model: str, judge: str) -> str:
         """Scores of the judge format audit; its metrics: `metrics_of`."""

@@ -47,18 +47,11 @@ def evaluate(
         FormsafeError: lm-eval is not installed, knows no such task, or cannot reach a task's data.
     """
     started = time.time()
-    try:
-        import lm_eval
-        from lm_eval.tasks import TaskManager
-    except ImportError:
-        raise FormsafeError(
-            "lm-eval is not installed here. Run with `--sdm conda`, which makes its own environment from "
-            "envs/capability.yaml, or install lm-eval."
-        ) from None
+    lm_eval, task_manager = _lm_eval()
     arguments: dict[str, Any] = {"pretrained": read_json(model_manifest)["path"], "trust_remote_code": False}
     arguments |= {"dtype": model.dtype} if model.dtype != "auto" else {}
     arguments |= {"peft": str(Path(adapter).parent)} if adapter is not None else {}
-    known = TaskManager(include_path=settings.task_folder)
+    known = task_manager(include_path=settings.task_folder)
     if unknown := [name for name in settings.tasks if not known.match_tasks([name])]:
         raise FormsafeError(f"capability.tasks: lm-eval knows no task {unknown[0]}. See `lm-eval ls tasks`.")
     try:
@@ -81,6 +74,19 @@ def evaluate(
         ) from None
     abilities = [asdict(ability) for ability in abilities_of(found)]
     write_json(output, {"abilities": abilities} | stage_record(started, code, settings.seed))
+
+
+def _lm_eval() -> tuple[Any, Any]:
+    """The package and its task manager; it has an environment of its own."""
+    try:
+        import lm_eval
+        from lm_eval.tasks import TaskManager
+    except ImportError:
+        raise FormsafeError(
+            "lm-eval is not installed here. Run with `--sdm conda`, which makes its own environment from "
+            "envs/capability.yaml, or install lm-eval."
+        ) from None
+    return lm_eval, TaskManager
 
 
 def abilities_of(found: Mapping[str, Any]) -> list[Ability]:
