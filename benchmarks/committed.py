@@ -44,7 +44,8 @@ def measured() -> dict[str, Any]:
 
 def command() -> str:
     """The command line of this benchmark, from the top of the checkout; of paths elsewhere only the last part."""
-    script = Path(sys.argv[0]).resolve().relative_to(ROOT)
+    script = Path(sys.argv[0]).resolve()
+    script = script.relative_to(ROOT) if script.is_relative_to(ROOT) else Path(script.name)
     arguments = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
     return shlex.join(["python", str(script), *arguments])
 

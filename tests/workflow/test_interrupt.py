@@ -40,7 +40,15 @@ def test_ctrl_c_ends_in_two_lines(tmp_path: Path):
     (tmp_path / "work.py").write_text(WORK)
     with open(tmp_path / "said.txt", "w") as said:
         command = [sys.executable, "-m", "snakemake", "--cores", "1", "--quiet", "rules"]
-        study = subprocess.Popen(command, cwd=tmp_path, stdout=said, stderr=said, start_new_session=True)
+        study = subprocess.Popen(
+            command,
+            cwd=tmp_path,
+            stdout=said,
+            stderr=said,
+            start_new_session=True,
+            # A shell starts background jobs with SIGINT ignored, and children inherit that: the test would wait for ever.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
         while not (tmp_path / "started").exists():
             assert study.poll() is None
             time.sleep(0.05)
