@@ -46,7 +46,7 @@ def test_ctrl_c_ends_in_two_lines(tmp_path: Path):
             stdout=said,
             stderr=said,
             start_new_session=True,
-            # A shell starts background jobs with SIGINT ignored, and children inherit that: the test would wait for ever.
+            # A shell starts background jobs with SIGINT ignored, and children inherit that: this job never ended.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         while not (tmp_path / "started").exists():
