@@ -70,9 +70,9 @@ def unfinished(tmp_path: Path) -> Path:
     sweep = [Run("demo", "sft", "prose", "1e-3", "0"), Run("demo", "promot", "prose", "1.2e-2", "0")]
     runs = synthetic.grid(rates=("6.5e-4",), extra=sweep)
     synthetic.write_study(results, runs)
-    for name in ("models/demo.json", "data/prompts/harmful.jsonl"):
+    for name, text in (("models/demo.json", '{"files": {}}\n'), ("data/prompts/harmful.jsonl", "")):
         (results / name).parent.mkdir(parents=True, exist_ok=True)
-        (results / name).write_text("{}\n")
+        (results / name).write_text(text)
     (results / "data/tokens").mkdir()
     (results / "data/tokens/model=demo.json").write_text('{"formats": {}}\n')
     for name in (SCORES, "prompts=harmful/text_scores.jsonl"):

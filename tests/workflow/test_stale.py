@@ -12,7 +12,7 @@ import pytest
 from tests.checkout import DEMO, copy_checkout, planned_jobs, run, snakemake
 
 JUDGED = {"judge_answers", "audit_judge"}
-AFTER_SCORES = {"summarise", "write_verdict", "plot_figures", "write_tables", "write_report"}
+AFTER_SCORES = {"summarise", "compare_judges", "write_verdict", "plot_figures", "write_tables", "write_report"}
 AFTER_JUDGE = JUDGED | AFTER_SCORES | {"describe_run", "all"}
 AFTER_ANSWERS = AFTER_JUDGE | {"generate_answers", "score_texts", "trace_refusals"}
 AFTER_ADAPTERS = AFTER_ANSWERS | {"train_adapter"}
@@ -69,7 +69,7 @@ def test_comments_and_docstrings_make_nothing_stale(clone, edited: Edit):
 
 # Edits that no result depends on: (file, text, other text), and the rules that may run again.
 LIB = "workflow/scripts/formsafe"
-LIGHT = {"write_verdict", "plot_figures", "write_tables", "write_report", "all"}
+LIGHT = {"compare_judges", "write_verdict", "plot_figures", "write_tables", "write_report", "all"}
 WITHOUT_EFFECT = {
     "a model's label": ("config/demo.yaml", "label: Demo", "label: Toy"),
     "a model's size": ("config/demo.yaml", "parameters: 1.0e+6", "parameters: 1.1e+6"),
