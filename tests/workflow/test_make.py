@@ -84,8 +84,8 @@ def test_the_report_is_made_again_after_what_it_shows_and_only_then(demo: Path):
 
 
 def test_a_report_of_stale_results_says_so(demo: Path):
-    assert "stale" not in make(demo, "report").stderr
-    (demo / "config/demo.yaml").write_text((demo / "config/demo.yaml").read_text().replace("3.0e-3", "4.0e-3"))
+    assert "results are stale" not in make(demo, "report").stderr
+    (demo / "config/demo.yaml").write_text((demo / "config/demo.yaml").read_text().replace("6.5e-4", "7.0e-4"))
     said = make(demo, "report")
     assert said.returncode == 0 and "results are stale" in said.stderr and "make stale" in said.stderr
 
