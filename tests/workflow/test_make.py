@@ -85,7 +85,8 @@ def test_the_report_is_made_again_after_what_it_shows_and_only_then(demo: Path):
 
 def test_a_report_of_stale_results_says_so(demo: Path):
     assert "results are stale" not in make(demo, "report").stderr
-    (demo / "config/demo.yaml").write_text((demo / "config/demo.yaml").read_text().replace("6.5e-4", "7.0e-4"))
+    config = demo / "config/config.yaml"
+    config.write_text(config.read_text().replace("dropout: 0.01", "dropout: 0.02"))
     said = make(demo, "report")
     assert said.returncode == 0 and "results are stale" in said.stderr and "make stale" in said.stderr
 
