@@ -10,7 +10,7 @@ import pytest
 
 from tests.kills import leftovers
 
-GPU_RULES = {"tune_soft_prompt", "train_adapter", "generate_answers", "judge_answers", "audit_judge"}
+GPU_RULES = {"tune_soft_prompt", "train_adapter", "generate_answers", "judge_answers", "audit_judge", "trace_refusals"}
 ISO = "%Y-%m-%dT%H:%M:%S"
 STARTED = re.compile(r"continuing from step (\d+)")
 CONTINUED = re.compile(r"Continuing: (\d+) replies are in the journal")
