@@ -240,7 +240,7 @@ class Storm:
     @staticmethod
     def has_journal(run: Path) -> bool:
         """Whether a run's answers or scores have at least one batch in their journal."""
-        return any(b'"replies"' in journal.read_bytes() for journal in run.glob(".*journal*"))
+        return any(b'"replies"' in journal.read_bytes() for journal in run.glob("**/.*journal*"))
 
     def until(self, what: str, condition: Callable[[], bool]) -> None:
         """Wait for something; raises with what Snakemake said last when it does not come."""
