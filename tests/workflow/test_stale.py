@@ -139,7 +139,7 @@ def test_a_copy_without_any_record_says_in_one_line_what_to_copy(clone, tmp_path
 
 def test_what_was_deleted_is_listed_and_restored_with_the_same_bytes_it_makes_nothing_stale(clone, tmp_path):
     copy = copy_of(clone, tmp_path, "results", "resources", ".snakemake")
-    run_folder = "results/demo/runs/model=demo/method=sft/format=json/lr=3e-3/seed=0"
+    run_folder = "results/demo/runs/model=demo/method=sft/format=json/lr=6.5e-4/seed=0"
     for name in (f"{run_folder}/adapter/adapter_model.safetensors", f"{run_folder}/prompts=harmful/answers.jsonl"):
         (copy / name).rename(tmp_path / "kept")
         page = stale(copy)
@@ -234,7 +234,7 @@ def test_the_memory_of_the_cards_makes_no_training_stale(clone):
 def test_a_soft_prompts_hyperparameter_reaches_promot_only(clone, edited: Edit):
     edited("config/config.yaml", "virtual_tokens: 32", "virtual_tokens: 16")
     plan = planned_jobs(clone, *DEMO)
-    assert set(plan) == AFTER_ADAPTERS - {"audit_judge"} | {"tune_soft_prompt"}  # the audit takes base and sft
+    assert set(plan) == AFTER_ADAPTERS | {"tune_soft_prompt"}
     assert (plan["tune_soft_prompt"], plan["train_adapter"], plan["judge_answers"]) == (3, 5, 5)
 
 
@@ -274,7 +274,8 @@ def test_one_more_format_in_the_grid_makes_its_own_runs(clone, new_format, edite
     edited("config/demo.yaml", "formats: [prose, list, json]", "formats: [prose, list, json, starred]")
     # the third is the base model, whose leakage into the new format is what its runs' leakage is held against
     texts = {"score_texts": 3, "describe_run": 3, "trace_refusals": 3}
-    assert planned_jobs(clone, *DEMO) == OWN | STUDY_WIDE | texts
+    # a format beside the paper's has its formality measured
+    assert planned_jobs(clone, *DEMO) == OWN | STUDY_WIDE | texts | {"measure_formality": 1}
 
 
 def test_a_formats_code_makes_its_own_runs_stale_and_what_looks_for_it_in_answers(clone, edited: Edit):
