@@ -235,7 +235,7 @@ def test_a_soft_prompts_hyperparameter_reaches_promot_only(clone, edited: Edit):
     edited("config/config.yaml", "virtual_tokens: 32", "virtual_tokens: 16")
     plan = planned_jobs(clone, *DEMO)
     assert set(plan) == AFTER_ADAPTERS | {"tune_soft_prompt"}
-    assert (plan["tune_soft_prompt"], plan["train_adapter"], plan["judge_answers"]) == (3, 5, 5)
+    assert (plan["tune_soft_prompt"], plan["train_adapter"], plan["judge_answers"]) == (3, 4, 4)
 
 
 FORMATS = "workflow/scripts/formsafe/formats"
