@@ -49,7 +49,7 @@ def main(output: str, arguments: list[str]) -> None:
         if ended.code:
             raise
     dag = _workflows[0]._workflow.dag
-    makers = {str(path): job.rule.name for job in dag.needrun_jobs() for path in job.output}
+    makers = {str(path): job.rule.name for job in dag.jobs for path in job.output}
     Path(output).write_text(json.dumps([describe(dag, job, makers) for job in dag.jobs]))
 
 
