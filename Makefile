@@ -23,7 +23,7 @@ SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 STALE := PYTHONPATH=workflow/scripts $(BIN)/python -m formsafe.cluster.stale
 RESULTS := results/$(STUDY)
 
-.PHONY: same-study install demo labels report browse provenance test test-unit test-security test-workflow test-slurm mutants lint schema lock sbom stale recover readme-figures
+.PHONY: same-study install demo labels report browse provenance test test-unit test-security test-workflow test-slurm test-long mutants lint schema lock sbom stale recover readme-figures
 
 install: .venv/installed ## .venv, with everything in the versions of requirements.txt
 
@@ -91,11 +91,14 @@ test: lint test-unit test-security ## everything that can run on this machine
 	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && export FORMSAFE_FINISHED_DEMO="$$folder/formsafe" && \
 	failed=0 && \
 	{ $(BIN)/python -m pytest tests/slurm || failed=1; } && \
-	{ $(BIN)/python -m pytest --ignore tests/unit --ignore tests/security --ignore tests/slurm --numprocesses 2 $(BY_FILE) || failed=1; } && \
+	{ $(BIN)/python -m pytest --ignore tests/unit --ignore tests/security --ignore tests/slurm -m "not long" --numprocesses 2 $(BY_FILE) || failed=1; } && \
 	exit $$failed
 
 test-unit test-security: test-%: $(INSTALLED) ## test-security: hostile folders, data, servers and neighbours
 	$(BIN)/python -m pytest tests/$* --numprocesses auto
+
+test-long: $(INSTALLED) ## studies of many jobs, beside make test
+	$(BIN)/python -m pytest tests -m long
 
 test-workflow test-slurm: test-%: $(INSTALLED)
 	$(BIN)/python -m pytest tests/$*

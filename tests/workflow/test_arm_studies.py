@@ -85,6 +85,7 @@ def checkout(finished_demo, tmp_path_factory) -> Path:
     return checkout
 
 
+@pytest.mark.long
 def test_every_arm_runs_from_data_to_scores_and_figures_and_a_new_arm_reruns_none(checkout):
     overlay = ["--configfile", "config/demo.yaml", "arms.yaml", "--cores", "2"]
     # The demo's resources are copied without Snakemake's records of them.
