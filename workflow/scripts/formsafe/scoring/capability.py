@@ -46,14 +46,11 @@ def evaluate(
     Raises:
         FormsafeError: lm-eval is not installed, knows no such task, or cannot reach a task's data.
     """
-    started = time.time()
-    lm_eval, task_manager = _lm_eval()
+    started, (lm_eval, task_manager) = time.time(), _lm_eval()
     arguments: dict[str, Any] = {"pretrained": read_json(model_manifest)["path"], "trust_remote_code": False}
     arguments |= {"dtype": model.dtype} if model.dtype != "auto" else {}
     arguments |= {"peft": str(Path(adapter).parent)} if adapter is not None else {}
-    known = task_manager(include_path=settings.task_folder)
-    if unknown := [name for name in settings.tasks if not known.match_tasks([name])]:
-        raise FormsafeError(f"capability.tasks: lm-eval knows no task {unknown[0]}. See `lm-eval ls tasks`.")
+    known = _tasks(task_manager, settings)
     try:
         found = lm_eval.simple_evaluate(
             model="hf",
@@ -72,8 +69,16 @@ def evaluate(
             f"A task's data cannot be reached ({type(error).__name__}). Fetch it once where there is network "
             "(the cache of HF_HOME serves later runs), or name local tasks under capability.task_folder."
         ) from None
-    abilities = [asdict(ability) for ability in abilities_of(found)]
-    write_json(output, {"abilities": abilities} | stage_record(started, code, settings.seed))
+    record = {"abilities": list(map(asdict, abilities_of(found)))}
+    write_json(output, record | stage_record(started, code, settings.seed))
+
+
+def _tasks(task_manager: Any, settings: CapabilitySettings) -> Any:
+    """The tasks that lm-eval knows; every task of the settings must be among them."""
+    known = task_manager(include_path=settings.task_folder)
+    if unknown := [name for name in settings.tasks if not known.match_tasks([name])]:
+        raise FormsafeError(f"capability.tasks: lm-eval knows no task {unknown[0]}. See `lm-eval ls tasks`.")
+    return known
 
 
 def _lm_eval() -> tuple[Any, Any]:
