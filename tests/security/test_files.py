@@ -6,10 +6,12 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from formsafe.cluster import recover
+from formsafe.cluster.job_environment import prepare_job_environment
 from formsafe.core import files
 from formsafe.core.errors import FormsafeError
 from formsafe.core.files import exclusive, refuse_links_below, replacing, write_json, write_jsonl, write_text
@@ -267,7 +269,19 @@ def test_weights_follow_the_umask_though_safetensors_writes_for_the_owner_alone(
     assert mode(study / "adapter.safetensors") == 0o644
 
 
-def test_the_workflow_sets_the_mode_for_its_jobs(tmp_path):
+def test_jobs_inherit_the_mode_and_the_library(study, umask, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", "theirs")
+    monkeypatch.setenv("FORMSAFE_RESULTS_MODE", "private")
+    os.umask(0o077)
+    prepare_job_environment(Path("ours"), "private")
+    subprocess.run(["touch", "results/demo/private"], check=True)
+    prepare_job_environment(Path("ours"), "group")
+    subprocess.run(["touch", "results/demo/shared"], check=True)
+    assert (mode(study / "private"), mode(study / "shared")) == (0o600, 0o640)
+    assert (os.environ["PYTHONPATH"].split(":")[0], os.environ["FORMSAFE_RESULTS_MODE"]) == ("ours", "group")
+
+
+def test_the_workflow_prepares_the_environment_of_its_jobs():
     common = (ROOT / "workflow/rules/common.smk").read_text()
-    assert 'os.environ["FORMSAFE_RESULTS_MODE"] = STUDY.results_mode' in common
+    assert "prepare_job_environment(SCRIPTS, STUDY.results_mode)" in common
     assert "refuse_links_below(L.root)" in common

@@ -248,11 +248,6 @@ SHOWN_MODELS = list(
 )
 
 
-def shown(settings, hidden, *untracked):
-    """A section as the report shows it: with what determines no result, and without a key that says nothing elsewhere."""
-    return settings.model_dump(exclude={hidden}) | {name: getattr(settings, name) for name in untracked}
-
-
 # Without sources and paths: a URL may hold a secret, a path says nothing elsewhere. Manifests say what was fetched.
 SHOWN_SETTINGS = {
     "models": {name: shown(STUDY.models[name], "path", "label", "parameters") for name in SHOWN_MODELS},

@@ -16,9 +16,6 @@ from snakemake.utils import update_config
 
 SCRIPTS = Path(workflow.basedir) / "workflow" / "scripts"
 sys.path.insert(0, str(SCRIPTS))
-# Snakemake puts a script's own folder last on the path: another copy of the library, on the user's PYTHONPATH or
-# installed, would run under the digest of this one's code. Jobs inherit this.
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(SCRIPTS), os.environ.get("PYTHONPATH")]))
 
 from formsafe.cluster.code_digest import digest
 from formsafe.config.loading import load_study, runs_of
@@ -47,6 +44,7 @@ from formsafe.core.layout import (
     run_from,
 )
 from formsafe.cluster import job_resources
+from formsafe.cluster.job_environment import prepare_job_environment
 from formsafe.cluster.orphans import make_command, refuse_orphans
 from formsafe.sources.hub import is_read
 from formsafe.report.registry import modules_of, registered_names
@@ -62,9 +60,7 @@ try:
         require_unique_keys([Path(workflow.basedir) / "config" / "config.yaml", *workflow.overwrite_configfiles])
     STUDY = load_study(config)
     L = Layout(STUDY.study)
-    os.environ["FORMSAFE_RESULTS_MODE"] = STUDY.results_mode  # jobs inherit it, and the umask
-    if STUDY.results_mode == "group":
-        os.umask(os.umask(0o077) & ~0o050)
+    prepare_job_environment(SCRIPTS, STUDY.results_mode)
     if workflow.is_main_process:  # what was fetched from a path need not be in sight of a job on another machine
         require_files(STUDY, L, DEMO)
         require_known_targets((word for word in sys.argv[1:] if word.startswith("results/")), STUDY)
@@ -174,6 +170,11 @@ def section(name, *excluded):
     return getattr(STUDY, name).model_dump(exclude=set(excluded))
 
 
+def shown(settings, hidden, *untracked):
+    """A section as the report shows it: with what determines no result, and without a key that says nothing elsewhere."""
+    return settings.model_dump(exclude={hidden}) | {name: getattr(settings, name) for name in untracked}
+
+
 def run_of(wildcards):
     return run_from(dict(wildcards.items()))
 
@@ -188,6 +189,25 @@ def chosen_prompts(sources):
 
 def method_of(wildcards):
     return STUDY.methods[wildcards.method]
+
+
+def arm_of(wildcards):
+    """What a method adds to the training of its adapters (see `formsafe.training.arm.Arm`), as builtins."""
+    method = method_of(wildcards)
+    return {
+        "constraint": method.constraint and method.constraint.model_dump(),
+        "joint": section("soft_prompt") if wildcards.method in JOINT else None,
+        "steps_of": STUDY.corpus.splits.train if method.same_steps else None,
+    }
+
+
+def projection_of(wildcards):
+    return method_of(wildcards).projection
+
+
+def format_of_safety(wildcards):
+    """The format of the safety examples; None: as the model wrote them."""
+    return wildcards.format if method_of(wildcards).safety.rendered else None
 
 
 @cache
@@ -220,6 +240,22 @@ def judge_prompt(judge):
 def local_files(source):
     """The files of a path source: what a glob finds now, or the path itself, which a rule may yet make."""
     return [] if source.path is None else matching_files(source.path) or [source.path]
+
+
+def local_model(path, manifest):
+    """Every file of a local model that loading it reads.
+
+    Those of the demo are its rules' outputs, there or not; of a folder that is gone since it was fetched, those that the
+    manifest lists, so that nothing becomes stale by that.
+    """
+    if path is None:
+        return []
+    folder = Path(path)
+    made = [file for file in MADE_MODELS if Path(file).is_relative_to(folder)]
+    found = sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
+    if not found and Path(manifest).is_file():
+        found = sorted(read_json(manifest)["files"])
+    return made or [f"{path}/{name}" for name in found if is_read(name)]
 
 
 def formatted(split):
@@ -298,6 +334,12 @@ def more_references(wildcards):
 def searched_formats(wildcards):
     """The formats looked for in a run's answers: its own, and those of the whole study in the base model's."""
     return and_the_papers(FORMATS_USED if wildcards.format == "none" else [wildcards.format])
+
+
+def traced_formats(wildcards):
+    """The formats whose openings are looked for: the run's own, and those of the whole study in the base model."""
+    trained = [format for format in FORMATS_USED if format in {run.format for run in PLANNED_RUNS}]
+    return trained if wildcards.format == NONE else [wildcards.format]
 
 
 def cpu_resources(mem_mb, minutes):

@@ -92,12 +92,6 @@ rule score_texts:
         "../scripts/score_texts.py"
 
 
-def traced_formats(wildcards):
-    """The formats whose openings are looked for: the run's own, and those of the whole study in the base model."""
-    trained = [format for format in FORMATS_USED if format in {run.format for run in PLANNED_RUNS}]
-    return trained if wildcards.format == NONE else [wildcards.format]
-
-
 rule trace_refusals:
     input:
         model=model_manifest,

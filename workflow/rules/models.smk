@@ -6,22 +6,6 @@ JUDGE_MODELS = sorted({path for judge in STUDY.used_judges for path in judge_mod
 MADE_MODELS = [*rules.train_demo_model.output, *rules.build_demo_encoder.output]
 
 
-def local_model(path, manifest):
-    """Every file of a local model that loading it reads.
-
-    Those of the demo are its rules' outputs, there or not; of a folder that is gone since it was fetched, those that the
-    manifest lists, so that nothing becomes stale by that.
-    """
-    if path is None:
-        return []
-    folder = Path(path)
-    made = [file for file in MADE_MODELS if Path(file).is_relative_to(folder)]
-    found = sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
-    if not found and Path(manifest).is_file():
-        found = sorted(read_json(manifest)["files"])
-    return made or [f"{path}/{name}" for name in found if is_read(name)]
-
-
 rule models:
     """All models of the study and the sentence encoder (downloads what is missing; for login nodes)."""
     input:

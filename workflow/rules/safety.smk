@@ -56,11 +56,6 @@ use rule judge_answers as judge_safety with:
         L.benchmark(f"judge_safety/judge={{judge}}/{RUN_PATH}")
 
 
-def format_of_safety(wildcards):
-    """The format of the safety examples; None: as the model wrote them."""
-    return wildcards.format if method_of(wildcards).safety.rendered else None
-
-
 rule mix_safety:
     input:
         train=lambda wildcards: L.formatted(wildcards.format, "train", wildcards.draw),

@@ -61,16 +61,6 @@ JOINT = [name for name, method in STUDY.methods.items() if method.trains_adapter
 PROJECTED = [name for name, method in STUDY.methods.items() if method.projection is not None]
 
 
-def arm_of(wildcards):
-    """What a method adds to the training of its adapters (see `formsafe.training.arm.Arm`), as builtins."""
-    method = method_of(wildcards)
-    return {
-        "constraint": method.constraint and method.constraint.model_dump(),
-        "joint": section("soft_prompt") if wildcards.method in JOINT else None,
-        "steps_of": STUDY.corpus.splits.train if method.same_steps else None,
-    }
-
-
 rule train_adapter:
     input:
         model=model_manifest,
@@ -112,10 +102,6 @@ use rule train_adapter as train_jointly with:
         prompt_weights=L.joint_prompt(ANY_RUN, "weights"),
     wildcard_constraints:
         method=one_of(JOINT),
-
-
-def projection_of(wildcards):
-    return method_of(wildcards).projection
 
 
 rule project_adapter:
