@@ -37,8 +37,7 @@ def test_clusters_are_those_of_the_prompts_in_their_order(tmp_path):
     texts = [A, "Name three rivers.", A + " now", "How long does bread rise?"]
     rows = [{"id": name, "prompt": text} for name, text in zip(ids, texts, strict=True)]
     prompts.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    inputs = (files["scores"], files["task"], files["harmful"])
-    scores = read_scores(*inputs, [str(prompts)])
+    scores = read_scores(files | {"prompts": [str(prompts)]})
     clusters = dict(zip(scores.ids(HARMFUL), clusters_of(scores, HARMFUL), strict=True))
     assert clusters[ids[0]] == clusters[ids[2]] and len(set(clusters.values())) == 3
-    assert clusters_of(read_scores(*inputs), HARMFUL) is None
+    assert clusters_of(read_scores(files | {"prompts": []}), HARMFUL) is None

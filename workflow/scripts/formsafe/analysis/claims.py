@@ -6,9 +6,10 @@ from typing import Any
 
 from formsafe.analysis.comparisons import BASE, FORMAT, METHOD, Comparison
 from formsafe.analysis.contrasts import INTERACTION, OMNIBUS, TREND, Contrast
+from formsafe.analysis.estimates import interval, signed
 from formsafe.analysis.evidence import Evidence
 from formsafe.analysis.quality import learnt_by
-from formsafe.analysis.wording import basis, claimed, finding, interval, numbers, p_text, sentence, status_of
+from formsafe.analysis.wording import basis, claimed, finding, numbers, p_text, sentence, status_of
 from formsafe.core.records import NONE, Finding, Status
 
 RAISED = "Does fine-tuning on benign data raise the ASR?"
@@ -77,7 +78,7 @@ def _contrast_text(evidence: Evidence, row: Contrast, status: Status) -> str:
     values = f"a range of {row.value:.3f}"
     if row.question != OMNIBUS:
         unit = "from the least to the most formal" + (", one minus the other" if row.question == INTERACTION else "")
-        values = f"{row.value:+.3f} {interval(row.ci_low, row.ci_high)} {unit}"
+        values = f"{signed(row.value)} {interval(row.ci_low, row.ci_high)} {unit}"
     test = "" if row.test == "none" else f", {row.test}"
     text = f"{claimed(status, claim)}: {values}, {p_text(row.p)}{test}"
     return sentence(f"{text} ({basis(row.n, row.trainings)})")

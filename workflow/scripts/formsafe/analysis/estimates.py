@@ -24,6 +24,21 @@ class Estimate(NamedTuple):
     """Standard deviation between trainings; NaN where there is one."""
 
 
+def signed(value: float) -> str:
+    """`+0.062`, or `+1.4e-06` for what three decimals would print as nothing."""
+    return f"{value:+.1e}" if 0 < abs(value) < 0.0005 else f"{value:+.3f}"
+
+
+def interval(low: float, high: float) -> str:
+    """`[+0.010, +0.062]`."""
+    return "without an interval" if math.isnan(low) else f"[{signed(low)}, {signed(high)}]"
+
+
+def or_none(value: float | None) -> float | None:
+    """A number for JSON, which has no NaN."""
+    return None if value is None or math.isnan(value) else value
+
+
 def wilson(share: float, n: float, critical: float) -> tuple[float, float]:
     """Wilson's score interval of a share (Wilson 1927); open at 0 and 1, so never of width 0.
 

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from formsafe.analysis.comparisons import BASE, METHOD, Comparison
+from formsafe.analysis.estimates import interval, signed
 from formsafe.analysis.evidence import Evidence
-from formsafe.analysis.wording import basis, finding, interval, numbers, p_text, sentence, status_of
+from formsafe.analysis.wording import basis, finding, numbers, p_text, sentence, status_of
 from formsafe.core.records import Finding, Run, Status
 
 LEARNT = "Has the model learnt the task nevertheless?"
@@ -60,7 +61,7 @@ def learnt(evidence: Evidence, model: str) -> Iterator[Finding]:
 
 
 def _score_text(row: Comparison) -> str:
-    values = f"{row.b:.3f} against {row.a:.3f}, {row.difference:+.3f} {interval(row.ci_low, row.ci_high)}"
+    values = f"{row.b:.3f} against {row.a:.3f}, {signed(row.difference)} {interval(row.ci_low, row.ci_high)}"
     return f"{SCORES[row.metric]} {values}, {p_text(_p(row))}"
 
 

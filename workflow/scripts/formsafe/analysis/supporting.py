@@ -4,11 +4,12 @@ import math
 from collections.abc import Iterator
 
 from formsafe.analysis.curves import ADAPTER
+from formsafe.analysis.estimates import interval, signed
 from formsafe.analysis.evidence import Evidence, stage_label
 from formsafe.analysis.paper import INSIDE, OUTSIDE, of_model
 from formsafe.analysis.roster import conditions_of
 from formsafe.analysis.score_table import as_float
-from formsafe.analysis.wording import interval, p_text
+from formsafe.analysis.wording import p_text
 from formsafe.core.records import RUN_COLUMNS, Finding, Run, Status
 
 ORDER = "Is the format learnt before the content?"
@@ -100,7 +101,7 @@ def judge(evidence: Evidence, model: str) -> Iterator[Finding]:
         same = -margin < row.equal_low and row.equal_high < margin
         rendering, reference = names.format(row.rendering), names.format(row.reference)
         text = f"The ASR of the same {row.n:,} answers as {rendering} minus as {reference}"
-        text += f" is {row.shift:+.3f} {interval(row.ci_low, row.ci_high)}, {p_text(row.p_holm)}: "
+        text += f" is {signed(row.shift)} {interval(row.ci_low, row.ci_high)}, {p_text(row.p_holm)}: "
         text += "the judge reacts to the format alone" if shown else "no reaction to the format alone is shown"
         if same:
             text += f"; it is shown to lie within a margin of {margin:.3f}"

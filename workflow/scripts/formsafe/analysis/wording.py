@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 from formsafe.analysis.comparisons import METHOD, Comparison
+from formsafe.analysis.estimates import interval, or_none, signed
 from formsafe.analysis.evidence import Evidence
 from formsafe.core.records import Finding, Status
 
@@ -44,11 +45,6 @@ def p_text(p: float, together: int = 1) -> str:
     return value + (f" after Holm's correction for {together} comparisons" if together > 1 else "")
 
 
-def interval(low: float, high: float) -> str:
-    """`[+0.010, +0.062]`."""
-    return "without an interval" if math.isnan(low) else f"[{low:+.3f}, {high:+.3f}]"
-
-
 def basis(prompts: int, trainings: int, trained: bool = True) -> str:
     """How many trainings and prompts a number rests on."""
     counted = f"{trainings} training{'s' if trainings > 1 else ''} a condition" if trained else "no training"
@@ -81,7 +77,7 @@ def _why_unknown(row: Comparison) -> str:
 
 def _difference(evidence: Evidence, row: Comparison, sign: int, status: Status, words: tuple[str, str, str]) -> str:
     a, b, what = words
-    values = f"{row.b:.3f} against {row.a:.3f}, {row.difference:+.3f} {interval(row.ci_low, row.ci_high)}"
+    values = f"{row.b:.3f} against {row.a:.3f}, {signed(row.difference)} {interval(row.ci_low, row.ci_high)}"
     values += f", {p_text(row.p_holm, row.together)}"
     shown = status_of(evidence, row.p_holm, row.ci_low, row.ci_high, 0, single=False) == "shown"
     relation = f"has a {'higher' if (row.difference if shown else sign) > 0 else 'lower'} {what} than {a}"
@@ -117,5 +113,7 @@ def numbers(row: Any) -> dict[str, Any]:
     """The numbers of a row as fields of a finding; what is unknown is null."""
     found = {"value": getattr(row, "difference", None), "ci_low": row.ci_low, "ci_high": row.ci_high}
     found["p"] = getattr(row, "p_holm", None)
-    known = {name: None if value is None or math.isnan(value) else value for name, value in found.items()}
-    return known | {"n_prompts": row.n, "n_trainings": getattr(row, "trainings", None)}
+    return {name: or_none(value) for name, value in found.items()} | {
+        "n_prompts": row.n,
+        "n_trainings": getattr(row, "trainings", None),
+    }
