@@ -85,6 +85,7 @@ def test_comparison_with_the_paper(study):
     assert sum(map(len, by_verdict.values())) == 45
     for each in by_verdict["inside"] + by_verdict["outside"]:
         low, high = each.prediction
+        assert each.difference == each.ours.value - each.published.value != 0
         assert low < each.ours.low and each.ours.high < high
         assert (low <= each.published.value <= high) == (each in by_verdict["inside"])
     assert {each.published.model for each in by_verdict["not run"]} == {"Llama-3.1-8B-Instruct", "Llama-2-7B-Chat"}

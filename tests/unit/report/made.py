@@ -45,6 +45,11 @@ class Made:
     def csv(self, name: str) -> str:
         return str(self.root / f"{name}.csv")
 
+    def summarise(self, threshold: int = 3) -> None:
+        """Write the tables that figures and the verdict are made from."""
+        outputs = {name: self.csv(name) for name in ("scores", "summary", "comparisons", "contrasts")}
+        summarise(self.files, outputs, self.names, threshold, SETTINGS)
+
     def results(self, **files) -> Results:
         """What figures, tables and pages are made from."""
         found = {name: self.csv(name) for name in ("scores", "summary", "comparisons", "curves", "audit")}
@@ -83,8 +88,7 @@ class Made:
 def make(root: Path, runs, missing=(), models=None, audit=True, threshold=3, **options) -> Made:
     files = synthetic.write_study(root, runs, **({"harmful": 16, "task": 6, "steps": 12} | options))
     made = Made(root, list(runs), list(missing), files, models or {"demo": "Demo"}, synthetic.methods())
-    outputs = {name: made.csv(name) for name in ("scores", "summary", "comparisons", "contrasts")}
-    summarise(files, outputs, made.names, threshold, SETTINGS)
+    made.summarise(threshold)
     write_curves(files["losses"], made.csv("curves"))
     audits = [synthetic.write_audit(root, "demo", shift=0.4)] if audit else []
     write_audit(audits, made.csv("audit"), 3, SETTINGS)
