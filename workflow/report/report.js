@@ -19,3 +19,7 @@ for (const button of document.querySelectorAll("table.sortable th button")) {
     table.tBodies[0].append(...[...table.tBodies[0].rows].sort(compare));
   });
 }
+// What is folded on the screen is open on paper, and folded again after it.
+const folded = () => document.querySelectorAll("details");
+addEventListener("beforeprint", () => folded().forEach((each) => { each.dataset.open = each.open; each.open = true; }));
+addEventListener("afterprint", () => folded().forEach((each) => { each.open = each.dataset.open === "true"; }));

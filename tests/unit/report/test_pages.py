@@ -5,8 +5,10 @@ import re
 import pytest
 
 from formsafe.core.records import Finding
+from formsafe.report.pages.answers import card, whole
 from formsafe.report.pages.costs import cost_table, read_metrics, versions_table
-from formsafe.report.pages.page import card, inlined, script_hash
+from formsafe.report.pages.figures import inlined
+from formsafe.report.pages.page import script_hash
 from formsafe.report.pages.settings import settings_tables
 from tests import synthetic
 from tests.unit.report.made import Made, make
@@ -49,6 +51,22 @@ def test_a_part_of_a_study_says_at_the_top_what_is_missing(tmp_path):
     page = make(tmp_path, runs[:5], runs[5:], models={"demo": "M<i>"}).page().read_text()
     top = page[: page.index('<section id="answers"')]
     assert "2 of 7 runs are missing" in top and "<li>M&lt;i&gt;: ProMoT List</li>" in top
+
+
+def test_a_question_with_several_answers_shows_a_row_each_and_folds_their_sentences(page):
+    answers = page[page.index('<section id="answers"') : page.index('<section id="safety"')]
+    assert "</span> 1 of 2 " in answers and "All 2 in words" in answers
+    (table,) = re.findall(r'<table class="findings">.*?</table>', answers, re.DOTALL)
+    assert re.findall(r'<tr class="([^"]*)" title="([^"]*)">', table) == [
+        ("in-this-training-only", "in this training only"),
+        ("shown", "shown"),
+    ]
+
+
+def test_a_learning_rate_is_not_broken_at_its_hyphen():
+    assert whole("SFT <b> 6.5e-4 and 3e-3, non-inferior") == (
+        'SFT &lt;b&gt; <span class="whole">6.5e-4</span> and <span class="whole">3e-3</span>, non-inferior'
+    )
 
 
 def test_a_card_says_only_what_is_known():

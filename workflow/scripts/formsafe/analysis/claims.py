@@ -61,7 +61,17 @@ def _contrasts(evidence: Evidence, model: str, question: str, asked: str) -> Ite
             "value": None if math.isnan(row.value) else row.value,
             "p": None if math.isnan(row.p) else row.p,
         }
+        known["subject"] = _subject(evidence, row)
         yield Finding(status=status, sentence=_contrast_text(evidence, row, status), **numbers(row) | known)
+
+
+def _subject(evidence: Evidence, row: Contrast) -> str:
+    label = f"{evidence.names.method(row.method)} {row.lr}"
+    return {
+        OMNIBUS: f"{label}: range over its formats",
+        TREND: f"{label}: from the least to the most formal",
+        INTERACTION: f"{label} minus {evidence.names.method(row.against)}: from the least to the most formal",
+    }[row.question]
 
 
 def _contrast_text(evidence: Evidence, row: Contrast, status: Status) -> str:
@@ -96,7 +106,7 @@ def _prevented(evidence: Evidence, row: Comparison) -> str:
     rises = [base for base in evidence.pairs(row.model, BASE, "asr", "base", "plain") if base.side("b") == plain]
     if not rises or not rises[0].difference > 0:
         return ""
-    text = f"; {-row.difference / rises[0].difference:.0%} of the rise over the base model is missing"
+    text = f"; {-row.difference / rises[0].difference:.0%} of the rise over the base model is prevented"
     if learnt_by(evidence, separated) != 1:
         text += ", but it is not shown that anything was learnt, so this alone proves no protection"
     return text
@@ -115,7 +125,8 @@ def kept(evidence: Evidence, model: str) -> Iterator[Finding]:
         text += f"{basis(row.n, row.trainings)}); it holds for every margin above {max(row.upper, 0):.3f}"
         if evidence.failed(row.side("b")) or math.isnan(row.upper):
             status, text = "cannot be said", f"{b} against {a}: no shared scores, or a training that proves nothing"
-        yield Finding(status=status, sentence=sentence(text), **numbers(row) | _fields(KEPT, f"kept/{row.key}"))
+        known = numbers(row) | {"subject": f"{b} against {a}"}
+        yield Finding(status=status, sentence=sentence(text), **known | _fields(KEPT, f"kept/{row.key}"))
 
 
 def controls(evidence: Evidence, model: str) -> Iterator[Finding]:

@@ -79,6 +79,7 @@ def findings(traces: Traces, names: Names, model: str, level: float) -> Iterator
             id=f"first_token/{condition.method}-{condition.format}-{condition.lr}",
             section="safety",
             question=QUESTION,
+            subject=names.run(condition),
             status=status,
             sentence=text,
             value=or_none(gained.value),

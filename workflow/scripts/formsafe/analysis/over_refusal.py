@@ -29,6 +29,7 @@ def over_refusal(evidence: Evidence, model: str) -> Iterator[Finding]:
                 id=f"over_refusal/{condition.method}-{condition.format}-{condition.lr}",
                 section="safety",
                 question=QUESTION,
+                subject=evidence.names.run(condition),
                 status="shown" if found.low > MUCH else "not shown" if found.high < MUCH else "cannot be said",
                 sentence=f"{text}.",
                 value=found.value,

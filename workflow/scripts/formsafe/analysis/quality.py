@@ -55,6 +55,7 @@ def learnt(evidence: Evidence, model: str) -> Iterator[Finding]:
             "section": "task",
             "question": LEARNT,
             "figure": "tradeoff",
+            "subject": f"{b} against {a}, {SCORES[first.metric]}",
         }
         fields["p"] = None if status == "cannot be said" else _p(first)
         yield Finding(status=status, sentence=sentence(text), **numbers(first) | fields)

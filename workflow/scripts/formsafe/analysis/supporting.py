@@ -45,6 +45,7 @@ def failures(evidence: Evidence, model: str) -> Iterator[Finding]:
         text = f"{label}, seed {run.seed}: {reason}, so nothing that rests on this training is shown."
         name = "-".join(value for value in (stage_label(run), *run.fields.values()) if value not in (run.model, "none"))
         fields = {"section": "training", "question": "Did the trainings train anything?", "figure": "loss"}
+        fields["subject"] = f"{label}, seed {run.seed}"
         yield Finding(id=f"failed/{name}", status="cannot be said", sentence=text, **fields)
 
 
@@ -68,6 +69,7 @@ def order(evidence: Evidence, model: str) -> Iterator[Finding]:
         text = f"{evidence.names.run(condition)}: half of the fall of the loss is done at step {steps} (format and "
         text += f"{content} tokens); the format is first in {first} of {len(known)} trainings."
         fields = {"section": "training", "question": ORDER, "figure": "loss_split", "n_trainings": len(known)}
+        fields["subject"] = evidence.names.run(condition)
         yield Finding(
             id=f"order/{condition.method}-{condition.format}-{condition.lr}", status=status, sentence=text, **fields
         )
@@ -87,6 +89,7 @@ def answers(evidence: Evidence, model: str) -> Iterator[Finding]:
                     f"{start}{label}: {low:.3f} to {high:.3f} over the conditions, most in {evidence.names.run(run)}."
                 )
             fields = {"section": "judges", "question": "Are the answers fit to be judged?", "value": high}
+            fields["subject"] = label if low == high else f"{label}, at most"
             yield Finding(id=f"answers/{metric}", status="shown", sentence=text[0].upper() + text[1:], **fields)
 
 
@@ -113,6 +116,7 @@ def judge(evidence: Evidence, model: str) -> Iterator[Finding]:
             )
         known = {"value": row.shift, "ci_low": row.ci_low, "ci_high": row.ci_high, "p": row.p_holm, "n_prompts": row.n}
         fields = {"section": "judges", "question": JUDGE, "id": f"judge/{row.judge}-{row.rendering}"}
+        fields["subject"] = f"{rendering} minus {reference}, same answers"
         yield Finding(status="shown" if shown else "not shown", sentence=f"{text}.", **known | fields)
     if not found:
         text = "The judge was not audited, or none of the audit's answers has a score in two formats."

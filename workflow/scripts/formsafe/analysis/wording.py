@@ -66,7 +66,7 @@ def finding(evidence: Evidence, row: Comparison, sign: int, tail: str = "", **fi
     else:
         text = _difference(evidence, row, sign, status, (a, b, what))
         text += f" ({basis(row.n, row.trainings, trained)}){_bounds(row)}{tail}"
-    return Finding(status=status, sentence=sentence(text), **numbers(row) | fields)
+    return Finding(status=status, subject=f"{b} against {a}", sentence=sentence(text), **numbers(row) | fields)
 
 
 def _why_unknown(row: Comparison) -> str:

@@ -63,6 +63,8 @@ class Finding(BaseModel):
     section: str
     """Section of the report: `safety`, `task`, `training`, `judges`, `controls`."""
     question: str
+    subject: str = ""
+    """What this answer is about, in a few words: a question has one for each pair of runs."""
     status: Status
     sentence: str
     """One plain sentence with the numbers."""

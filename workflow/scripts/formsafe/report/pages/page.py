@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import math
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,21 +19,17 @@ from formsafe.analysis.estimates import Estimate
 from formsafe.config.assumptions import assumption_rows, read_assumptions
 from formsafe.core.files import read_json, write_text
 from formsafe.core.records import NONE, Finding
+from formsafe.report.pages.answers import answer_groups, whole
 from formsafe.report.pages.costs import COST_CAPTION, VERSIONS_CAPTION, cost_table, read_metrics, versions_table
 from formsafe.report.pages.data import corpus_caption, corpus_table, example, runs_table
+from formsafe.report.pages.figures import read_figures
 from formsafe.report.pages.settings import settings_tables
-from formsafe.report.registry import SECTIONS, Entry, entries
+from formsafe.report.registry import SECTIONS, entries
 from formsafe.report.results import Results
-from formsafe.report.tables.write import shown, texts
+from formsafe.report.tables.write import texts
 
 # What computed the numbers of this page; the jobs' own records have the rest.
 ANALYSIS_PACKAGES = ("numpy", "pandas", "scipy", "statsmodels", "matplotlib")
-# Ids and what refers to them: figures in one page would otherwise use each other's letters and clip paths.
-_IDS = re.compile(r'(\bid="|href="#|url\(#)')
-_METADATA = re.compile(r"<metadata>.*?</metadata>", re.DOTALL)  # names of vocabularies that look like addresses
-# Sizes in points would fix the figure's width on the screen; the view box keeps its proportions.
-_SIZE = re.compile(r'(<svg\b[^>]*?) width="([\d.]+)pt"([^>]*?)', re.DOTALL)
-_HEIGHT = re.compile(r'(<svg\b[^>]*?) height="[\d.]+pt"', re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -91,13 +86,10 @@ def write_page(results: Results, described: Description, template: str, output: 
 
 def environment_of(folder: Path) -> Environment:
     """Templates of a folder; every text is escaped, and an unknown name is an error."""
-    return Environment(
-        loader=FileSystemLoader(folder),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    loader = FileSystemLoader(folder)
+    made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    made.filters["whole"] = whole
+    return made
 
 
 def script_hash(script: str) -> str:
@@ -119,71 +111,6 @@ def facts(results: Results, described: Description) -> dict[str, str]:
         "Trainings": "; ".join(f"{model}: {count}" for model, count in trained.items()) or "none",
         "Harmful prompts": f"{sum(prompts.values()):,} ({sources})",
     }
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure of one model, as it is put into the page."""
-
-    entry: Entry
-    model: str
-    label: str
-    caption: str
-    svg: Markup
-    wide: bool
-
-    @property
-    def id(self) -> str:
-        """Its anchor."""
-        return f"figure-{self.entry.name}-{self.model}"
-
-
-def read_figures(results: Results) -> list[Picture]:
-    """All figures, section after section, a model after the other."""
-    paths = {Path(path).stem: path for path in results.files.get("figures", [])}
-    found = []
-    for name, entry in entries("figures").items():
-        for model in dict.fromkeys(run.model for run in results.names.planned):
-            if path := paths.get(f"{name}_{model}"):
-                label = f"{entry.title}, {results.names.model(model)}"
-                caption = entry.caption.format(threshold=results.threshold)
-                svg, points = inlined(Path(path).read_text(encoding="utf-8"), f"{name}-{model}")
-                found.append(Picture(entry, model, label, caption, svg, points > 300))
-    return found
-
-
-def inlined(svg: str, prefix: str) -> tuple[Markup, float]:
-    """An SVG file as part of a page, with ids of its own, and its width in points."""
-    body = _METADATA.sub("", svg[svg.index("<svg") :])
-    width = _SIZE.search(body)
-    body = _HEIGHT.sub(r"\1", _SIZE.sub(r"\1\3", body, count=1), count=1)
-    # drawn by us, and matplotlib escapes the texts in it: safe as it is
-    return Markup(_IDS.sub(rf"\g<1>{prefix}-", body)), float(width[2]) if width else 0.0
-
-
-def answer_groups(results: Results, findings: list[Finding], figures: list[Picture]) -> list[dict[str, Any]]:
-    """The findings in order, those that one figure shows together with it; each figure is shown once."""
-    groups: dict[Any, dict[str, Any]] = {}
-    for finding in findings:
-        about = finding.model
-        pictures = [each for each in figures if each.entry.name == finding.figure and about in (None, each.model)]
-        key = (about, finding.figure if pictures else None)
-        groups.setdefault(key, {"model": about and results.names.model(about), "pictures": pictures, "cards": {}})
-        groups[key]["cards"].setdefault(finding.question, []).append(card(finding))
-    return list(groups.values())
-
-
-def card(finding: Finding) -> dict[str, Any]:
-    """One answer as its card shows it."""
-    value, low, high = (math.nan if end is None else end for end in (finding.value, finding.ci_low, finding.ci_high))
-    numbers = "" if finding.value is None else shown(Estimate(value, low, high, 0))
-    counts = [
-        "" if finding.p is None else "p < 0.001" if finding.p < 0.001 else f"p = {finding.p:.3f}",
-        "" if finding.n_prompts is None else f"{finding.n_prompts:,} prompts",
-        "" if finding.n_trainings is None else f"{finding.n_trainings} training{'s' * (finding.n_trainings != 1)}",
-    ]
-    basis = ", ".join(text for text in counts if text)
-    return {"status": finding.status, "sentence": finding.sentence, "numbers": numbers, "basis": basis}
 
 
 def result_tables(results: Results) -> list[dict[str, Any]]:
