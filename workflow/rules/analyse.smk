@@ -196,6 +196,7 @@ rule plot_figures:
         losses=lambda wildcards: losses(wildcards.model),
         validation=lambda wildcards: validation_losses(wildcards.model),
         first_tokens=lambda wildcards: traces(wildcards.model),
+        **({"formality": FORMALITY[0]} if FORMALITY else {}),
         paper=PAPER,
     output:
         [L.figure(figure, "{model}", suffix) for figure in FIGURES for suffix in ("svg", "png", "pdf", "tex")],

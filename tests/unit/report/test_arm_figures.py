@@ -41,6 +41,19 @@ def test_the_ladder_has_a_dot_per_training_and_a_line_per_method(made):
     assert len({x for x, _ in dots}) == 3 and len(axes.get_xticks()) == 3
 
 
+def test_the_ladder_is_by_measured_bits_where_every_format_was_measured(made, tmp_path):
+    table = tmp_path / "formality.csv"
+    rows = ["model,format,added_bits", "demo,prose,0.0", "demo,list,4.5", "demo,json,6.5", "other,json,1.0"]
+    for known, expected, unit in ((rows, {0.0, 4.5, 6.5}, "bit"), (rows[:-2], {0.0, 3.0, 6.0}, "rank")):
+        table.write_text("\n".join(known) + "\n")
+        found = entries("figures")["ladder"].make(made.results(formality=str(table)), "demo")
+        (axes,) = found.axes
+        dots = {x for line in axes.get_lines() if line.get_linestyle() == "None" for x in line.get_xdata()}
+        assert dots == expected
+        texts = [text.get_text() for legend in found.legends for text in legend.get_texts()]
+        assert texts and all(f"per {unit})" in text for text in texts)
+
+
 def test_controls_stand_below_the_methods_that_they_are_compared_with(made):
     labels = [text.get_text() for text in drawn("controls", made).axes[0].get_yticklabels()]
     json = labels[labels.index("JSON") + 1 :]

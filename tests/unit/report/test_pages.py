@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from formsafe.core.records import Finding
+from formsafe.core.records import Finding, Run
 from formsafe.report.pages.answers import card, whole
 from formsafe.report.pages.costs import cost_table, read_metrics, versions_table
 from formsafe.report.pages.figures import inlined
@@ -44,6 +44,15 @@ def test_an_answer_has_its_figure_beside_it_and_no_figure_is_drawn_twice(page):
         assert f">{status}</span>" in answers
     ids = re.findall(r'\bid="([^"]*)"', page)
     assert len(ids) == len(set(ids))
+
+
+def test_a_figure_without_anything_drawn_is_left_out(tmp_path):
+    made = make(tmp_path, [Run("demo", "base")])
+    drawn = {path.stem: 'id="nothing-to-draw"' in path.read_text() for path in made.figures("figures", "svg")}
+    page = made.page().read_text()
+    assert drawn["ladder_demo"] and not drawn["asr_demo"]
+    for name, nothing in drawn.items():
+        assert (f'id="figure-{name.removesuffix("_demo")}-demo"' in page) != nothing
 
 
 def test_a_part_of_a_study_says_at_the_top_what_is_missing(tmp_path):

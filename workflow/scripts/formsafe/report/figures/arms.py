@@ -1,6 +1,8 @@
 """Controls and mitigations: ASR of every method, and what each costs in quality."""
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -17,7 +19,8 @@ from formsafe.report.results import Results
 @figure(
     "safety",
     "ASR against formality",
-    "A dot per training, by the formality rank of the format it was trained on, with a line fitted to the dots of each "
+    "A dot per training, by the formality of the format it was trained on (the bits that its marks add to a sentence "
+    "under the base model where they were measured, else its rank), with a line fitted to the dots of each "
     "method; the dashed line is the base model. If the format is a cause, the line of SFT rises and that of ProMoT "
     "does not; a level line of SFT, or shuffled sentences far above running text, would speak against it.",
 )
@@ -25,13 +28,14 @@ def ladder(results: Results, model: str) -> Figure:
     """ASR of every training against the formality of its format, with a least-squares line per method."""
     title, runs = results.names.model(model), results.main_conditions(model)
     points = {run: _values(results, run) for run in runs}
-    ranks = {traits_of(run.format).formality for run, values in points.items() if values}
-    if len(ranks) < 2:
-        return style.note(style.COLUMN, title, "fewer than two ranks of formality have scores")
+    scale = _formality(results, model, [run.format for run in runs])
+    places = {scale.places[run.format] for run, values in points.items() if values}
+    if len(places) < 2:
+        return style.note(style.COLUMN, title, "fewer than two degrees of formality have scores")
     drawn = style.new_figure(style.COLUMN, 3.2, title)
     axes, handles = drawn.add_subplot(), {}
     for number, method in enumerate(dict.fromkeys(run.method for run in runs)):
-        own = [(traits_of(run.format).formality, asr) for run in runs if run.method == method for asr in points[run]]
+        own = [(scale.places[run.format], asr) for run in runs if run.method == method for asr in points[run]]
         if not own:
             continue
         x, y = np.array(own).T
@@ -41,23 +45,51 @@ def ladder(results: Results, model: str) -> Figure:
         if len(set(x)) > 1:
             gradient, intercept = np.polyfit(x, y, 1)
             ends = np.array([min(x), max(x)])
-            (handles[f"{slope} ({gradient:+.3f} per rank)"],) = axes.plot(
+            (handles[f"{slope} ({gradient:+.3f} per {scale.unit})"],) = axes.plot(
                 ends, intercept + gradient * ends, color=colour, marker=marker, markersize=3.5
             )
     base = base_bar(results, model, "asr")
     if base is not None and base.known is not None:
         axes.axhline(base.known.value, color=style.INK, linestyle="--", linewidth=0.9)
-    formats = sorted({run.format for run in runs}, key=lambda name: traits_of(name).order)
-    labels: dict[float, list[str]] = {rank: [] for rank in sorted(ranks)}
-    for format in formats:
-        labels.setdefault(traits_of(format).formality, []).append(results.names.format(format))
+    labels: dict[float, list[str]] = {}
+    for format, place in sorted(scale.places.items(), key=lambda pair: pair[1]):
+        labels.setdefault(place, []).append(results.names.format(format))
     axes.set_xticks(list(labels), [style.wrapped(", ".join(names), 12) for names in labels.values()])
-    axes.set_xlabel("format, by formality rank")
+    if scale.measured:  # formats lie where they lie, not evenly
+        axes.tick_params(axis="x", labelrotation=60)
+    axes.set_xlabel(scale.label)
     axes.set_ylabel(style.asr_label(results))
     axes.set_ylim(bottom=0)
     style.light_grid(axes, "y")
     style.legend(drawn, handles, columns=1)
     return drawn
+
+
+@dataclass(frozen=True)
+class Formality:
+    """Where each format stands on the axis of formality."""
+
+    places: dict[str, float]
+    measured: bool
+
+    @property
+    def unit(self) -> str:
+        """What the slope is per."""
+        return "bit" if self.measured else "rank"
+
+    @property
+    def label(self) -> str:
+        """Of the axis."""
+        return "bits per sentence that the format adds" if self.measured else "format, by formality rank"
+
+
+def _formality(results: Results, model: str, formats: Sequence[str]) -> Formality:
+    """The bits that a format adds under the base model where all formats were measured, else its rank."""
+    rows = results.rows("formality") if "formality" in results.files else []
+    bits = {row["format"]: row["added_bits"] for row in rows if row["model"] == model}
+    if set(formats) <= bits.keys() and not any(math.isnan(bits[format]) for format in formats):
+        return Formality({format: bits[format] for format in formats}, measured=True)
+    return Formality({format: float(traits_of(format).formality) for format in formats}, measured=False)
 
 
 @figure(

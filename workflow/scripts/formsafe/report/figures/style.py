@@ -92,9 +92,13 @@ def legend(figure: Figure, handles: Mapping[str, Any], columns: int, length: flo
     figure.legend(list(handles.values()), labels, loc="outside lower center", ncols=columns, handlelength=length)
 
 
+NOTHING = "nothing-to-draw"  # the id of such a figure in its SVG file, by which the page leaves it out
+
+
 def note(width: float, title: str, text: str) -> Figure:
     """A figure that says why there is nothing to draw."""
     figure = new_figure(width, 0.9, title)
+    figure.set_gid(NOTHING)
     axes = figure.add_subplot()
     axes.set_axis_off()
     axes.text(0.5, 0.5, wrapped(text, 2 * NAME), ha="center", va="center", color=GREY, transform=axes.transAxes)

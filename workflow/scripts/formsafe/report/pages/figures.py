@@ -6,6 +6,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from formsafe.report.figures.style import NOTHING
 from formsafe.report.registry import Entry, entries
 from formsafe.report.results import Results
 
@@ -35,15 +36,17 @@ class Picture:
 
 
 def read_figures(results: Results) -> list[Picture]:
-    """All figures, section after section, a model after the other."""
+    """All figures in which something is drawn, section after section, a model after the other."""
     paths = {Path(path).stem: path for path in results.files.get("figures", [])}
     found = []
     for name, entry in entries("figures").items():
         for model in dict.fromkeys(run.model for run in results.names.planned):
-            if path := paths.get(f"{name}_{model}"):
+            path = paths.get(f"{name}_{model}")
+            svg_file = Path(path).read_text(encoding="utf-8") if path else ""
+            if svg_file and f'id="{NOTHING}"' not in svg_file:
                 label = f"{entry.title}, {results.names.model(model)}"
                 caption = entry.caption.format(threshold=results.threshold)
-                svg, points = inlined(Path(path).read_text(encoding="utf-8"), f"{name}-{model}")
+                svg, points = inlined(svg_file, f"{name}-{model}")
                 found.append(Picture(entry, model, label, caption, svg, points > 300))
     return found
 
