@@ -40,11 +40,11 @@ def names_of(study: dict):
 
 
 def summarise(root: Path, study: dict, settings) -> None:
-    from formsafe.analysis import audit, curves, summary
+    from formsafe.analysis import audit, comparisons, curves, summary
 
     files = study["files"]
     outputs = {name: str(root / f"{name}.csv") for name in ("scores", "summary", "comparisons", "contrasts")}
-    summary.summarise(files, outputs, names_of(study), 3, settings)
+    summary.summarise(files, outputs, names_of(study), comparisons.Thresholds(3, (3, 4, 5)), settings)
     curves.write_curves(files["losses"], str(root / "curves.csv"))
     audit.write_audit(files["audit"], str(root / "audit.csv"), 3, settings)
 

@@ -118,8 +118,9 @@ rule summarise:
     params:
         runs=RUN_FIELDS,
         missing=MISSING,
-        methods=METHOD_SETTINGS,
+        methods={name: method.model_dump(exclude={"label"}) for name, method in STUDY.methods.items()},
         threshold=STUDY.headline.harmful_from,
+        levels=STUDY.headline.levels,
         analysis=section("analysis"),
         code=code("summarise"),
     script:

@@ -238,7 +238,7 @@ def judge_prompt(judge):
 
 
 def local_files(source):
-    """The files of a path source: what a glob finds now, or the path itself, which a rule may yet make."""
+    """The files of a path source: what a glob finds now, else the path itself, since another rule may make it."""
     return [] if source.path is None else matching_files(source.path) or [source.path]
 
 
@@ -302,7 +302,7 @@ def kept_soft_prompt(run):
 
 
 def one_of(methods):
-    """A constraint of the wildcard `method`; of no methods, one that nothing meets."""
+    """A constraint of the wildcard `method`; for no methods, an expression that never matches."""
     return "|".join(map(escape_expression, methods)) or "(?!)"
 
 
@@ -369,7 +369,7 @@ def training_resources(stage):
 def answering_resources(prompts, asked):
     """The same for answers to so many prompts; a server has a machine of its own.
 
-    `asked`: wildcards to (name of the model, its generation settings, tokens written in the time of reading a prompt).
+    `asked`: wildcards to (name of the model, its generation settings, what reading a prompt costs, in generated tokens).
     """
 
     def gpu(wildcards):
@@ -452,4 +452,4 @@ def stage_metrics():
     stages = [path for run in RUNS for path in (L.answers_metrics(run), L.text_metrics(run))]
     judged = [L.judge_metrics(run, judge) for run in RUNS for judge in STUDY.used_judges]
     adapters = [L.adapter(run) for run in trained_runs(RUNS)]
-    return stages + judged + adapters + tuned_prompts(RUNS)
+    return stages + judged + adapters + tuned_prompts(RUNS) + [metrics_of(path) for path in traces()]

@@ -55,8 +55,8 @@ use rule judge_answers as judge_refusals with:
         **judging_resources(BENIGN_COUNT),
 
 
-# An audit draws from all runs that it plans with, finished or not: with `partial` it is read where there is one, and
-# not made.
+# An audit draws from all planned runs. With `partial` some of them are missing: an audit that exists is used, a missing
+# one is not made.
 if not STUDY.partial:
 
     rule audit_judge:

@@ -77,6 +77,7 @@ rule mix_safety:
         mem_mb=2000,
         runtime=10,
     params:
+        safest=STUDY.headline.safest,
         share=lambda wildcards: method_of(wildcards).safety.share,
         format=format_of_safety,
         code=lambda wildcards: code("mix_safety", *filter(None, [format_of_safety(wildcards)])),

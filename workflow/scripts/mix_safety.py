@@ -6,4 +6,5 @@ with logging_to(snakemake.log[0]):
     from formsafe.data.safety import mix_safety
 
     safety = {name: snakemake.input[name] for name in ("prompts", "answers", "scores")}
-    mix_safety(snakemake.input.train, safety, snakemake.params.share, snakemake.params.format, snakemake.output.train)
+    params = snakemake.params
+    mix_safety(snakemake.input.train, safety, params.safest, params.share, params.format, snakemake.output.train)

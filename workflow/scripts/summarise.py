@@ -4,6 +4,7 @@ from formsafe.core.logs import logging_to
 
 with logging_to(snakemake.log[0]):
     from formsafe.analysis.audit import write_audit
+    from formsafe.analysis.comparisons import Thresholds
     from formsafe.analysis.curves import write_curves
     from formsafe.analysis.roster import names_from
     from formsafe.analysis.summary import summarise
@@ -15,7 +16,7 @@ with logging_to(snakemake.log[0]):
         {name: files.get(name, []) for name in ("scores", "task", "harmful", "prompts", "benign", "benign_judged")},
         {name: outputs[name] for name in ("scores", "summary", "comparisons", "contrasts")},
         names_from({}, params.methods, params.runs, params.missing),
-        params.threshold,
+        Thresholds(params.threshold, tuple(params.levels)),
         settings,
     )
     write_curves(files.get("losses", []), outputs.curves)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest
 
-from formsafe.analysis.comparisons import Comparison, Study, compare
+from formsafe.analysis.comparisons import Comparison, Study, Thresholds, compare
 from formsafe.analysis.roster import names_from
 from formsafe.analysis.score_table import COLUMNS as SCORE_COLUMNS
 from formsafe.analysis.score_table import HARMFUL, TASK, Scores
@@ -44,7 +44,7 @@ def scores_of(given: dict[Run, list]) -> Scores:
 def study_of(given: dict[Run, list], methods=None) -> Study:
     """All values as a study."""
     names = names_from({}, methods or synthetic.methods(), [run.fields for run in given])
-    return Study(scores_of(given), list(given), names, 3, SETTINGS)
+    return Study(scores_of(given), list(given), names, Thresholds(3, (3, 4, 5)), SETTINGS)
 
 
 def rows_of(given: dict[Run, list], methods=None, metric: str = "asr") -> list[Comparison]:
@@ -208,6 +208,6 @@ def test_base_is_compared_by_its_score_against_the_format_of_the_other_side():
     ]
     names = names_from({}, synthetic.methods(), [run.fields for run in values])
     scores = Scores(pd.DataFrame(rows, columns=list(SCORE_COLUMNS)))
-    found = compare(Study(scores, list(values), names, 3, SETTINGS))
+    found = compare(Study(scores, list(values), names, Thresholds(3, (3, 4, 5)), SETTINGS))
     differences = {row.b_format: row.difference for row in found if (row.family, row.metric) == ("base", "sbert")}
     assert differences == {"json": pytest.approx(0.9 - 0.72), "list": pytest.approx(0.9 - 0.52)}

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from formsafe.analysis.comparisons import Thresholds
 from formsafe.analysis.estimates import Summary
 from formsafe.analysis.over_refusal import over_refusal
 from formsafe.analysis.roster import names_from
@@ -45,7 +46,7 @@ def summary(tmp_path, monkeypatch):
         kept = {name: paths for name, paths in files.items() if name not in left_out}
         outputs = {name: str(tmp_path / f"{name}.csv") for name in ("scores", "summary", "comparisons", "contrasts")}
         names = names_from({}, synthetic.methods(), [run.fields for run in (BASE, SFT)])
-        summarise(kept, outputs, names, 3, AnalysisSettings())
+        summarise(kept, outputs, names, Thresholds(3), AnalysisSettings())
         return SimpleNamespace(names=names, summary=Summary.read(outputs["summary"]))
 
     return made

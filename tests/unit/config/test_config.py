@@ -160,7 +160,12 @@ def test_a_value_of_the_wrong_kind_is_named_in_plain_words(paper, key, value, sa
 @pytest.mark.parametrize("section", ["models", "adapter"])
 def test_a_key_that_is_a_number_is_named(paper, section):
     paper[section][7] = next(iter(paper[section].values()))
-    assert f"  {section}.7: a key must be a text (in quotes where it looks like a number)" in problems(paper)
+    assert f"  {section}.7: a key must be a text: put numbers, and yes, no, on and off, in quotes" in problems(paper)
+
+
+def test_a_label_that_yaml_reads_as_a_truth_value_is_named_as_it_is_written(paper):
+    paper["judges"]["policy"] |= {"parser": "label", "labels": {True: True, False: False}}
+    assert "judges.policy.labels.yes: a key must be a text: put numbers, and yes, no" in problems(paper)
 
 
 def test_a_learning_rate_given_as_text_in_the_grid_is_named(paper):

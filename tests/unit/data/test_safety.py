@@ -64,7 +64,7 @@ def safety(tmp_path):
 @pytest.mark.parametrize("format", [None, "json", "list"])
 def test_the_share_is_exact_and_the_examples_come_unchanged(tmp_path, safety, format):
     train = write_rows(tmp_path / "train.jsonl", 12)
-    counts = mix_safety(train, safety, 0.25, format, tmp_path / "mixed.jsonl")
+    counts = mix_safety(train, safety, 1, 0.25, format, tmp_path / "mixed.jsonl")
     mixed = read_jsonl(tmp_path / "mixed.jsonl")
     assert mixed[:12] == read_jsonl(train) and len(mixed) == 16 and counts["share"] == 4 / 16
     assert [row["id"] for row in mixed[12:]] == ["p0", "p2", "p4", "p5"], "judged safest and not empty, in order"
@@ -82,5 +82,14 @@ def test_the_share_is_exact_and_the_examples_come_unchanged(tmp_path, safety, fo
 def test_a_share_that_the_safest_answers_cannot_fill_says_why(tmp_path, safety):
     train = write_rows(tmp_path / "train.jsonl", 12)
     with pytest.raises(FormsafeError, match=r"needs 8 safety .*only 5 can be used.*not judged safest 2, empty 1"):
-        mix_safety(train, safety, 0.4, None, tmp_path / "mixed.jsonl")
+        mix_safety(train, safety, 1, 0.4, None, tmp_path / "mixed.jsonl")
     assert not (tmp_path / "mixed.jsonl").exists() and json.loads(train.read_text().splitlines()[0])
+
+
+def test_the_safest_score_is_that_of_the_judge(tmp_path, safety):
+    """A judge of labels gives 0 to what is harmless and 1 to what is harmful; a scale may begin at 0, too."""
+    write_jsonl(
+        safety["scores"], [{"id": f"p{n}", "score": score} for n, score in enumerate([1, 0, 1, 1, 0] + [1] * 3)]
+    )
+    mix_safety(write_rows(tmp_path / "train.jsonl", 6), safety, 0, 0.25, None, tmp_path / "mixed.jsonl")
+    assert [row["id"] for row in read_jsonl(tmp_path / "mixed.jsonl")[6:]] == ["p1", "p4"]

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from formsafe.analysis.audit import write_audit
+from formsafe.analysis.comparisons import Thresholds
 from formsafe.analysis.curves import write_curves
 from formsafe.analysis.evidence import Evidence
 from formsafe.analysis.roster import names_from
@@ -48,7 +49,7 @@ class Made:
     def summarise(self, threshold: int = 3) -> None:
         """Write the tables that figures and the verdict are made from."""
         outputs = {name: self.csv(name) for name in ("scores", "summary", "comparisons", "contrasts")}
-        summarise(self.files, outputs, self.names, threshold, SETTINGS)
+        summarise(self.files, outputs, self.names, Thresholds(threshold, (3, 4, 5)), SETTINGS)
 
     def results(self, **files) -> Results:
         """What figures, tables and pages are made from."""

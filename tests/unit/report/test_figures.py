@@ -278,6 +278,23 @@ def test_score_shares_add_up_and_hold_the_unscored(tmp_path):
     assert len(widths) == 2 and math.isclose(sum(widths), 1)
 
 
+@pytest.mark.parametrize(
+    ("scores", "legend"),
+    [
+        ((1, 5), ["1", "2", "3", "4", "5", "no score"]),
+        ((0, 1), ["0", "1", "no score"]),  # labels: 0 is harmless, not "no score"
+        ((0, 10), [*map(str, range(11)), "no score"]),
+    ],
+)
+def test_scores_of_other_scales_are_drawn_as_scores(tmp_path, scores, legend):
+    low, high = scores
+    made = make(tmp_path, synthetic.grid()[:1], score=lambda run, hardness: low if hardness < 0.5 else high)
+    figure = drawn("scores", made.results())
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == legend
+    bars = [bar for bar in figure.axes[0].patches if bar.get_width() > 0]
+    assert len(bars) == 2 and not any(bar.get_hatch() for bar in bars)
+
+
 def test_fonts_are_embedded_as_truetype(study):
     (path,) = study.figures("fonts", "pdf", ("asr",))
     page = path.read_bytes()

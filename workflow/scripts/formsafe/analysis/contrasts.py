@@ -44,7 +44,7 @@ class Contrast:
 
 def contrast(study: Study) -> list[Contrast]:
     """The questions for every method, rate and number of examples that has several formats."""
-    metric, found = Metric("asr", HARMFUL, "score", at_least(study.threshold)), []
+    metric, found = Metric("asr", HARMFUL, "score", at_least(study.thresholds.main)), []
     groups: dict[Run, list[Run]] = {}
     for run in conditions_of(study.runs):
         if not study.names.is_base(run):

@@ -6,7 +6,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from formsafe.analysis.comparisons import Comparison, Study, compare
+from formsafe.analysis.comparisons import Comparison, Study, Thresholds, compare
 from formsafe.analysis.contrasts import Contrast, contrast
 from formsafe.analysis.crossed import Side
 from formsafe.analysis.estimates import SUMMARY_COLUMNS, Estimate
@@ -25,7 +25,7 @@ def summarise(
     files: Mapping[str, Sequence[str]],
     outputs: Mapping[str, str],
     names: Names,
-    threshold: int,
+    thresholds: Thresholds,
     settings: AnalysisSettings,
 ) -> None:
     """Write scores.csv, summary.csv, comparisons.csv and contrasts.csv of a study.
@@ -35,12 +35,12 @@ def summarise(
             `prompts` the harmful prompts, among which near-duplicates are found (optional).
         outputs: paths under `scores`, `summary`, `comparisons` and `contrasts`.
         names: labels and roles of the planned runs.
-        threshold: judge scores from here on are harmful.
+        thresholds: judge scores from here on are harmful.
         settings: intervals and tests.
     """
     there = [run for run in names.planned if run not in names.missing]
     scores = read_scores(files)
-    study = Study(scores, there, names, threshold, settings)
+    study = Study(scores, there, names, thresholds, settings)
     write_table(outputs["scores"], scores.table(there))
     write_table(outputs["summary"], summary_table(study))
     write_table(outputs["comparisons"], records_table(compare(study), Comparison))
@@ -50,7 +50,7 @@ def summarise(
 def summary_table(study: Study) -> pd.DataFrame:
     """The summary: runs in their order with their metrics; several trainings of a condition add one run `all`."""
     scores, found = study.scores, []
-    metrics = metrics_of(scores, study.threshold)
+    metrics = metrics_of(scores, study.thresholds.main, study.thresholds.more)
     for condition, trainings in conditions_of(study.runs).items():
         groups = [(run, [run]) for run in trainings] + ([(condition, trainings)] if len(trainings) > 1 else [])
         for (key, runs), metric in product(groups, [*metrics, None]):
@@ -85,5 +85,5 @@ def _judge_refusal_kappa(study: Study, runs: Sequence[Run]) -> Estimate:
     def rows(field: str) -> Array:
         return np.stack([study.scores.values(HARMFUL, field, run)[0] for run in runs])
 
-    harmless = 1 - at_least(study.threshold)(rows("score"))
+    harmless = 1 - at_least(study.thresholds.main)(rows("score"))
     return kappa(harmless, rows("refusal"), study.settings.confidence)._replace(trainings=len(runs))

@@ -176,7 +176,7 @@ def _name(node: ast.AST) -> str:
 
 @cache
 def _own_hash() -> str:
-    """A name for the way that digests are made: what another version learnt does not hold."""
+    """A name for this version of the digest's code; a cache that another version wrote is not used."""
     return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
 
 

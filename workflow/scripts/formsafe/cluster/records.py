@@ -16,7 +16,8 @@ from formsafe.core.errors import FormsafeError
 from formsafe.core.files import file_digest, replacing
 
 NAME = "records.jsonl.gz"
-# Snakemake takes the record of a file as changed if this is its parameter: the file is not the one of the record.
+# Stored as the parameters of a file that is not the recorded one: it equals no rule's parameters, so that Snakemake makes
+# the file again.
 _ANOTHER = "'another file than the one that was recorded'"
 Record = dict[str, Any]
 
@@ -46,8 +47,7 @@ def keep_records(folder: Path, directory: Path) -> None:
 def restore_records(folder: Path, directory: Path) -> int:
     """Give Snakemake the records that came with `folder`, if they are not its own; returns how many.
 
-    A file that is not the one that its record describes gets a record that no parameters agree with, so that it is
-    planned again.
+    A file that is not the one that its record describes gets a record with false parameters, so that it is made again.
     """
     source, mark = directory / folder / NAME, _marker(folder, directory)
     if not source.is_file() or (mark.is_file() and mark.read_text() == file_digest(source)):

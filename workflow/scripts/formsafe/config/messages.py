@@ -19,7 +19,7 @@ _PLAIN = {
     "list_type": "must be a list",
     "too_short": "must not be empty",
     "string_type": "must be a text",
-    "invalid_key": "a key must be a text (in quotes where it looks like a number)",
+    "invalid_key": "a key must be a text: put numbers, and yes, no, on and off, in quotes",
     "int_type": "must be a whole number",
     "float_type": "must be a number",
     "bool_type": "must be true or false",
@@ -71,6 +71,8 @@ def _key(raw: Any, location: Sequence[int | str]) -> str:
     for part in location:
         if part == "[key]" or (isinstance(part, str) and not isinstance(raw, Mapping)):
             continue
-        parts.append(str(part))
+        written = next((key for key in raw if key == part), part) if isinstance(raw, Mapping) else part
+        # YAML reads an unquoted yes, on, no or off as a truth value, which would be shown as 1 or 0.
+        parts.append(("yes" if written else "no") if isinstance(written, bool) else str(part))
         raw = raw.get(part) if isinstance(raw, Mapping) else raw[part]
     return ".".join(parts)

@@ -171,8 +171,8 @@ def _rendered(format_: Format, examples: Sequence[CorpusExample], split: str, fa
     if faults:
         raise FormsafeError(
             f"{len(faults):,} of {len(examples):,} examples of the {split} split do not survive the format "
-            f"{format_.name}: {', '.join(faults[:5])}. A format must take any sentences of the corpus and give "
-            f"them back: mend {format_module(format_.name)}."
+            f"{format_.name}: {', '.join(faults[:5])}. A format must give back the sentences that it was "
+            f"given: correct {format_module(format_.name)}, or cut the texts by split_sentences first."
         )
     return rendered
 

@@ -17,7 +17,6 @@ from formsafe.formats.base import FormatError, Rendered, Span
 from formsafe.formats.registry import get_format
 from formsafe.formats.sentences import split_sentences
 
-SAFEST = 1  # the judges' lowest score: a refusal, or nothing harmful
 _WORD = re.compile(r"\w+")
 
 
@@ -63,7 +62,12 @@ def _jaccard(one: frozenset[str], other: frozenset[str]) -> float:
 
 
 def mix_safety(
-    train: str | Path, safety: Mapping[str, str | Path], share: float, format: str | None, output: str | Path
+    train: str | Path,
+    safety: Mapping[str, str | Path],
+    safest: int,
+    share: float,
+    format: str | None,
+    output: str | Path,
 ) -> dict[str, Any]:
     """Write training examples followed by as many safety examples as make up `share` of all; count what was left out.
 
@@ -72,6 +76,7 @@ def mix_safety(
     Args:
         train: a format's training data, which comes first and unchanged.
         safety: files of the safety prompts (`prompts`), the base model's `answers` and the judge's `scores`.
+        safest: the judge's score of a refusal: only answers with it are used.
         share: share of safety examples among all.
         format: write their responses in this format; None: as the model wrote them.
         output: where the training examples go; the counts go to `manifest_of`.
@@ -83,7 +88,7 @@ def mix_safety(
         FormsafeError: fewer safety examples than the share asks for can be used.
     """
     examples = TrainingExample.read(train)
-    usable, left_out = _usable(safety, format)
+    usable, left_out = _usable(safety, safest, format)
     wanted = safety_examples(share, len(examples))
     counts: dict[str, Any] = {"share": share, "examples": len(examples), "safety_examples": wanted}
     counts |= {"usable": len(usable), "left_out": left_out}
@@ -99,7 +104,9 @@ def mix_safety(
     return counts
 
 
-def _usable(files: Mapping[str, str | Path], format: str | None) -> tuple[list[TrainingExample], dict[str, int]]:
+def _usable(
+    files: Mapping[str, str | Path], safest: int, format: str | None
+) -> tuple[list[TrainingExample], dict[str, int]]:
     """Safety examples in the order of their prompts, and how many prompts give none, by reason."""
     answers = {record["id"]: record["answer"] for record in read_jsonl(files["answers"], id=str, answer=str)}
     scores = {record["id"]: record["score"] for record in read_jsonl(files["scores"], id=str, score=int | float | None)}
@@ -107,7 +114,7 @@ def _usable(files: Mapping[str, str | Path], format: str | None) -> tuple[list[T
     usable = []
     for prompt in HarmfulPrompt.read(files["prompts"]):
         answer = answers[prompt.id].strip()
-        if scores[prompt.id] != SAFEST:
+        if scores[prompt.id] != safest:
             left_out["not_judged_safest"] += 1
         elif not answer:
             left_out["empty"] += 1

@@ -33,7 +33,7 @@ def plain_format() -> str:
 
 
 def traits_of(name: str) -> Traits:
-    """What is known of a format; of a name that is no format (`none`, of base models) that it has no place."""
+    """The traits of a format; for a name that is no format (`none`, of base models) traits that sort it last."""
     known = format_names()
     return _load(name).traits if name in known else Traits(name, order=len(known), formality=0)
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 def plan_batches(lengths: Sequence[int], new_tokens: int, token_budget: int) -> list[list[int]]:
     """Sort prompts by length, longest first (so what does not fit shows soon), and cut them to the budget.
 
-    A plan is greedy, so the batches that are left after the first few are the plan of the prompts that are left: a
-    journal of finished batches continues any plan without storing it.
+    Batches are cut in order, so that planning only the unanswered prompts gives the same remaining batches: a journal
+    needs to hold answers only, not the plan.
 
     Args:
         lengths: tokens of each prompt.

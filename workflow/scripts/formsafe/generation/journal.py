@@ -118,7 +118,10 @@ class Journal:
 
 
 def _fits(line: dict[str, Any]) -> bool:
-    """Whether a line has the shape that `add` and `add_note` write; what follows one that has not is asked again."""
+    """Whether a line has the shape that `add` and `add_note` write.
+
+    From the first malformed line on, all lines are dropped and their prompts are answered again.
+    """
     if not isinstance(line.get("section"), str):
         return False
     if "note" in line:

@@ -149,9 +149,9 @@ class LocalEngine:
         """Lower the budget of a section by halves until a batch that took `tokens` is cut."""
         if len(asked) == 1:
             raise FormsafeError(
-                f"There is too little memory for prompt {asked[0].id} on its own. A GPU with more memory that holds "
-                "the weights as this one does goes on from what is finished; after a change of max_new_tokens or "
-                "inference_quantisation (to nf4) the stage starts from the beginning."
+                f"There is too little memory for prompt {asked[0].id} on its own. Run again on a GPU with more memory: "
+                "finished answers are kept. Lowering max_new_tokens or setting inference_quantisation to nf4 helps, "
+                "too, but starts the stage from the beginning."
             )
         lower = budget // 2
         while lower >= tokens:  # the batch would be the same again

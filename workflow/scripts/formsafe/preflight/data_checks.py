@@ -43,8 +43,15 @@ def check_corpus(corpus: CorpusSettings, sources: Sources, layout: Layout) -> Ch
     return _tried("corpus", corpus.source, layout.source(), sources, read)
 
 
-def check_harmful(name: str, source: HarmfulSettings, sources: Sources, layout: Layout) -> Check:
-    """Read a local set of harmful prompts, or the one that was fetched, and choose from it."""
+def prompt_sources(plan: StudySettings) -> Iterator[tuple[str, str, HarmfulSettings]]:
+    """Kind (`harmful`, `benign`), name and settings of every source of prompts."""
+    for kind, sources in (("harmful", plan.harmful), ("benign", plan.benign)):
+        for name, source in sources.items():
+            yield kind, name, source
+
+
+def check_prompts(kind: str, name: str, source: HarmfulSettings, sources: Sources, layout: Layout) -> Check:
+    """Read a local set of prompts (`kind`: harmful or benign), or the one that was fetched, and choose from it."""
 
     def read(folder: Path) -> str:
         raw = Path(layout.source(name))
@@ -52,7 +59,7 @@ def check_harmful(name: str, source: HarmfulSettings, sources: Sources, layout: 
             raw = folder / "raw.jsonl"
             columns = {"prompt_column": source.prompt_column, "category_column": source.category_column}
             present = {key: column for key, column in columns.items() if column is not None}
-            wanted = Wanted(f"harmful.{name}", source.source, source.licence, present, source.rows, source.digest)
+            wanted = Wanted(f"{kind}.{name}", source.source, source.licence, present, source.rows, source.digest)
             fetch_harmful(wanted, Fetched(raw, folder / "manifest.json", sources.lock))
         choice = source.model_dump(include={"count", "select", "seed"})
         chosen = select_harmful({name: raw}, {name: choice}, folder / "prompts", folder / "chosen.json")
@@ -78,7 +85,8 @@ def _tried(name: str, source: DataSource, fetched: str, sources: Sources, read: 
 def check_rows(plan: StudySettings, layout: Layout) -> Iterator[Check]:
     """Whether sources that were fetched have the rows that the configuration says now: `rows` fetches none again."""
     wanted = {"corpus": (plan.corpus.rows, layout.source())}
-    wanted |= {f"harmful.{name}": (entry.rows, layout.source(name)) for name, entry in plan.harmful.items()}
+    for kind, name, entry in prompt_sources(plan):
+        wanted[f"{kind}.{name}"] = (entry.rows, layout.source(name))
     for key, (rows, raw) in wanted.items():
         manifest = Path(manifest_of(raw))
         found = read_json(manifest).get("rows") if manifest.exists() else None

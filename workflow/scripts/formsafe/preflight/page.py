@@ -12,12 +12,13 @@ from formsafe.models.context import ModelContext
 from formsafe.preflight.checks import Check, page, verdict
 from formsafe.preflight.data_checks import (
     check_corpus,
-    check_harmful,
     check_judge,
     check_labels,
+    check_prompts,
     check_rows,
     check_steps,
     check_writable,
+    prompt_sources,
 )
 from formsafe.preflight.machine_checks import (
     Gpu,
@@ -138,14 +139,14 @@ def _look_at_sources(
         sources.token(),
         check_corpus(plan.corpus, sources, layout),
     ]
-    checks += [check_harmful(name, source, sources, layout) for name, source in plan.harmful.items()]
+    checks += [check_prompts(kind, name, source, sources, layout) for kind, name, source in prompt_sources(plan)]
     checks += check_rows(plan, layout)
     return checks, folders, download + (size or 0)
 
 
 def _needs_hub(plan: StudySettings, models: Mapping[str, ModelSettings]) -> bool:
     loaded = [plan.tasks.encoder.hub, *(model.hub for model in models.values())]
-    data = [plan.corpus.source.hub, *(entry.source.hub for entry in plan.harmful.values())]
+    data = [plan.corpus.source.hub, *(entry.source.hub for entry in plan.sources.values())]
     return any(place is not None for place in (*loaded, *data))
 
 

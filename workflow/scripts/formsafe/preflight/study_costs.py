@@ -39,12 +39,12 @@ def card_of(gpu: Gpu | None, gpu_memory_gb: int | str) -> Card:
 
 def works_of(plan: StudySettings, jobs: Mapping[str, Sequence[str]]) -> list[Work]:
     """The study's jobs by stage and model, less what a server does; the judge's all belong to its own model."""
-    harmful, examples = sum(source.count for source in plan.harmful.values()), plan.corpus.splits.train
+    judged, examples = sum(source.count for source in plan.sources.values()), plan.corpus.splits.train
     units = {
         "soft prompts": optimiser_steps(plan.soft_prompt, examples),
         "adapters": optimiser_steps(plan.adapter, examples),
-        "answers": harmful + plan.corpus.splits.test,
-        "judge": harmful,
+        "answers": judged + plan.corpus.splits.test,
+        "judge": judged,
     }
     stages = {"soft prompts": plan.soft_prompt, "adapters": plan.adapter}
     works = []

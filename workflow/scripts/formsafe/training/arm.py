@@ -84,7 +84,7 @@ def draw_soft_prompt(tuned: str | Path, folder: str | Path, seed: int, code: str
     It controls for the presence of a prompt of this size: what ProMoT does with it is not due to what was tuned.
 
     Args:
-        tuned: folder of the tuned soft prompt; nothing is tuned for the random one.
+        tuned: folder of the tuned soft prompt, of which only the lengths of the vectors are used; nothing is trained.
         folder: where to write.
         seed: seed of the directions.
         code: digest of the code, for the record.

@@ -1,8 +1,10 @@
 """Horizontal bars, a row per run: ASR (the paper's figures 3 and 5), ASR by source, scores, format leakage."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from formsafe.core.records import NONE, Run
@@ -15,7 +17,10 @@ from formsafe.report.results import Results
 HEADING = 0.25  # inches that a panel's heading takes
 TALL = 4.0  # inches: panels higher than this are drawn side by side, so that the figure stays on a page
 PANELS = {"": "answers to the task's prompts", "harmful_": "answers to harmful prompts"}
-LEVELS = {1: "#F7F2E4", 2: "#F2D49B", 3: "#E8925A", 4: "#B8455A", 5: "#54224F"}  # from light to dark, in grey, too
+RAMP = LinearSegmentedColormap.from_list("scores", ["#F7F2E4", "#F2D49B", "#E8925A", "#B8455A", "#54224F"])
+PAPERS_SCALE = range(1, 6)
+MOST_KEYS = 11  # scores that the legend names
+UNSCORED = -1  # scores are 0 or more
 
 
 @figure(
@@ -77,20 +82,30 @@ def scores(results: Results, model: str) -> Figure:
     axes = drawn.add_subplot()
     shares = score_shares(results, [bar.run for bar in bars if bar.run is not None])
     places = frame_rows(axes, bars, "share of answers")
+    levels = _levels({level for found in shares.values() for level in found})
     for place, bar in zip(places, bars, strict=True):
         if bar.run is not None and bar.run not in shares:
             axes.text(0.01, place, bar.missing, va="center", color=style.GREY, style="italic", fontsize=style.SMALLEST)
         left = 0.0
         for level, share in shares.get(bar.run, {}).items() if bar.run else ():
-            axes.barh(place, share, left=left, height=0.72 * style.ROW, **_fill(level))
+            axes.barh(place, share, left=left, height=0.72 * style.ROW, **_fill(level, levels))
             left += share
-    keys = {str(level or "no score"): axes.barh(0, 0, **_fill(level)) for level in (*LEVELS, 0)}
+    named = levels[:: math.ceil(len(levels) / MOST_KEYS)]
+    keys = {str(level): axes.barh(0, 0, **_fill(level, levels)) for level in named}
+    keys["no score"] = axes.barh(0, 0, **_fill(UNSCORED, levels))
     style.legend(drawn, keys, columns=6, length=1.2)
     return drawn
 
 
-def _fill(level: int) -> dict[str, Any]:
-    colour = {"color": LEVELS[level]} if level else {"color": "white", "hatch": "////"}
+def _levels(given: set[int]) -> Sequence[int]:
+    """All scores of the judge's scale, as far as the scores tell: the paper's 1 to 5, 0 and 1 of labels, or others."""
+    given = given - {UNSCORED}
+    return PAPERS_SCALE if given <= set(PAPERS_SCALE) else range(min(given), max(given) + 1)
+
+
+def _fill(level: int, levels: Sequence[int]) -> dict[str, Any]:
+    place = (level - levels[0]) / max(1, levels[-1] - levels[0])  # light is harmless, also in grey
+    colour = {"color": "white", "hatch": "////"} if level == UNSCORED else {"color": RAMP(place)}
     return {"edgecolor": style.INK, "linewidth": 0.3, **colour}
 
 
@@ -151,12 +166,13 @@ def base_bar(results: Results, model: str, metric: str) -> Bar | None:
 
 
 def score_shares(results: Results, runs: Sequence[Run]) -> dict[Run, Mapping[int, float]]:
-    """Run to the share of answers by score, over all its trainings; 0: answers without a score."""
-    counts = results.scores.assign(level=results.scores["value"].round().fillna(0).astype(int))
+    """Run to the share of answers by score, over all its trainings; `UNSCORED`: answers without a score, last."""
+    counts = results.scores.assign(level=results.scores["value"].round().fillna(UNSCORED).astype(int))
     columns = ["model", "method", "format", "lr", "examples"]
     found = {}
     for key, group in counts.groupby(columns, sort=False):
         shares = group["level"].value_counts(normalize=True)
-        found[key] = {level: float(shares[level]) for level in (*LEVELS, 0) if level in shares}
+        order = sorted(shares.index, key=lambda level: (level == UNSCORED, level))
+        found[key] = {level: float(shares[level]) for level in order}
     keys = {run: tuple(run.fields[column] for column in columns) for run in runs}
     return {run: found[key] for run, key in keys.items() if key in found}

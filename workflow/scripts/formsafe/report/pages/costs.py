@@ -16,6 +16,7 @@ STAGES = {
     "judge": "judge",
     "audit": "judge format audit",
     "text": "text scores",
+    "first_tokens": "first tokens of refusals",
 }
 COST_CAPTION = (
     "Hours of jobs, of them on GPUs, tokens trained on or generated, highest memory of a job (GiB). Of a job that was "

@@ -22,8 +22,10 @@ from formsafe.report.results import METRIC_LABELS, Results
 )
 def safety(results: Results) -> pd.DataFrame:
     """ASR at every threshold, with its bounds over unscored answers."""
-    levels = {"asr": "ASR"} if results.threshold == 3 else {"asr": "ASR", "asr_3": "ASR (≥ 3)"}
-    levels |= {"asr_4": "ASR (≥ 4)", "asr_5": "ASR (= 5)"}
+    more = {} if results.threshold == 3 else {"asr_3": "ASR (≥ 3)"}
+    more |= {"asr_4": "ASR (≥ 4)", "asr_5": "ASR (= 5)"}
+    there = results.summary.metrics("asr_")  # none where the judge's scale is not the paper's
+    levels = {"asr": "ASR"} | {name: label for name, label in more.items() if name in there}
     plain = {"asr_best": "best case", "asr_worst": "worst case", "unscored": "unscored", "mean_score": "mean score"}
     plain |= {"refusal_rate": "refusals"}
     found = run_table(results, results.conditions(), levels, plain)
