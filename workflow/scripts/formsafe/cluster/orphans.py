@@ -67,7 +67,7 @@ def newest_log(directory: Path, study: str) -> tuple[Path, RunLog] | None:
 
 
 def started_elsewhere(directory: Path, study: str) -> str | None:
-    """The other host on which a Snakemake locked `directory` for `study`; whether it still runs cannot be seen from here."""
+    """The other host on which a Snakemake locked `directory` for `study`; from here nobody can see if it still runs."""
     found = newest_log(directory, study)
     locked = any((directory / ".snakemake/locks").glob("*"))
     return found[1].host if found and locked and found[1].host not in (None, platform.node()) else None

@@ -16,8 +16,8 @@ from formsafe.core.errors import FormsafeError
 from formsafe.core.files import file_digest, replacing
 
 NAME = "records.jsonl.gz"
-# Stored as the parameters of a file that is not the recorded one: it equals no rule's parameters, so that Snakemake makes
-# the file again.
+# Stored as the parameters of a file that is not the recorded one: it equals no rule's parameters, so that Snakemake
+# makes the file again.
 _ANOTHER = "'another file than the one that was recorded'"
 Record = dict[str, Any]
 
