@@ -56,7 +56,7 @@ class Graphs:
         with torch.cuda.stream(stream):
             step()
         torch.cuda.current_stream().wait_stream(stream)
-        # Each graph has its own memory pool: PyTorch frees a shared one while no graph uses it, as between two captures.
+        # Each graph has its own memory pool: PyTorch frees a shared one while no graph uses it (between two captures).
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             result = step()
