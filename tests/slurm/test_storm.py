@@ -10,7 +10,7 @@ import pytest
 
 from tests.kills import leftovers
 
-GPU_RULES = {"tune_soft_prompt", "train_adapter", "generate_answers", "judge_answers", "audit_judge", "trace_refusals"}
+GPU_RULES = {"tune_soft_prompt", "train_adapter", "generate_answers", "judge_answers", "audit_judge"}
 ISO = "%Y-%m-%dT%H:%M:%S"
 STARTED = re.compile(r"continuing from step (\d+)")
 CONTINUED = re.compile(r"Continuing: (\d+) replies are in the journal")
@@ -133,8 +133,9 @@ def test_nothing_was_computed_twice_at_once(jobs):
 def test_results_of_orphans_are_in_snakemakes_records(storm):
     """Without a record, a later change of settings or code would not be seen."""
     from tests.checkout import snakemake
+    from tests.slurm.storm import STUDY
 
-    plan = snakemake(storm.checkout, "--dry-run", "--configfile", "config/demo.yaml", "--cores", "1")
+    plan = snakemake(storm.checkout, "--dry-run", "--cores", "1", *STUDY)
     assert "missing provenance" not in plan.stdout + plan.stderr
     assert "Nothing to be done" in plan.stdout + plan.stderr
 
