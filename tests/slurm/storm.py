@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -181,7 +181,8 @@ class Storm:
                     run = self.run_folder(job["comment"])
                     if run is not None and progress(run) and (not held or self.hold(job, progress, run)):
                         path = str(run.relative_to(self.checkout / "results/demo/runs"))
-                        found.update(job, log=f"logs/demo/{rule}/{path}.log")
+                        (log,) = (self.checkout / "logs/demo" / rule).glob(f"**/{path}.log")
+                        found.update(job, log=str(log.relative_to(self.checkout)))
                         return True
             return False
 
@@ -202,11 +203,11 @@ class Storm:
         return False
 
     def run_folder(self, comment: str) -> Path | None:
-        """The folder of the run whose fields stand in a job's comment."""
-        fields = sorted(comment.partition("_wildcards_")[2].split("_"))
+        """The folder of the run whose fields stand in a job's comment, which may name a judge, too."""
+        fields = Counter(comment.partition("_wildcards_")[2].split("_"))
         for folder in self.checkout.glob("results/demo/runs/*/*/*/*/*"):
             parts = folder.relative_to(self.checkout / "results/demo/runs").parts
-            if sorted(part.partition("=")[2] for part in parts) == fields:
+            if Counter(part.partition("=")[2] for part in parts) <= fields:
                 return folder
         return None
 
