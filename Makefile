@@ -80,8 +80,10 @@ recover: $(CONFIG) $(INSTALLED) | same-study ## after Snakemake itself was kille
 	PYTHONPATH=workflow/scripts $(BIN)/python -m formsafe.cluster.recover $(STUDY) $(if $(ORPHANS),--$(ORPHANS)) \
 	  $(if $(FORCE),--force) -- --configfile $(CONFIG)
 
-readme-figures: demo ## the figures that README.md shows, from the demo study
+readme-figures: demo ## the page and figures that README.md shows, from the demo study (needs Chromium)
 	for figure in asr loss tradeoff; do cp results/demo/figures/$${figure}_demo.png docs/demo_$$figure.png; done
+	chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --window-size=1400,1500 \
+	  --screenshot=docs/demo_report.png file://$(CURDIR)/results/demo/report.html
 
 # In the order of names: files with few tests, put last by default, hold the longest.
 BY_FILE := --dist loadfile --no-loadscope-reorder
