@@ -97,6 +97,8 @@ rule summarise:
         prompts=[L.prompts(HARMFUL)],
         benign=[benign_scores(run)["benign"] for run in RUNS if STUDY.benign],
         benign_judged=[path for run in RUNS for name, path in benign_scores(run).items() if name == "benign_judged"],
+        # Optional: what the target `capability` has measured by now.
+        capability=[path for path in map(L.capability, CAPABILITY_RUNS) if Path(path).exists()],
         losses=losses(),
         audit=audits(),
     output:

@@ -13,7 +13,10 @@ with logging_to(snakemake.log[0]):
     settings = AnalysisSettings(**snakemake.params.analysis)
     files, outputs, params = snakemake.input, snakemake.output, snakemake.params
     summarise(
-        {name: files.get(name, []) for name in ("scores", "task", "harmful", "prompts", "benign", "benign_judged")},
+        {
+            name: files.get(name, [])
+            for name in ("scores", "task", "harmful", "prompts", "benign", "benign_judged", "capability")
+        },
         {name: outputs[name] for name in ("scores", "summary", "comparisons", "contrasts")},
         names_from({}, params.methods, params.runs, params.missing),
         Thresholds(params.threshold, tuple(params.levels)),

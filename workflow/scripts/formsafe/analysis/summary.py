@@ -6,6 +6,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
+from formsafe.analysis.capability import Abilities, over_trainings, read_abilities
 from formsafe.analysis.comparisons import Comparison, Study, Thresholds, compare
 from formsafe.analysis.contrasts import Contrast, contrast
 from formsafe.analysis.crossed import Side
@@ -31,7 +32,8 @@ def summarise(
     """Write scores.csv, summary.csv, comparisons.csv and contrasts.csv of a study.
 
     Args:
-        files: paths under `scores`, `task` and `harmful`, one a run, in any order: the paths name the runs; under
+        files: paths under `scores`, `task` and `harmful` (and `capability`, if measured), one a run, in any order: the
+            paths name the runs; under
             `prompts` the harmful prompts, among which near-duplicates are found (optional).
         outputs: paths under `scores`, `summary`, `comparisons` and `contrasts`.
         names: labels and roles of the planned runs.
@@ -42,12 +44,13 @@ def summarise(
     scores = read_scores(files)
     study = Study(scores, there, names, thresholds, settings)
     write_table(outputs["scores"], scores.table(there))
-    write_table(outputs["summary"], summary_table(study))
+    abilities = read_abilities(files.get("capability", []), settings.confidence)
+    write_table(outputs["summary"], summary_table(study, abilities))
     write_table(outputs["comparisons"], records_table(compare(study), Comparison))
     write_table(outputs["contrasts"], records_table(contrast(study), Contrast))
 
 
-def summary_table(study: Study) -> pd.DataFrame:
+def summary_table(study: Study, abilities: Abilities) -> pd.DataFrame:
     """The summary: runs in their order with their metrics; several trainings of a condition add one run `all`."""
     scores, found = study.scores, []
     metrics = metrics_of(scores, study.thresholds.main, study.thresholds.more)
@@ -57,6 +60,9 @@ def summary_table(study: Study) -> pd.DataFrame:
             name, result = _estimate(study, runs, metric)
             if result is not None:
                 found.append([*key.fields.values(), name, *result])
+        for key, runs in groups:
+            measured = over_trainings(abilities, runs, study.settings.confidence)
+            found += [[*key.fields.values(), name, *result] for name, result in measured.items()]
     return pd.DataFrame(found, columns=list(SUMMARY_COLUMNS))
 
 

@@ -114,11 +114,13 @@ def facts(results: Results, described: Description) -> dict[str, str]:
 
 
 def result_tables(results: Results) -> list[dict[str, Any]]:
-    """All registered tables, with their section."""
+    """All registered tables that have rows, with their section."""
     found = []
     for entry in entries("tables").values():
         caption = entry.caption.format(threshold=results.threshold)
-        found.append(table(entry.title, caption, entry.make(results)) | {"section": entry.section})
+        frame = entry.make(results)
+        if not frame.empty:
+            found.append(table(entry.title, caption, frame) | {"section": entry.section})
     return found
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from formsafe.analysis.capability import PREFIX
 from formsafe.analysis.estimates import Estimate
 from formsafe.analysis.paper import NOT_RUN
 from formsafe.core.records import NONE, Run
@@ -117,6 +118,19 @@ def run_table(
         for run in runs
     ]
     return pd.DataFrame(rows, columns=[*RUN_HEADER, *metrics.values(), *plain.values()], dtype=object)
+
+
+@table(
+    "task",
+    "Capability",
+    "What lm-eval measured (`snakemake capability`), with intervals from its standard errors: whether a model that "
+    "answers less can still do anything.",
+)
+def capability(results: Results) -> pd.DataFrame:
+    """Benchmarks of lm-eval; empty where they were not asked for."""
+    metrics = {name: name.removeprefix(PREFIX) for name in results.summary.metrics(PREFIX)}
+    measured = [run for run in results.conditions() if any(results.summary.get(run, name) for name in metrics)]
+    return run_table(results, measured, metrics)
 
 
 RUN_HEADER = ["Model", "Format", "Method", "LR"]
