@@ -1,4 +1,4 @@
-"""Studies of controls, mitigations and doses: jobs and hours as planned, and all arms for real on the demo model."""
+"""Studies of controls, mitigations, doses and families: jobs and hours as planned; all arms for real on the demo."""
 
 import csv
 import re
@@ -14,6 +14,7 @@ STUDIES = {
     "controls": (43, {"train_adapter": 24, "train_jointly": 6}, 9, {"draw_soft_prompt": 6}),
     "mitigations": (43, {"train_adapter": 30}, 6, {"mix_safety": 12, "answer_safety": 1, "project_adapter": 6}),
     "doses": (97, {"train_adapter": 96}, 18, {"draw_training": 8}),
+    "families": (63, {"train_adapter": 54}, 27, {"fetch_model": 10, "count_tokens": 9}),
     "formality": (55, {"train_adapter": 54}, 27, {"render_format": 27}),
 }
 # Seconds on one H200 with Llama-3.1-8B, from committed and earlier measurements of the rates (90 steps of SFT, 22 of

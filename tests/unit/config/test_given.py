@@ -29,7 +29,7 @@ def test_a_key_that_is_there_twice_is_named_with_its_lines(tmp_path, monkeypatch
 def test_the_same_key_in_two_sections_and_an_empty_file_are_fine(tmp_path):
     (tmp_path / "a.yaml").write_text("a: {x: 1}\nb: {x: 1}\nc: [{x: 1}, {x: 1}]\n")
     (tmp_path / "b.yaml").write_text("")
-    require_unique_keys([tmp_path / "a.yaml", tmp_path / "b.yaml", *(ROOT / "config").glob("*.yaml")])
+    require_unique_keys([tmp_path / "a.yaml", tmp_path / "b.yaml", *(ROOT / "config").rglob("*.yaml")])
 
 
 def test_nested_values_of_the_command_line_are_what_yaml_means():
@@ -89,7 +89,7 @@ def test_what_determines_no_result_is_not_tracked_and_comes_back_in_the_job():
     given = raw("config.yaml")
     study = load_study(given)
     tracked = {
-        "models.llama-2-7b-chat": ({"label", "parameters"}, study.models["llama-2-7b-chat"]),
+        "models.llama-2-7b-chat": ({"label", "parameters", "licence"}, study.models["llama-2-7b-chat"]),
         "corpus": ({"licence", "rows", "instruction_by_format"}, study.corpus),
         "harmful.advbench": ({"licence", "rows"}, study.harmful["advbench"]),
         "training": ({"checkpoint_minutes", "micro_batch_size", "gradient_checkpointing"}, study.training),

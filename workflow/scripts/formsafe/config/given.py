@@ -46,6 +46,11 @@ def _twice(node: yaml.Node | None, prefix: str = "") -> Iterator[tuple[str, int,
         yield from _twice(value, f"{name}.")
 
 
+def model_presets(folder: str | Path) -> dict[str, Any]:
+    """The entries of `models` that every study can name: each file of `folder` is one, under the file's name."""
+    return {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(Path(folder).glob("*.yaml"))}
+
+
 def nested_settings(entries: Iterable[str]) -> dict[str, Any]:
     """The `KEY={...}` entries of `--config` as YAML means them.
 

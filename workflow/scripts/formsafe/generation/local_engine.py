@@ -98,7 +98,7 @@ class LocalEngine:
 
     def room(self, prompt: Prompt) -> float:
         """Tokens that the model's context leaves for a reply to `prompt`."""
-        context = getattr(self.model.config, "max_position_embeddings", None)
+        context = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         length = self.soft_length + len(render_prompt(self.tokenizer, prompt.text, prompt.system, prompt.assistant))
         return math.inf if context is None else context - length
 

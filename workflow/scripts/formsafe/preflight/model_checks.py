@@ -79,6 +79,8 @@ def check_build(name: str, context: ModelContext, folder: Path | None, lora: Lor
         yield Check(MODELS, label, "no", str(error).splitlines()[0], remedy)
         return
     yield Check(MODELS, label, "ok", f"{type(model).__name__}, attention {' and '.join(attentions)}")
+    if fault := _experts_in_four_bits(context, model, trained=lora is not None):
+        yield Check(MODELS, f"{name} experts", "no", fault, "Set both quantisations of the model to none.")
     if lora is not None:
         yield _check_adapter(f"{name} adapter", model, lora)
 
@@ -90,6 +92,16 @@ def _quantised_twice(context: ModelContext) -> str | None:
         return None
     method = own.get("quant_method") if isinstance(own, dict) else getattr(own, "quant_method", "another way")
     return f"the folder holds weights that are already quantised ({method}), and the settings ask for {asked.pop()}"
+
+
+def _experts_in_four_bits(context: ModelContext, model: Any, trained: bool) -> str | None:
+    from formsafe.training.adapters import expert_share
+
+    settings, share = context.settings, expert_share(model)
+    asked = {settings.inference_quantisation, settings.quantisation if trained else "none"}
+    if not share or "nf4" not in asked:
+        return None
+    return f"{share:.0%} of its weights are a mixture's experts, which bitsandbytes does not hold in 4 bits"
 
 
 def _built(context: ModelContext) -> tuple[list[str], Any]:
@@ -112,16 +124,24 @@ def _built(context: ModelContext) -> tuple[list[str], Any]:
 def _check_adapter(label: str, model: Any, lora: LoraSettings) -> Check:
     """Which modules get an adapter, by name, and what share of the linear weights they hold."""
     import torch
-    from peft import LoraConfig, get_peft_model
+    from peft import get_peft_model
 
-    output = model.get_output_embeddings()
+    from formsafe.training.adapters import beside_text, lora_config
+
+    output, apart = model.get_output_embeddings(), tuple(f"{name}." for name in beside_text(model))
     modules = [(name, module) for name, module in model.named_modules() if module is not output]
-    linear = {name: module for name, module in modules if isinstance(module, torch.nn.Linear)}
+    linear = {
+        name: module
+        for name, module in modules
+        if isinstance(module, torch.nn.Linear) and not f"{name}.".startswith(apart)
+    }
     names = sorted({name.rsplit(".", 1)[-1] for name in linear})
     weights = sum(module.weight.numel() for module in linear.values())
     try:
-        config = LoraConfig(task_type="CAUSAL_LM", r=lora.r, target_modules=lora.target_modules)
-        adapted = get_peft_model(model, config)
+        adapted = get_peft_model(model, lora_config(model, lora))
+    except FormsafeError as error:
+        said, _, remedy = str(error).partition(". ")
+        return Check(MODELS, label, "no", said, remedy)
     except ValueError as error:
         remedy = f"Name some of these under adapter.lora.target_modules: {', '.join(names)}; or write all-linear."
         return Check(MODELS, label, "no", str(error).splitlines()[0], remedy)
@@ -132,5 +152,6 @@ def _check_adapter(label: str, model: Any, lora: LoraSettings) -> Check:
         remedy = f"It has {', '.join(names)}."
         return Check(MODELS, label, "no", f"no module is called {', '.join(unknown)}", remedy)
     share = sum(module.base_layer.weight.numel() for _, module in found) / weights
+    beside = f" besides {', '.join(name.rstrip('.') for name in apart)}" if apart else ""
     listed = ", ".join(f"{name} ({count})" for name, count in sorted(counts.items()))
-    return Check(MODELS, label, "ok", f"on {share:.0%} of the linear weights: {listed}")
+    return Check(MODELS, label, "ok", f"on {share:.0%} of the linear weights{beside}: {listed}")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftConfig, PeftModel, TaskType, get_peft_model
+from peft import PeftConfig, PeftModel, get_peft_model
 from transformers import PreTrainedModel, PrinterCallback, set_seed
 
 from formsafe.config.settings.training import AdapterSettings, LoraSettings, Optimisation, SoftPromptSettings
@@ -18,6 +18,7 @@ from formsafe.models import memory, varlen_attention
 from formsafe.models.context import ModelContext, read_context
 from formsafe.models.load import Placement, end_of_turn_ids, load_model, load_soft_prompt, load_tokenizer, place
 from formsafe.training import checkpoints, drift, examples, loss_log
+from formsafe.training.adapters import lora_config
 from formsafe.training.arm import METRICS, prompt_config, untrained_soft_prompt, write_soft_prompt
 from formsafe.training.collation import Collator
 from formsafe.training.pace import Pace
@@ -68,15 +69,12 @@ def add_soft_prompt(model: PreTrainedModel, virtual_tokens: int, seed: int) -> P
 
 
 def add_adapter(model: PreTrainedModel, lora: LoraSettings, seed: int) -> PeftModel:
-    """Freeze `model` and put a trainable LoRA adapter, fp32, on its linear layers."""
-    config = LoraConfig(
-        task_type=TaskType.CAUSAL_LM,
-        r=lora.r,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=lora.target_modules,
-    )
-    adapted = _wrapped(model, config, seed)
+    """Freeze `model` and put a trainable LoRA adapter, fp32, on its linear layers.
+
+    Raises:
+        FormsafeError: for a mixture of experts whose experts the adapter would leave out.
+    """
+    adapted = _wrapped(model, lora_config(model, lora), seed)
     if model.device.type == "cpu":
         replace_dropout(adapted)
     return adapted

@@ -40,6 +40,8 @@ class ModelSettings(Settings):
     """Name in figures and tables."""
     parameters: float = Field(gt=0, exclude=True)
     """Number of parameters, for memory plans and job resources."""
+    licence: Label | None = Field(default=None, exclude=True)
+    """Licence of the weights, for those who publish what was trained on them."""
     quantisation: Literal["nf4", "none"] = "nf4"
     """Weights while training (paper: 4-bit)."""
     inference_quantisation: Literal["nf4", "none"] | Auto = "auto"
