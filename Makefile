@@ -23,7 +23,7 @@ SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 STALE := PYTHONPATH=workflow/scripts $(BIN)/python -m formsafe.cluster.stale
 RESULTS := results/$(STUDY)
 
-.PHONY: same-study install demo labels report browse provenance test test-unit test-security test-workflow test-slurm test-long mutants lint schema lock sbom stale recover readme-figures
+.PHONY: same-study install image demo labels report browse provenance test test-unit test-security test-workflow test-slurm test-long mutants lint schema lock sbom stale recover readme-figures
 
 install: .venv/installed ## .venv, with everything in the versions of requirements.txt
 
@@ -72,6 +72,13 @@ labels: $(CONFIG) $(INSTALLED) | same-study ## a blinded sample of answers for p
 	@echo "Page:  $(RESULTS)/labels/page.html (open it in a browser; it works offline)"
 	@echo "Sheet: $(RESULTS)/labels/sheet.csv"
 	@echo "Name the filled sheets under labels.files in the configuration, one a rater."
+
+APPTAINER ?= $(notdir $(shell command -v apptainer || command -v singularity))
+IMAGE ?= formsafe.sif
+image: ## an Apptainer image of the environment (docs/clusters.md)
+	@test -n "$(APPTAINER)" || { echo "error: There is neither apptainer nor singularity here. Load the site's module of" \
+	  "it, or build the image on another machine and copy $(IMAGE)." >&2; exit 1; }
+	$(APPTAINER) build $(IMAGE) envs/formsafe.def
 
 stale: $(CONFIG) $(INSTALLED) ## what would run again, and why
 	$(STALE) -- --configfile $(CONFIG)
@@ -147,6 +154,10 @@ NEEDS_CUDA := 'import sys; from importlib.metadata import requires; \
 	$(PYTHON) -m venv .venv
 	sed -n '/^torch==/,/[^\]$$/p' requirements.txt > .venv/torch.txt
 	$(INSTALL) .venv/torch.txt --no-index 2>/dev/null || true
+	sed -n '/^immutables==/,/[^\]$$/p' requirements.txt > .venv/immutables.txt
+	$(INSTALL) .venv/immutables.txt || { \
+	  echo "error: immutables, which Snakemake needs, has no wheel for this Python and cannot be built. Install a C compiler" \
+	    "and Python's headers (gcc, python3-dev), or name another Python: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
 	$(INSTALL) requirements.txt
 	if $(BIN)/python -c $(NEEDS_CUDA); then $(INSTALL) requirements-cuda.txt; fi
 	touch $@

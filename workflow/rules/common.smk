@@ -63,6 +63,7 @@ try:
     config.update(PRESETS)
     STUDY = load_study(config)
     L = Layout(STUDY.study)
+    SITE = job_resources.site_of(workflow.resource_settings.default_resources.args)
     prepare_job_environment(SCRIPTS, STUDY.results_mode)
     if workflow.is_main_process:  # what was fetched from a path need not be in sight of a job on another machine
         require_files(STUDY, L, DEMO)
@@ -347,10 +348,17 @@ def traced_formats(wildcards):
 
 def cpu_resources(mem_mb, minutes):
     """Memory and minutes of a job that loads no model of the study, growing with the attempt."""
-    return {
+    return partition_of(lambda wildcards: 0) | {
         "mem_mb": lambda wildcards, attempt: job_resources.grown(mem_mb, attempt),
-        "runtime": lambda wildcards, attempt: minutes * attempt,
+        "runtime": lambda wildcards, attempt: SITE.minutes(minutes * attempt),
     }
+
+
+def partition_of(gpu):
+    """Slurm's partition, where the profile names one for jobs without a GPU; `gpu`: wildcards to number of GPUs."""
+    if SITE.cpu_partition is None:
+        return {}
+    return {"slurm_partition": lambda wildcards: SITE.partition if gpu(wildcards) else SITE.cpu_partition}
 
 
 def training_resources(stage):
@@ -360,7 +368,8 @@ def training_resources(stage):
         own = run_of(wildcards).examples
         examples = STUDY.corpus.splits.train if own == NONE else int(own)
         tokens = STUDY.training.max_length
-        return job_resources.training_minutes(parameters_of(wildcards.model), examples, tokens, stage.epochs, attempt)
+        wanted = job_resources.training_minutes(parameters_of(wildcards.model), examples, tokens, stage.epochs, attempt)
+        return SITE.minutes(wanted)
 
     return {
         "gpu": 1,
@@ -384,9 +393,9 @@ def answering_resources(prompts, asked):
     def minutes(wildcards, attempt):
         model, generation, reading = asked(wildcards)
         tokens = generation.max_new_tokens + reading
-        return job_resources.answering_minutes(parameters_of(model), prompts, tokens, attempt)
+        return SITE.minutes(job_resources.answering_minutes(parameters_of(model), prompts, tokens, attempt))
 
-    return {"gpu": gpu, "mem_mb": memory, "runtime": minutes}
+    return partition_of(gpu) | {"gpu": gpu, "mem_mb": memory, "runtime": minutes}
 
 
 def judging_resources(prompts):

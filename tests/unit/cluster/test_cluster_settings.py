@@ -13,6 +13,7 @@ import yaml
 from snakemake_executor_plugin_slurm.utils import set_gres_string
 
 from formsafe.cluster import code_digest, job_resources
+from formsafe.core.errors import FormsafeError
 from formsafe.core.manifest import describe_run
 from formsafe.core.provenance import stage_record
 
@@ -95,11 +96,22 @@ def imported(tree: ast.AST) -> set[str]:
     return found
 
 
-def test_the_guide_names_every_rule_that_runs_as_a_job_with_and_without_gpu():
+def test_the_guide_names_every_rule_on_a_gpu_and_all_others_follow_the_cpu_partition():
     jobs = {name for name, text in RULES.items() if "    script:\n" in text and "localrule: True" not in text}
-    examples = re.findall(r"```yaml\n(  set-resources:\n.*?)```", (ROOT / "config/CLUSTER.md").read_text(), re.DOTALL)
-    without, on_gpu = (set(yaml.safe_load(example)["set-resources"]) for example in examples)
-    assert (without, on_gpu) == (jobs - ON_GPU, ON_GPU)
+    (example,) = re.findall(r"```yaml\n(  set-resources:\n.*?)```", (ROOT / "config/CLUSTER.md").read_text(), re.DOTALL)
+    assert set(yaml.safe_load(example)["set-resources"]) == ON_GPU
+    assert {name for name, text in RULES.items() if "**cpu_resources(" in text} == jobs - ON_GPU
+
+
+def test_a_site_says_partitions_and_the_longest_time():
+    plain = job_resources.site_of(["mem_mb=2000", "slurm_partition=gpu"])
+    assert (plain.partition, plain.cpu_partition, plain.minutes(1e6)) == ("gpu", None, 10**6)
+    site = job_resources.site_of(["slurm_extra='--mail-user=a=b'", "cpu_partition=cpu", "longest_runtime=1440"])
+    assert (site.partition, site.cpu_partition) == (None, "cpu")
+    assert [site.minutes(wanted) for wanted in (10, 1440, 1441, 10.2)] == [10, 1440, 1440, 11]
+    for wrong in ("1d", "0", "-5", "1.5"):
+        with pytest.raises(FormsafeError, match=f"longest_runtime .* is {wrong}: write minutes"):
+            job_resources.site_of([f"longest_runtime={wrong}"])
 
 
 def test_a_gpu_model_for_all_rules_would_give_a_gpu_to_those_that_need_none():

@@ -466,8 +466,13 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):
 
 SINFO = "gpu|1-00:00:00|gpu:h200:4\ngpu|1-00:00:00|gpu:a100:4\ncpu|infinite|(null)\nshort|30:00|gpu:1\n"
 ASKED = {"slurm_partition": "gpu", "slurm_account": "mine"}
+SHARED = "gpu, up to 1440 min; jobs without a GPU go there, too"
 SLURM = {
-    "all is well": ({}, None),
+    "all is well": ({}, SHARED),
+    "a CPU partition": ({"cpu_partition": "cpu"}, "gpu, up to 1440 min -> "),
+    "jobs no longer than the limit": ({"slurm_partition": "short", "longest_runtime": 30}, "short, up to 30 min"),
+    "jobs longer than the limit": ({"slurm_partition": "short", "longest_runtime": 31}, "the longest here asks for 31"),
+    "no such CPU partition": ({"cpu_partition": "cpus"}, "there is no partition 'cpus' -> Write one of these"),
     "no such partition": ({"slurm_partition": "gpus"}, "there is no partition 'gpus' -> Write one of these"),
     "a placeholder account": ({"slurm_account": "my-account"}, "no account 'my-account' -> Write one of these"),
     "too short": ({"slurm_partition": "short"}, "short lets jobs run 30 min, the longest here asks for 100"),
@@ -487,9 +492,8 @@ def test_slurm_is_asked_for_partition_account_and_time(tmp_path, monkeypatch, ca
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     checks = list(check_slurm(slurm_request(profile, 100)))
-    assert {check.state for check in checks} == ({"ok"} if said is None else {"ok", "no"})
-    written = " ".join(f"{check.detail} -> {check.remedy}" for check in checks)
-    assert (said or "gpu, up to 1440 min; jobs without a GPU go there, too") in written
+    assert {check.state for check in checks} == ({"ok"} if ", up to" in said else {"ok", "no"})
+    assert said in " ".join(f"{check.detail} -> {check.remedy}" for check in checks)
 
 
 def test_slurm_without_an_answer_is_unchecked_and_without_slurm_nothing_is_asked(tmp_path, monkeypatch):

@@ -4,7 +4,11 @@ The requests err on the side of too much for the slowest card in use (24 GB, som
 is too short costs a restart from the checkpoint, one that is too long a later start. A second attempt asks for more.
 """
 
-from math import ceil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import ceil, inf
+
+from formsafe.core.errors import FormsafeError
 
 # Host memory: interpreter and libraries, and the weights on their way to the device (16 bits and a working copy).
 BASE_MB = 3000
@@ -16,6 +20,38 @@ FLOPS_PER_PARAMETER = 8.0  # forward, backward, and forward again for checkpoint
 # Tokens a second that one parameter costs when answering in batches: 200 tokens a second for 8e9 parameters.
 ANSWERING_RATE = 1.6e12
 MARGIN = 2.0
+
+
+@dataclass(frozen=True)
+class Site:
+    """What the default resources of a profile say of all jobs.
+
+    Attributes:
+        partition: `slurm_partition`; None leaves it to Slurm.
+        cpu_partition: partition of jobs without a GPU; None: the same one.
+        longest_runtime: minutes that no job asks to exceed, however many attempts it has had.
+    """
+
+    partition: str | None = None
+    cpu_partition: str | None = None
+    longest_runtime: float = inf
+
+    def minutes(self, wanted: float) -> int:
+        """Minutes to ask for; what a job does not finish in them, its next attempt continues."""
+        return ceil(min(wanted, self.longest_runtime))
+
+
+def site_of(defaults: Iterable[str]) -> Site:
+    """Read the entries `NAME=VALUE` of Snakemake's default resources.
+
+    Raises:
+        FormsafeError: for a `longest_runtime` that is no number of minutes.
+    """
+    named = dict(entry.split("=", 1) for entry in defaults)
+    longest = named.get("longest_runtime", "inf")
+    if not (longest == "inf" or (longest.isdecimal() and int(longest))):
+        raise FormsafeError(f"longest_runtime in default-resources is {longest}: write minutes, as 1440 for a day.")
+    return Site(named.get("slurm_partition"), named.get("cpu_partition"), float(longest))
 
 
 def memory_mb(parameters: float, attempt: int = 1) -> int:

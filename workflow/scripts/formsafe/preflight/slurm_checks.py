@@ -36,7 +36,9 @@ def slurm_request(profile: str | Path, minutes: int) -> SlurmRequest | None:
     settings = yaml.safe_load(Path(profile).read_text(encoding="utf-8")) or {}
     default = settings.get("default-resources") or {}
     named = {rule.get("slurm_partition") for rule in (settings.get("set-resources") or {}).values()}
+    named.add(default.get("cpu_partition"))
     partition, account = default.get("slurm_partition"), default.get("slurm_account")
+    minutes = min(minutes, default.get("longest_runtime") or minutes)
     return SlurmRequest(str(profile), partition, account, minutes, tuple(sorted(filter(None, named))))
 
 
