@@ -24,6 +24,7 @@ WEIGHTS = {
     "chat_template.jinja": b"",
     "pytorch_model.bin": b"a pickle",
     "original/consolidated.safetensors": b"other weights",
+    "consolidated.safetensors": b"the same weights in another shape (Mistral)",
     "README.md": b"text",
 }
 

@@ -24,7 +24,8 @@ Kind = Literal["model", "dataset"]
 MODEL_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 # Larger files of local models are known by their time: reading shards of many GB takes minutes on a shared file system.
 DIGESTED_BYTES = 256_000_000
-NOT_MODEL_FILES = ("original/*", "onnx/*", "openvino/*", "*.bin.index.json")
+# Second copies of the weights in shapes of other libraries; those of Mistral lie beside the first.
+NOT_MODEL_FILES = ("original/*", "onnx/*", "openvino/*", "consolidated*.safetensors", "*.bin.index.json")
 DATA_FILES = ("*.parquet", "*.csv", "*.jsonl", "*.json", "*.jsonl.gz", "*.json.gz", "*.csv.gz", "README.md")
 TIMEOUT = 15.0  # seconds for one request
 MAX_DATA_BYTES = 16 * 2**30  # of a data set, which is read on one machine; models have no limit
