@@ -34,6 +34,7 @@ from formsafe.models.context import read_context
 from formsafe.models.load import end_of_turn_ids, load_tokenizer, register_attentions
 from formsafe.models.shapes import ModelShape
 from formsafe.preflight.model_checks import check_build, check_chat
+from formsafe.scoring.first_tokens import TraceJob, trace_refusals
 from formsafe.scoring.judge import Judging, judge_answers
 from formsafe.training.stages import Inputs, train_adapter, tune_soft_prompt
 from tests.families import FAMILIES, LLAMA, MIXTURES, Family, tokenizer_of, write_family
@@ -58,7 +59,10 @@ def trained(request, tmp_path_factory):
     tune_soft_prompt(first, soft_prompt_settings())
     second = dataclasses.replace(sft, folder=root / "promot")
     train_adapter(second, adapter_settings(epochs=3.0, warmup_steps=0), 1e-2, first.folder)
-    prompts = [{"id": f"p{n}", "source": "s", "prompt": f"How to clean {'an old ' * n}kettle?"} for n in range(5)]
+    prompts = [
+        {"id": f"p{n}", "source": "s", "category": None, "prompt": f"How to clean {'an old ' * n}kettle?"}
+        for n in range(5)
+    ]
     write_jsonl(root / "prompts.jsonl", prompts)
     generation = GenerationSettings(max_new_tokens=NEW_TOKENS, token_budget=4096)
     answers = root / "answers.jsonl"
@@ -87,6 +91,7 @@ def trained(request, tmp_path_factory):
         soft_prompt=first.folder,
         promot=second.folder,
         prompts=prompts,
+        prompt_file=root / "prompts.jsonl",
         answers=read_jsonl(answers),
         scores=read_jsonl(root / "scores.jsonl"),
         record=json.loads((root / "answers.json").read_text()),
@@ -183,6 +188,38 @@ def test_judgements_are_those_of_generate(trained):
     ]
     expected = greedy(trained, plain(trained), [render_prompt(tokenizer, text) for text in asked])
     assert [score["reply"].strip() for score in trained.scores] == [text.strip() for text in expected]
+
+
+def test_a_refusal_is_traced_with_the_probabilities_of_the_plain_model(trained, tmp_path):
+    refusal = "I'm sorry, but I can't help with that."
+    write_jsonl(tmp_path / "base.jsonl", [{"id": prompt["id"], "answer": refusal} for prompt in trained.prompts])
+    trace_refusals(
+        TraceJob(
+            trained.sft.manifest,
+            trained.prompt_file,
+            tmp_path / "base.jsonl",
+            {"list": trained.sft.train},
+            tmp_path / "traces.jsonl",
+            tmp_path / "traces.json",
+            trained.sft.model,
+            depth=5,
+            system_prompt=None,
+            gpu_memory_gb="auto",
+            threads=1,
+            code="code",
+            adapter=trained.promot,
+        )
+    )
+    tokenizer = load_tokenizer(trained.model, trained.sft.model)
+    adapted, written = PeftModel.from_pretrained(plain(trained), trained.promot), tokenizer.encode(refusal)[:6]
+    traces = read_jsonl(tmp_path / "traces.jsonl")
+    assert len(traces) == len(trained.prompts)
+    for prompt, trace in zip(trained.prompts, traces, strict=True):
+        ids = torch.tensor([[*render_prompt(tokenizer, prompt["prompt"]), *written]])
+        with torch.no_grad():
+            chances = adapted(input_ids=ids).logits[0, -7:-1].log_softmax(-1)
+        expected = chances.gather(1, ids[0, -6:, None])[:, 0].tolist()
+        assert trace["logprob"] == pytest.approx(expected, abs=1e-4)
 
 
 # The families that a GPU decodes over static buffers; the others' layers have windows, or are said to have one.

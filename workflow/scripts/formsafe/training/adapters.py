@@ -50,8 +50,12 @@ def beside_text(model: PreTrainedModel) -> list[str]:
         name
         for name, module in model.named_modules()
         if name and name != path and name not in above and module is not output
-        if name.rpartition(".")[0] in above and any(isinstance(inner, nn.Linear) for inner in module.modules())
+        if name.rpartition(".")[0] in above and _has_linear(module)
     ]
+
+
+def _has_linear(module: nn.Module) -> bool:
+    return any(isinstance(inner, nn.Linear) for inner in module.modules())
 
 
 def expert_share(model: PreTrainedModel) -> float:
@@ -66,6 +70,6 @@ def expert_share(model: PreTrainedModel) -> float:
         for module in decoder.modules()
         if not isinstance(module, nn.Conv1d)
         for weight in module.parameters(recurse=False)
-        if weight.ndim == 3
+        if weight.ndim == 3 and min(weight.shape) > 1  # RWKV has vectors of three dimensions
     ]
     return sum(fused) / sum(weight.numel() for weight in decoder.parameters())
