@@ -1,6 +1,8 @@
 """What is installed is what was locked."""
 
 import re
+import shutil
+import subprocess
 
 import pytest
 import yaml
@@ -48,3 +50,28 @@ def test_security_says_how_to_report_and_what_is_trusted():
     assert "Report a vulnerability" in text and "Not trusted:" in text and "docs/security.md" in text
     for named in re.findall(r"`((?:core|sources|tests)/[\w/]+(?:\.py)?)", (ROOT / "docs" / "security.md").read_text()):
         assert (ROOT / named).exists() or (ROOT / "workflow/scripts/formsafe" / named).exists(), named
+
+
+PIP = '#!/bin/sh\necho "$@" >> pip.log\ncase "$*" in *immutables*) exit {status};; esac\n'
+PYTHON = """#!/bin/sh
+case "$1 $2" in "-m venv") mkdir -p .venv/bin; cp pip .venv/bin/pip; cp "$0" .venv/bin/python;; esac
+"""
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_a_package_without_a_wheel_for_a_new_python_is_built_from_its_locked_source_or_said_to_need_a_compiler(
+    tmp_path, status
+):
+    for name in ("Makefile", *LOCKS):
+        shutil.copy(ROOT / name, tmp_path)
+    for name, text in {"pip": PIP.format(status=status), "python": PYTHON}.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    command = ["make", "install", f"PYTHON={tmp_path}/python"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    calls = (tmp_path / "pip.log").read_text().splitlines()
+    assert all("--no-deps --require-hashes" in call for call in calls)
+    taken = (tmp_path / ".venv/immutables.txt").read_text()
+    assert re.fullmatch(r"immutables==\S+ \\\n( +--hash=sha256:[0-9a-f]{64}( \\)?\n)+", taken)
+    assert (done.returncode == 0) == (status == 0) == any(call.endswith(" requirements.txt") for call in calls)
+    assert ("Install a C compiler" in done.stderr) == (status == 1)
