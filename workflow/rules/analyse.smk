@@ -193,13 +193,13 @@ rule write_verdict:
 
 rule plot_figures:
     input:
+        **({"formality": FORMALITY[0]} if FORMALITY else {}),
         judges=L.tidy("judges"),
         summary=L.tidy("summary"),
         scores=L.tidy("scores"),
         losses=lambda wildcards: losses(wildcards.model),
         validation=lambda wildcards: validation_losses(wildcards.model),
         first_tokens=lambda wildcards: traces(wildcards.model),
-        **({"formality": FORMALITY[0]} if FORMALITY else {}),
         paper=PAPER,
     output:
         [L.figure(figure, "{model}", suffix) for figure in FIGURES for suffix in ("svg", "png", "pdf", "tex")],
