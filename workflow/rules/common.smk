@@ -63,7 +63,7 @@ try:
     config.update(PRESETS)
     STUDY = load_study(config)
     L = Layout(STUDY.study)
-    SITE = job_resources.site_of(workflow.resource_settings.default_resources.args)
+    SITE = job_resources.site_of(getattr(workflow.resource_settings.default_resources, "args", []))  # none: local jobs
     prepare_job_environment(SCRIPTS, STUDY.results_mode)
     if workflow.is_main_process:  # what was fetched from a path need not be in sight of a job on another machine
         require_files(STUDY, L, DEMO)
