@@ -232,7 +232,7 @@ def model_manifest(wildcards):
 def judge_model(judge):
     """The manifest of a judge's model; a judge behind a server is not loaded here, so its model is not fetched."""
     settings = STUDY.judges[judge]
-    return [] if settings.generation.server else [L.model(settings.model)]
+    return [] if settings.generation.elsewhere else [L.model(settings.model)]
 
 
 def judge_prompt(judge):
@@ -379,13 +379,13 @@ def training_resources(stage):
 
 
 def answering_resources(prompts, asked):
-    """The same for answers to so many prompts; a server has a machine of its own.
+    """The same for answers to so many prompts; a server elsewhere has a machine of its own.
 
     `asked`: wildcards to (name of the model, its generation settings, what reading a prompt costs, in generated tokens).
     """
 
     def gpu(wildcards):
-        return int(asked(wildcards)[1].server is None)
+        return int(not asked(wildcards)[1].elsewhere)
 
     def memory(wildcards, attempt):
         return job_resources.memory_mb(gpu(wildcards) * parameters_of(asked(wildcards)[0]), attempt)

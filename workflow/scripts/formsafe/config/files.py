@@ -54,7 +54,7 @@ def _local_sources(study: StudySettings, layout: Layout) -> Iterator[tuple[str, 
     for key, (path, manifest) in data.items():
         if path is not None:
             yield f"{key}.source.path", path, manifest, None if matching_files(path) else f"there is no file {path}"
-    judges = [judge.model for judge in study.used_judges.values() if judge.generation.server is None]
+    judges = [judge.model for judge in study.used_judges.values() if not judge.generation.elsewhere]
     for name in sorted({run.model for run in runs_of(study)}.union(judges)):
         path = study.models[name].path
         if path is not None:

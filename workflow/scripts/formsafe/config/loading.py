@@ -148,12 +148,26 @@ def _generation_problems(study: StudySettings) -> Iterator[str]:
     """What an engine would refuse, some of it only after training."""
     used = {name for block in study.grid for name in block.methods if name in study.methods}
     server = study.generation.server
-    trained = sorted(name for name in used if study.methods[name].trained)
-    if server is not None and trained:
+    if server is None:
+        return
+    methods = {name: study.methods[name] for name in sorted(used)}
+    trained = [name for name, method in methods.items() if method.trained]
+    if server.command is not None:
+        kept = [name for name, method in methods.items() if method.keeps_soft_prompt]
+        if kept:
+            yield (
+                f"generation.server.command: {', '.join(kept)} answers with a soft prompt, which no server takes, and "
+                "answers of a server and of this library are not to be compared; leave it out of the grid, or set "
+                "generation.server to null"
+            )
+        if trained and "{adapter}" not in server.command:
+            yield f"generation.server.command: has no {{adapter}}, which the runs of {', '.join(trained)} need"
+        return
+    if trained:
         yield (
             f"generation.server: {server.model} is served as it is, but the grid has {', '.join(trained)}; "
-            "set it to null, the judge may stay on a server"
+            "set it to null, or start a server in the jobs by `command`; the judge may stay on a server"
         )
     models = sorted({name for block in study.grid for name in block.models})
-    if server is not None and len(models) > 1:
+    if len(models) > 1:
         yield f"generation.server: it answers for one model, the grid has {', '.join(models)}"

@@ -8,6 +8,7 @@ from typing import Any
 from formsafe.config.assumptions import PAGE, assumptions_page, read_assumptions
 from formsafe.config.settings.study import StudySettings
 from formsafe.core.files import write_text
+from formsafe.core.texts import normalise
 
 SCHEMA = Path("workflow/schemas/config.schema.json")
 REFERENCE = Path("config/README.md")
@@ -32,7 +33,7 @@ def _rows(root: dict[str, Any], node: dict[str, Any] | None = None, prefix: str 
     for name, field in node["properties"].items():
         key = f"{prefix}{name}"
         default = "required" if name in node.get("required", []) else _shown(field.get("default"))
-        yield f"| `{key}` | {_type(field)} | {default} | {field.get('description', '')} |"
+        yield f"| `{key}` | {_type(field)} | {default} | {normalise(field.get('description', ''))} |"
         child, step = _section(root, field)
         if child is not None:
             yield from _rows(root, child, key + step)

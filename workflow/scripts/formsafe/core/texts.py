@@ -3,11 +3,13 @@
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 # A terminal obeys control characters (an escape sequence can rewrite what was shown before, or the clipboard), marks
 # of writing direction show a text in another order, and UTF-8 cannot hold lone surrogates. Tab and line feed stay.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+# `\\u3042`: how programs write other letters than ASCII where they show a text as JSON.
+_ESCAPED = re.compile(r"\\u([0-9a-f]{4})", re.IGNORECASE)
 # What Markdown reads as markup inside a line or a table's cell.
 _MARKDOWN = re.compile(r"([\\`*_\[\]<>|#~$&])")
 
@@ -57,6 +59,38 @@ def one_line(text: str) -> str:
 def is_one_line(text: str) -> bool:
     """Whether a label or title is fit for every output as it is."""
     return _CONTROL.search(text) is None and not set(text) & {"\n", "\t"}
+
+
+def overlapping(lines: Sequence[str], texts: Iterable[str], letters: int) -> set[int]:
+    """Numbers of the lines that may repeat a part of a text.
+
+    Args:
+        lines: what is to be shown.
+        texts: what is not to be shown, not even in part.
+        letters: a line is found that has so many letters and digits in a row with a text (case, white space and
+            punctuation aside), or all of a shorter text of at least six, or too few to tell.
+    """
+    plain = [_letters(line) for line in lines]
+    places: dict[str, set[int]] = {}
+    for number, line in enumerate(plain):
+        for piece in _pieces(line, letters):
+            places.setdefault(piece, set()).add(number)
+    found = {number for number, line in enumerate(plain) if len(line) < letters}
+    for text in map(_letters, texts):
+        if 6 <= len(text) < letters:
+            found |= {number for number, line in enumerate(plain) if text in line}
+        for piece in _pieces(text, letters) & places.keys():
+            found |= places[piece]
+    return found
+
+
+def _letters(text: str) -> str:
+    unescaped = _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text)
+    return "".join(character for character in unescaped.casefold() if character.isalnum())
+
+
+def _pieces(text: str, length: int) -> set[str]:
+    return {text[start : start + length] for start in range(len(text) - length + 1)}
 
 
 def escape_markdown(text: str) -> str:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,6 @@ def answer_prompts(job: AnswerJob) -> None:
     engine = make_engine(
         manifest, job.model, generation, job.gpu_memory_gb, _folder(job.adapter), _folder(job.soft_prompt)
     )
-    require_room(engine, asked, generation)
     header = {
         "model": manifest,
         "adapter": _digest(job.adapter),
@@ -70,8 +70,10 @@ def answer_prompts(job: AnswerJob) -> None:
         "engine": engine.describe(),
         "code": job.code,
     }
-    journal = Journal(Path(job.metrics).parent / JOURNAL, header)
-    replies = ask(engine, asked, generation, journal, SECTION)
+    with closing(engine):
+        require_room(engine, asked, generation)
+        journal = Journal(Path(job.metrics).parent / JOURNAL, header)
+        replies = ask(engine, asked, generation, journal, SECTION)
     remaining = iter(replies)
     for name, found in sets.items():
         write_jsonl(job.answers[name], [answer_record(prompt, next(remaining)) for prompt in found], private=True)

@@ -1,4 +1,4 @@
-"""Which engine answers: a server, or the model in this process. Only the one that answers is imported."""
+"""Which engine answers: a server, elsewhere or of the job's own, or the model in this process; only it is imported."""
 
 from pathlib import Path
 from typing import Any
@@ -27,16 +27,20 @@ def make_engine(
         watch_digits: note the probabilities of the digits 1 to 5 (a server gives none).
 
     Raises:
-        FormsafeError: when a server is to answer for a model with an adapter or a soft prompt.
+        FormsafeError: when a server is to answer with a soft prompt, or one elsewhere for a model with an adapter.
     """
     if generation.server is None:
         from formsafe.generation.local_engine import load_engine
 
         return load_engine(manifest["path"], model, generation, gpu_memory_gb, adapter, soft_prompt, watch_digits)
+    if generation.server.command is not None and soft_prompt is None:
+        from formsafe.generation.served import ServedEngine
+
+        return ServedEngine(generation.server, manifest["path"], None if adapter is None else str(adapter))
     if adapter is not None or soft_prompt is not None:
         raise FormsafeError(
-            f"generation.server serves {generation.server.model} as it is, but this run has an adapter or a soft "
-            "prompt of its own. Leave generation.server null to answer in process; the judge may stay on a server."
+            f"generation.server serves {generation.server.model or 'models'} without this run's adapter or soft "
+            "prompt. Leave generation.server null to answer in process; the judge may stay on a server."
         )
     from formsafe.generation.server import ServerEngine
 

@@ -69,8 +69,7 @@ class LocalEngine:
     ) -> None:
         self.tokenizer, self.model, self.token_budget, self.soft_prompt = tokenizer, model, token_budget, soft_prompt
         self.soft_length = 0 if soft_prompt is None else len(soft_prompt)
-        self.placement = placement or {}
-        self.batched = keeps_keys(model)
+        self.placement, self.batched = placement or {}, keeps_keys(model)
         if not self.batched and (soft_prompt is not None or watch_digits):
             raise FormsafeError(
                 f"Models of the type {model.config.model_type} can neither keep a soft prompt nor judge here: their "
@@ -78,9 +77,7 @@ class LocalEngine:
             )
         self.share_prefix = share_prefix and soft_prompt is None and self.batched and SharedPrefix.suits(model)
         self.static = model.config._attn_implementation == decode_attention.NAME
-        self.graphs = Graphs()
-        if model.device.type != "cuda":
-            self.graphs.refused = "not a GPU"
+        self.graphs = Graphs(refused=None if model.device.type == "cuda" else "not a GPU")
         self.stop_ids = end_of_turn_ids(tokenizer, model)
         self._opened = ""
         self.watch = DigitWatch(digit_spellings(tokenizer)) if watch_digits else None
@@ -95,6 +92,9 @@ class LocalEngine:
         budgets = {section: journal.note(section).get("token_budget") for section in sections}
         graphs = {"cuda_graphs": self.graphs.captured, "without_graphs": self.graphs.refused} if self.static else {}
         return {"token_budget": budgets, "batches": journal.batches, **graphs}
+
+    def close(self) -> None:
+        """The model stays until the process ends."""
 
     def room(self, prompt: Prompt) -> float:
         """Tokens that the model's context leaves for a reply to `prompt`."""

@@ -84,6 +84,10 @@ class Engine(Protocol):
         """Tokens that the model's context leaves for a reply, infinite where it is not known."""
         ...
 
+    def close(self) -> None:
+        """Give back what was started for the replies."""
+        ...
+
 
 def require_room(engine: Engine, prompts: Iterable[Prompt], decoding: Decoding) -> None:
     """Raise FormsafeError where the model's context leaves too little room for a reply to one of `prompts`."""

@@ -38,7 +38,7 @@ class ServerEngine:
         self.settings = settings
         self.backoff_seconds = backoff_seconds
         # asked for here so that a missing key is an error before any work
-        if key_of(settings) is not None and sends_key_openly(settings.base_url):
+        if key_of(settings) is not None and sends_key_openly(str(settings.base_url)):
             print(f"warning: the key goes to {settings.base_url} unencrypted; take https, or a tunnel to this machine.")
 
     def describe(self) -> dict[str, Any]:
@@ -52,6 +52,9 @@ class ServerEngine:
     def room(self, prompt: Prompt) -> float:
         """A server counts tokens itself, and refuses what is too long."""
         return math.inf
+
+    def close(self) -> None:
+        """Nothing was started."""
 
     def complete(self, prompts: list[Prompt], decoding: Decoding, journal: Journal, section: str) -> None:
         """Answer what the journal's section lacks, each reply journalled when it arrives.

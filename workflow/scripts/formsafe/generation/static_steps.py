@@ -26,9 +26,8 @@ class Graphs:
     `captured` counts the graphs; `refused` is the reason of a failure.
     """
 
-    def __init__(self) -> None:
-        self.captured = 0
-        self.refused: str | None = None
+    def __init__(self, refused: str | None = None) -> None:
+        self.captured, self.refused = 0, refused
 
     def __call__(self, step: Step) -> Step:
         """A callable that does what `step` does; its result is overwritten by the next call."""

@@ -102,7 +102,7 @@ def check_judge(name: str, judge: JudgeSettings, model: ModelSettings, folder: P
         name: the judge's.
         judge: its settings.
         model: its model's.
-        folder: of its model; None where it is not here, or a server judges.
+        folder: of its model; None where it is not here, or a server elsewhere judges.
         answer: the most tokens of an answer.
     """
     label, key = f"judge {name}", f"judges.{name}.prompt"
@@ -115,7 +115,7 @@ def check_judge(name: str, judge: JudgeSettings, model: ModelSettings, folder: P
     except (OSError, UnicodeDecodeError) as error:
         said = f"{judge.prompt} cannot be read ({type(error).__name__})"
         return Check(DATA, label, "no", said, f"{key} names a text file in UTF-8.")
-    if folder is None or judge.generation.server is not None:
+    if folder is None or judge.generation.elsewhere:
         return Check(DATA, label, "ok", asked)
     from formsafe.models.chat import render_prompt
     from formsafe.models.context import read_context

@@ -30,7 +30,7 @@ from formsafe.preflight.machine_checks import (
     gpu_fault,
 )
 from formsafe.preflight.model_checks import check_build, check_chat, check_encoder
-from formsafe.preflight.server_check import check_server
+from formsafe.preflight.server_check import check_served_chat, check_server
 from formsafe.preflight.slurm_checks import SlurmRequest, check_slurm
 from formsafe.preflight.source_checks import Sources
 from formsafe.preflight.stage_costs import Work, table
@@ -92,8 +92,11 @@ def _look_at_models(
 ) -> list[Check]:
     """Whether models can be instructed, built and adapted, and whether judges have room for their prompts."""
     trained, checks = {work.model for work in works if work.trains}, []
+    answering, server = {work.model for work in works if work.stage == "answers"}, plan.generation.server
     for name, context in contexts.items():
         checks.append(check_chat(name, context.settings, folders[name], systems))
+        if checks[-1].state == "ok" and server is not None and name in answering:
+            checks += filter(None, [check_served_chat(name, context.settings, folders[name], server)])
         checks += check_build(name, context, folders[name], plan.adapter.lora if name in trained else None)
     for name, judge in plan.used_judges.items():
         folder, longest = folders.get(judge.model), plan.generation.max_new_tokens

@@ -38,7 +38,7 @@ def card_of(gpu: Gpu | None, gpu_memory_gb: int | str) -> Card:
 
 
 def works_of(plan: StudySettings, jobs: Mapping[str, Sequence[str]]) -> list[Work]:
-    """The study's jobs by stage and model, less what a server does; the judge's all belong to its own model."""
+    """The study\'s jobs by stage and model, less those of servers elsewhere; the judge\'s all belong to its own model."""
     judged, examples = sum(source.count for source in plan.sources.values()), plan.corpus.splits.train
     units = {
         "soft prompts": optimiser_steps(plan.soft_prompt, examples),
@@ -48,8 +48,8 @@ def works_of(plan: StudySettings, jobs: Mapping[str, Sequence[str]]) -> list[Wor
     }
     stages = {"soft prompts": plan.soft_prompt, "adapters": plan.adapter}
     works = []
-    servers = {"answers": plan.generation.server, "judge": plan.headline.generation.server}
-    for stage in (stage for stage in STAGES if servers.get(stage) is None):
+    elsewhere = {"answers": plan.generation.elsewhere, "judge": plan.headline.generation.elsewhere}
+    for stage in (stage for stage in STAGES if not elsewhere.get(stage)):
         by_model: dict[str, list[str]] = {}
         for job in jobs[stage]:
             by_model.setdefault(plan.headline.model if stage == "judge" else model_of(job), []).append(job)

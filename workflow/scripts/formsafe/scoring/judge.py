@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Collection, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -142,7 +143,8 @@ def run_judge(
     }
     journal = Journal(Path(metrics).parent / journal_name, header)
     contested = {case.id for case in cases if parser.mentions(case.instruction) or parser.mentions(case.answer)}
-    attempts, replies = ask_judge(engine, asked, contested, judge, journal)
+    with closing(engine):
+        attempts, replies = ask_judge(engine, asked, contested, judge, journal)
     records = [judge_score(stage.name, attempt) for attempt in attempts]
     states = Counter(record.state for record in records)
     _require_scores(stage, records, states, journal.path)

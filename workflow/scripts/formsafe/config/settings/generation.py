@@ -1,9 +1,10 @@
 """How answers are generated, in process or by a server."""
 
 import re
+import shlex
 from typing import Any
 
-from pydantic import Field, PositiveInt, field_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from formsafe.config.settings.base import Auto, Seed, Settings
 from formsafe.core.redaction import has_secret, secret_names
@@ -13,15 +14,27 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,79}")
 _KEY = re.compile(r"(?i:sk|hf|gsk|xai|r8|nvapi|pplx|key)_?(?=\w*\d)\w{16,}|AIza\w{20,}|(?=\w*\d)(?=\w*[a-z])\w{24,}")
 
 
+# `{port}` in a command; other braces (JSON) are left alone.
+_PLACEHOLDER = re.compile(r"\{[A-Za-z_]*\}")
+_PLACEHOLDERS = ("{model}", "{port}", "{adapter}")
+
+
 class ServerSettings(Settings):
-    """An OpenAI-compatible server (vLLM, SGLang, TGI, `transformers serve`, a hosted model)."""
+    """An OpenAI-compatible server (vLLM, SGLang, TGI, `transformers serve`, a hosted model): exactly one of `base_url`
+    and `command`."""
 
     # What only says how replies are fetched determines no result: another address or more patience makes neither
     # results stale nor a journal another work's.
-    base_url: str = Field(exclude=True)
-    """Address up to and including `/v1`."""
-    model: str
-    """Model name the server knows."""
+    base_url: str | None = Field(default=None, exclude=True)
+    """Address of a server that runs already, up to and including `/v1`."""
+    # left out while it is not set, so that results of servers elsewhere stay fresh
+    command: str | None = Field(default=None, exclude_if=lambda command: command is None)
+    """Command by which every job starts a server of its own, with `{model}`, `{port}` and, in the arguments that runs
+    without an adapter leave out, `{adapter}`; no shell reads it."""
+    start_minutes: float = Field(default=20.0, gt=0, exclude=True)
+    """Time that a server started by `command` has until it is ready."""
+    model: str | None = None
+    """Model name the server knows; with `command`, null is the model's folder."""
     key_variable: str | None = Field(default=None, exclude=True)
     """Name of the environment variable that holds the key (never the key itself)."""
     concurrency: int = Field(default=16, gt=0, exclude=True)
@@ -35,9 +48,36 @@ class ServerSettings(Settings):
     extra_body: dict[str, Any] = {}
     """Further fields of every request, in place of ours of the same name; null leaves a field out."""
 
+    @model_validator(mode="after")
+    def _exactly_one(self) -> "ServerSettings":
+        if (self.base_url is None) == (self.command is None):
+            raise ValueError("give exactly one of base_url (a server that runs) and command (one that jobs start)")
+        if self.command is None and self.model is None:
+            raise ValueError("model is missing: the name that the server at base_url knows")
+        return self
+
+    @field_validator("command")
+    @classmethod
+    def _is_command(cls, command: str | None) -> str | None:
+        if command is None:
+            return None
+        try:
+            words = shlex.split(command)
+        except ValueError:
+            raise ValueError("has a quotation mark that does not close") from None
+        if unknown := sorted(set(_PLACEHOLDER.findall(command)) - set(_PLACEHOLDERS)):
+            raise ValueError(f"{', '.join(unknown)} is no placeholder; there are {', '.join(_PLACEHOLDERS)}")
+        if missing := [name for name in _PLACEHOLDERS[:2] if name not in " ".join(words[1:])]:
+            raise ValueError(f"lacks {' and '.join(missing)} among its arguments")
+        if secret_names(words) or secret_names(command):
+            raise ValueError("holds a key or password: servers read them from environment variables")
+        return command
+
     @field_validator("base_url")
     @classmethod
-    def _is_address(cls, address: str) -> str:
+    def _is_address(cls, address: str | None) -> str | None:
+        if address is None:
+            return None
         if not address.startswith(("http://", "https://")):
             raise ValueError(f"{address!r} is no address: write http://... or https://...")
         if has_secret(address):
@@ -87,6 +127,12 @@ class GenerationSettings(Decoding):
     token_budget: PositiveInt | Auto = "auto"
     """Tokens (prompt and answer, padding included) in memory at once; `auto` follows `gpu_memory_gb`."""
     server: ServerSettings | None = None
-    """Answer through a server instead of in process (the judge and the base model only)."""
+    """Answer through a server instead of in process: one elsewhere (the judge and the base model only), or one that
+    each job starts."""
     threads: int = Field(default=1, gt=0)
     """CPU threads of PyTorch; pinned, since results differ between thread counts."""
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether a server on another machine answers, so that the job loads no model and needs no GPU."""
+        return self.server is not None and self.server.command is None

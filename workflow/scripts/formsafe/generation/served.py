@@ -1,0 +1,224 @@
+"""Answers of a server that the job itself starts, for its own model and adapter, and ends."""
+
+import os
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from typing import Any
+
+import httpx2
+
+from formsafe.config.settings.generation import Decoding, ServerSettings
+from formsafe.core.errors import FormsafeError
+from formsafe.core.files import loads
+from formsafe.core.redaction import redact
+from formsafe.core.texts import one_line, overlapping
+from formsafe.generation import supervisor
+from formsafe.generation.journal import Journal
+from formsafe.generation.replies import Prompt, Reply
+from formsafe.generation.request_pace import Transient
+from formsafe.generation.server import ServerEngine
+from formsafe.generation.server_client import key_of
+
+GRACE_SECONDS = 10.0  # between SIGTERM and SIGKILL
+FIRST_LINES, LAST_LINES, LONGEST_LINE = 200, 100, 500  # of what a server says, in the job's log
+SHARED_LETTERS = 16  # a line of the server's that has so many in a row with a prompt or reply may repeat it
+
+
+def fill_command(command: str, model: str, adapter: str | None, port: int) -> list[str]:
+    """The words of a command with its placeholders filled.
+
+    Without an adapter, each word with `{adapter}` is left out, and the option before it: of
+    `--lora-modules run={adapter}` nothing is left. A word is filled after the command was cut into words, so that a
+    path may hold blanks.
+    """
+    words: list[str] = []
+    for word in shlex.split(command):
+        if adapter is None and "{adapter}" in word:
+            if words and words[-1].startswith("-") and not word.startswith("-"):
+                words.pop()
+            continue
+        filled = word.replace("{model}", model).replace("{adapter}", adapter or "").replace("{port}", str(port))
+        words.append(filled)
+    return words
+
+
+def served_name(settings: ServerSettings, model: str, adapter: str | None) -> str:
+    """The model's name in requests: with an adapter the one before `={adapter}` in the command (`run={adapter}`)."""
+    if adapter is None:
+        return settings.model or model
+    word = next(word for word in shlex.split(settings.command or "") if "{adapter}" in word)
+    name = word.partition("={adapter}")[0] if "={adapter}" in word else ""
+    return adapter if not name or name.startswith("-") else name
+
+
+class ServedEngine(ServerEngine):
+    """A server on this machine's loopback interface, started at the first prompt and ended by `close`.
+
+    Args:
+        settings: with a `command`.
+        model: folder of the model.
+        adapter: folder of an adapter.
+    """
+
+    def __init__(self, settings: ServerSettings, model: str, adapter: str | None, backoff_seconds: float = 1.0) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        # folders as seen from anywhere: a server may change its own
+        model, adapter = os.path.abspath(model), adapter and os.path.abspath(adapter)
+        self._command = fill_command(settings.command or "", model, adapter, port)
+        self._root, self._adapter = f"http://127.0.0.1:{port}", adapter
+        own = {"base_url": f"{self._root}/v1", "model": served_name(settings, model, adapter)}
+        super().__init__(settings.model_copy(update=own), backoff_seconds)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._pump = threading.Thread(target=self._read, daemon=True)
+        self._ready, self._lines, self._said = False, deque[str](maxlen=LAST_LINES), 0
+        self._texts: list[str] = []
+        self._mark, self._version = "", "unknown"
+
+    def describe(self) -> dict[str, Any]:
+        """What determines the replies besides prompts, settings, model and adapter."""
+        return {"engine": "server", "server_command": redact(self.settings.command or "")}
+
+    def record(self, journal: Journal) -> dict[str, Any]:
+        """Which versions the server had, in this job and in those that it continues; empty where it says none."""
+        sections = dict.fromkeys(batch["section"] for batch in journal.batches)
+        versions = {version for section in sections for version in journal.note(section).get("versions", [])}
+        return {"server_versions": sorted(versions)}
+
+    def complete(self, prompts: list[Prompt], decoding: Decoding, journal: Journal, section: str) -> None:
+        """As of every server; starts this one where something is left to answer.
+
+        Raises:
+            FormsafeError: too, when it does not start, is not ready in time, or ends.
+        """
+        if all(prompt.id in journal.replies(section) for prompt in prompts):
+            return
+        if self._process is None:
+            self._start(str(journal.path.absolute()))
+        versions = {*journal.note(section).get("versions", []), self._version}
+        journal.add_note(section, versions=sorted(versions))
+        self._texts += [text for prompt in prompts for text in (prompt.text, prompt.system, prompt.assistant) if text]
+        try:
+            super().complete(prompts, decoding, journal, section)
+        finally:
+            replies = journal.replies(section).values()
+            self._texts += [reply[name] for reply in replies for name in ("text", "thoughts") if reply.get(name)]
+
+    def close(self) -> None:
+        """End the server and everything that it started, and show its last lines."""
+        if self._process is None:
+            return
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+        if left := supervisor.end(self._mark, GRACE_SECONDS):  # where the supervisor was killed
+            print(f"warning: processes {sorted(left)} of the server do not end; they wait for a device.")
+        self._pump.join(timeout=5.0)
+        self._process = None
+        hidden = overlapping(self._lines, self._texts, SHARED_LETTERS)
+        shown = [f"server: {line}" for number, line in enumerate(self._lines) if number not in hidden]
+        end = f"The server has ended; {len(hidden)} of its last {len(self._lines)} lines may repeat texts and are left out."
+        print(*shown, end, sep="\n", flush=True)
+
+    def _start(self, place: str) -> None:
+        """Start the server and wait until it is ready."""
+        program = self._command[0]
+        if shutil.which(program) is None:
+            raise FormsafeError(f"generation.server.command: there is no program {program}. Install it, or correct it.")
+        for mark in supervisor.orphans(place):
+            print("An earlier start of this job was killed and left its server: ending it.")
+            supervisor.end(mark, GRACE_SECONDS)
+        self._mark = supervisor.mark_of(place, os.getpid())
+        # The library's folder is no business of a server that has an environment of its own; nor are its makers told.
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {
+            "DO_NOT_TRACK": "1"
+        }
+        watcher = [sys.executable, "-I", "-S", supervisor.__file__, self._mark, str(GRACE_SECONDS)]
+        print(f"Starting the server: {redact(shlex.join(self._command))}", flush=True)
+        self._process = subprocess.Popen(
+            [*watcher, *self._command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
+        )
+        self._pump.start()
+        self._await_health()
+
+    def _await_health(self) -> None:
+        deadline = time.monotonic() + 60 * self.settings.start_minutes
+        while not self._healthy():
+            self._require_running("before it was ready")
+            if time.monotonic() > deadline:
+                raise FormsafeError(
+                    f"The server was not ready after {self.settings.start_minutes:g} minutes. See its lines in the log, "
+                    "or raise start_minutes (beside command)."
+                )
+            time.sleep(0.1)
+        self._require_running("before it was ready")  # what answers is not another program at the same port
+        self._ready = True
+        self._version = one_line(str((self._get("/version")[1] or {}).get("version", "unknown")))[:60]
+        if self._adapter is not None:
+            self._require_adapter()
+
+    def _healthy(self) -> bool:
+        status = self._get("/health")[0]
+        return status == 200 or (status == 404 and self._get("/v1/models")[0] == 200)
+
+    def _require_adapter(self) -> None:
+        """A server that does not know the adapter's name may answer as the base model without a word."""
+        entries = (self._get("/v1/models")[1] or {}).get("data", [])
+        names = {str(entry.get("id")) for entry in entries if isinstance(entry, dict)}
+        if self.settings.model not in names:
+            shown = ", ".join(sorted(map(one_line, names))[:5]) or "no model"
+            raise FormsafeError(
+                f"The server lists {shown}, and not the adapter {self.settings.model}: it would answer without it. "
+                "Correct the arguments with {adapter} in generation.server.command."
+            )
+
+    def _require_running(self, when: str) -> None:
+        if self._process is not None and (status := self._process.poll()) is not None:
+            raise FormsafeError(
+                f"The server ended {when} (exit status {status}). Its last lines are in the log. Correct the cause, or "
+                "generation.server.command, then run again: the replies so far are kept."
+            )
+
+    def _get(self, path: str) -> tuple[int, dict[str, Any] | None]:
+        """Status, 0 without an answer, and the JSON object of a page."""
+        key = key_of(self.settings)
+        headers = {} if key is None else {"authorization": f"Bearer {key}"}
+        try:
+            # `trust_env=False`: a cluster's proxy would be asked for the loopback address
+            answer = httpx2.get(f"{self._root}{path}", headers=headers, timeout=5.0, trust_env=False)
+            body = loads(answer.content)
+        except httpx2.HTTPError:
+            return 0, None
+        except ValueError:
+            return answer.status_code, None
+        return answer.status_code, body if isinstance(body, dict) else None
+
+    async def _try(self, client: Any, prompt: Prompt, decoding: Decoding) -> Reply:
+        try:
+            return await super()._try(client, prompt, decoding)
+        except Transient:
+            self._require_running("while it answered")
+            raise
+
+    def _read(self) -> None:
+        """Show what the server says until it is ready; keep its last lines afterwards, which may repeat texts."""
+        assert self._process is not None and self._process.stdout is not None
+        while line := self._process.stdout.readline(LONGEST_LINE):
+            text = line.decode(errors="replace").rstrip()
+            self._said += 1
+            if self._ready or self._said > FIRST_LINES:
+                self._lines.append(text)
+            else:
+                print(f"server: {text}", flush=True)
