@@ -1,22 +1,20 @@
 """Answers of a real OpenAI-compatible server, `transformers serve`, in good days and bad."""
 
 import os
-import socket
-import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from formsafe.config.settings.generation import GenerationSettings, ServerSettings
 from formsafe.config.settings.models import ModelSettings
 from formsafe.core.errors import FormsafeError
+from formsafe.generation import supervisor
 from formsafe.generation.journal import Journal
 from formsafe.generation.local_engine import load_engine
 from formsafe.generation.replies import Prompt, ask
+from formsafe.generation.served import ServedEngine
 from formsafe.generation.server import ServerEngine
 from tests.faulty_server import FaultyServer, serving
 from tests.talkative import prompts, write_talkative_model
@@ -25,27 +23,7 @@ PROMPTS = [Prompt(f"p-{n}", text, None if n % 3 else "Answer in short.") for n, 
 GREEDY = GenerationSettings(max_new_tokens=24)
 
 
-def start(model: Path, log: Path) -> tuple[subprocess.Popen, str]:
-    """Start a server for the model; return it with its address once it is healthy."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [Path(sys.executable).with_name("transformers"), "serve", model, "--device", "cpu", "--port", str(port)]
-    with open(log, "w") as output:
-        server = subprocess.Popen(
-            list(map(str, command)),
-            stdout=output,
-            stderr=output,
-            env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
-        )
-    for _ in range(600):
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/health").close()
-            return server, f"http://127.0.0.1:{port}/v1"
-        except (urllib.error.URLError, ConnectionError):
-            assert server.poll() is None, log.read_text()[-2000:]
-            time.sleep(0.2)
-    raise AssertionError(log.read_text()[-2000:])
+SERVE = f"{Path(sys.executable).with_name('transformers')} serve {{model}} --device cpu --port {{port}}"
 
 
 @pytest.fixture(scope="module")
@@ -55,11 +33,19 @@ def model_folder(tiny_model, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def served(model_folder, tmp_path_factory):
-    server, url = start(model_folder, tmp_path_factory.mktemp("serve") / "log")
-    yield url
-    server.terminate()
-    server.wait()
+def started(model_folder, tmp_path_factory):
+    """The server as a job starts it."""
+    own = ServedEngine(ServerSettings(command=SERVE, concurrency=3), str(model_folder), None)
+    with mock.patch.dict(os.environ, HF_HUB_OFFLINE="1", OMP_NUM_THREADS="1"):
+        own._start(str(tmp_path_factory.mktemp("serve") / "journal"))
+    yield own
+    own.close()
+    assert not supervisor.members(own._mark)
+
+
+@pytest.fixture(scope="module")
+def served(started):
+    return started.settings.base_url
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +59,13 @@ def expected(model_folder, tmp_path_factory):
 def engine(url, model, **changes):
     plain = {"base_url": url, "model": str(model), "concurrency": 3, "attempts": 5}
     return ServerEngine(ServerSettings(**{**plain, **changes}), backoff_seconds=0.02)
+
+
+def test_a_server_that_the_job_started_answers_as_the_model_in_process(started, expected, tmp_path):
+    journal = Journal(tmp_path / "journal", started.describe())
+    replies = ask(started, PROMPTS, GREEDY, journal, "s")
+    assert [(reply.text, reply.finish_reason) for reply in replies] == [(r.text, r.finish_reason) for r in expected]
+    assert started.record(journal)["server_versions"]
 
 
 def test_the_server_answers_as_the_model_in_process(served, model_folder, expected, tmp_path):

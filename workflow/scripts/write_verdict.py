@@ -3,6 +3,7 @@
 from formsafe.core.logs import logging_to
 
 with logging_to(snakemake.log[0]):
+    from formsafe.analysis.answered import answered
     from formsafe.analysis.evidence import Evidence
     from formsafe.analysis.roster import names_from
     from formsafe.analysis.verdict import write_verdict
@@ -16,4 +17,4 @@ with logging_to(snakemake.log[0]):
         params.warmup,
         AnalysisSettings(**params.analysis),
     )
-    write_verdict(evidence, snakemake.output.verdict)
+    write_verdict(evidence, snakemake.output.verdict, answered(files.get("metrics", [])))

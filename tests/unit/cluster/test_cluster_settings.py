@@ -20,7 +20,8 @@ from formsafe.core.provenance import stage_record
 ROOT = Path(__file__).resolve().parents[3]
 PROFILES = {path.parent.name: yaml.safe_load(path.read_text()) for path in ROOT.glob("profiles/*/config.yaml")}
 DISTRIBUTIONS = metadata.packages_distributions()
-ENVIRONMENTS = {path.stem: yaml.safe_load(path.read_text()) for path in ROOT.glob("envs/*.yaml")}
+# vllm.yaml is no rule's: the program that it holds is started by a command, and nothing is imported from it.
+ENVIRONMENTS = {path.stem: yaml.safe_load(path.read_text()) for path in ROOT.glob("envs/*.yaml") if path.stem != "vllm"}
 RULES = {
     text.split(":")[0]: text
     for path in ROOT.glob("workflow/rules/*.smk")

@@ -367,6 +367,29 @@ def test_a_server_cannot_answer_for_trained_methods_or_for_several_models(paper)
     assert load_study(paper).generation.server.model == "m"
 
 
+VLLM = "vllm serve {model} --port {port}"
+LORA = f"{VLLM} --enable-lora --lora-modules run={{adapter}}"
+
+
+def test_a_server_of_the_jobs_own_answers_for_trained_methods_and_several_models(paper):
+    paper["generation"]["server"] = {"command": LORA}
+    study = load_study(paper)
+    assert study.generation.server.command == LORA and not study.generation.elsewhere
+    paper["generation"]["server"] = {"command": VLLM}
+    assert "has no {adapter}, which the runs of promot, sft need" in problems(paper)
+
+
+@pytest.mark.parametrize("kept", [{"soft_prompt": "tuned", "soft_prompt_at_inference": True}, {"soft_prompt": "only"}])
+def test_a_soft_prompt_that_is_kept_is_refused_before_any_job(paper, kept):
+    paper["generation"]["server"] = {"command": LORA}
+    paper["methods"]["kept"] = {"label": "Kept", **kept}
+    assert load_study(paper)  # it is not in the grid
+    paper["grid"][0]["methods"] = [*paper["grid"][0]["methods"], "kept"]
+    said = problems(paper)
+    assert "generation.server.command: kept answers with a soft prompt, which no server takes" in said
+    assert "promot" not in said
+
+
 @pytest.mark.parametrize("section", ["generation", "judges.policy.generation"])
 @pytest.mark.parametrize("address", ["localhost:8000/v1", "ftp://host/v1", ""])
 def test_an_address_without_its_scheme_is_an_error(paper, section, address):

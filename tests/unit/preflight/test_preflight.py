@@ -311,6 +311,8 @@ def test_what_a_server_does_is_no_work_here(study):
     fields["judges"]["policy"]["generation"]["server"] = {"base_url": "http://127.0.0.1:1/v1", "model": "x"}
     plan = StudySettings(**fields)
     assert {work.stage for work in study_costs.works_of(plan, jobs)} == {"soft prompts", "adapters", "answers"}
+    fields["judges"]["policy"]["generation"]["server"] = {"command": "vllm serve {model} --port {port}"}
+    assert "judge" in {work.stage for work in study_costs.works_of(StudySettings(**fields), jobs)}
 
 
 def test_the_paper_without_network_and_gpu(study, no_network, tmp_path, monkeypatch):

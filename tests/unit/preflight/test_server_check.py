@@ -1,13 +1,15 @@
 """Preflight of a server: its address, its key and the model's name."""
 
 import json
+import shutil
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from formsafe.config.settings.generation import ServerSettings
-from formsafe.preflight.server_check import check_server
+from formsafe.config.settings.models import ModelSettings
+from formsafe.preflight.server_check import check_served_chat, check_server
 
 LIST = json.dumps({"object": "list", "data": [{"id": "m"}, {"id": "other"}]})
 
@@ -75,3 +77,40 @@ def test_no_server_is_one(server):
     server.shutdown()
     server.server_close()
     assert "does not answer" in checked(server).detail
+
+
+VLLM = "serve {model} --port {port} --enable-lora --lora-modules run={adapter}"
+
+
+@pytest.mark.parametrize(("program", "state"), [("sh", "ok"), ("/nowhere/vllm", "no"), ("no-such-program", "no")])
+def test_the_program_of_a_command_is_looked_for(program, state):
+    check = check_server("s", ServerSettings(command=f"{program} {VLLM}"), {})
+    assert check.state == state and program in check.detail
+    assert state == "ok" or "envs/vllm.yaml" in check.remedy
+    assert check_server("s", ServerSettings(command=f"sh {VLLM}", key_variable="KEY"), {}).state == "no"
+
+
+TEMPLATES = {
+    "plain": ("", {}, "ok"),
+    "thinking": ("{% if enable_thinking is not defined or enable_thinking %}think{% endif %}", {}, "no"),
+    "told": (
+        "{% if enable_thinking is not defined or enable_thinking %}think{% endif %}",
+        {"enable_thinking": False},
+        "ok",
+    ),
+    "clock": ("{{ strftime_now('%d %B %Y') }}", {}, "no"),
+}
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_server_that_would_render_other_prompts_than_the_training_is_a_no(tiny_model, tmp_path, name):
+    addition, arguments, state = TEMPLATES[name]
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_model, folder)
+    template = next(folder.glob("chat_template.jinja"))
+    template.write_text(template.read_text() + addition)
+    model = ModelSettings(path=str(folder), label="t", parameters=1e5)
+    server = ServerSettings(command=f"sh {VLLM}", extra_body={"chat_template_kwargs": arguments})
+    assert check_served_chat("m", model, folder, server).state == state
+    own = ServerSettings(command=f"sh {VLLM} --chat-template x.jinja")
+    assert check_served_chat("m", model, folder, own) is None

@@ -1,6 +1,6 @@
 """The verdict: each question of the study, answered one condition at a time in a plain sentence with its numbers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from formsafe.analysis import claims, first_tokens, quality, supporting
 from formsafe.analysis.evidence import Evidence
@@ -9,9 +9,9 @@ from formsafe.core.files import write_json
 from formsafe.core.records import Finding
 
 
-def write_verdict(evidence: Evidence, output: str) -> None:
-    """Write verdict.json: a list of findings."""
-    found = list(supporting.missing(evidence))
+def write_verdict(evidence: Evidence, output: str, others: Iterable[Finding] = ()) -> None:
+    """Write verdict.json: a list of findings, those of `others` after what is missing."""
+    found = [*supporting.missing(evidence), *others]
     for model in dict.fromkeys(run.model for run in evidence.names.planned):
         found += [
             each.model_copy(update={"model": model, "id": f"{model}/{each.id}"}) for each in answers(evidence, model)

@@ -87,7 +87,7 @@ class ServedEngine(ServerEngine):
         return {"engine": "server", "server_command": redact(self.settings.command or "")}
 
     def record(self, journal: Journal) -> dict[str, Any]:
-        """Which versions the server had, in this job and in those that it continues; empty where it says none."""
+        """Which versions the server had, in this job and in those that it continues."""
         sections = dict.fromkeys(batch["section"] for batch in journal.batches)
         versions = {version for section in sections for version in journal.note(section).get("versions", [])}
         return {"server_versions": sorted(versions)}
@@ -122,9 +122,10 @@ class ServedEngine(ServerEngine):
             print(f"warning: processes {sorted(left)} of the server do not end; they wait for a device.")
         self._pump.join(timeout=5.0)
         self._process = None
-        hidden = overlapping(self._lines, self._texts, SHARED_LETTERS)
-        shown = [f"server: {line}" for number, line in enumerate(self._lines) if number not in hidden]
-        end = f"The server has ended; {len(hidden)} of its last {len(self._lines)} lines may repeat texts and are left out."
+        lines = list(self._lines)
+        hidden = overlapping(lines, self._texts, SHARED_LETTERS)
+        shown = [f"server: {line}" for number, line in enumerate(lines) if number not in hidden]
+        end = f"The server has ended; {len(hidden)} of its last {len(lines)} lines may repeat texts and are left out."
         print(*shown, end, sep="\n", flush=True)
 
     def _start(self, place: str) -> None:
@@ -136,10 +137,9 @@ class ServedEngine(ServerEngine):
             print("An earlier start of this job was killed and left its server: ending it.")
             supervisor.end(mark, GRACE_SECONDS)
         self._mark = supervisor.mark_of(place, os.getpid())
-        # The library's folder is no business of a server that has an environment of its own; nor are its makers told.
-        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {
-            "DO_NOT_TRACK": "1"
-        }
+        # PYTHONPATH names this workflow's library, for another Python; vLLM reports its use to its makers by default.
+        environment = {**os.environ, "DO_NOT_TRACK": "1"}
+        environment.pop("PYTHONPATH", None)
         watcher = [sys.executable, "-I", "-S", supervisor.__file__, self._mark, str(GRACE_SECONDS)]
         print(f"Starting the server: {redact(shlex.join(self._command))}", flush=True)
         self._process = subprocess.Popen(
@@ -159,8 +159,8 @@ class ServedEngine(ServerEngine):
             self._require_running("before it was ready")
             if time.monotonic() > deadline:
                 raise FormsafeError(
-                    f"The server was not ready after {self.settings.start_minutes:g} minutes. See its lines in the log, "
-                    "or raise start_minutes (beside command)."
+                    f"The server was not ready after {self.settings.start_minutes:g} minutes. See its lines in the "
+                    "log, or raise start_minutes (beside command)."
                 )
             time.sleep(0.1)
         self._require_running("before it was ready")  # what answers is not another program at the same port
