@@ -216,7 +216,9 @@ def test_an_adapters_hyperparameter_makes_adapters_stale_but_neither_data_nor_so
     assert plan["train_adapter"] == 8
 
 
-FITTING = ["checkpoint_minutes: 3.0", "micro_batch_size: 4", "gradient_checkpointing: true"]
+FITTING = [
+    *("checkpoint_minutes: 3.0", "micro_batch_size: 4", "gradient_checkpointing: true", "report_to: [tensorboard]"),
+]
 
 
 @pytest.mark.parametrize("setting", FITTING)

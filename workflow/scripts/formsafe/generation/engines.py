@@ -39,8 +39,8 @@ def make_engine(
         return ServedEngine(generation.server, manifest["path"], None if adapter is None else str(adapter))
     if adapter is not None or soft_prompt is not None:
         raise FormsafeError(
-            f"generation.server serves {generation.server.model or 'models'} without this run's adapter or soft "
-            "prompt. Leave generation.server null to answer in process; the judge may stay on a server."
+            f"generation.server serves {generation.server.model or 'models'} as they are, but this run has an adapter "
+            "or a soft prompt. Leave generation.server null to answer in process; the judge may stay on a server."
         )
     from formsafe.generation.server import ServerEngine
 

@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -18,6 +19,7 @@ SECTION = "This machine"
 TOLERANCE = {"cuda": 2e-2, "cpu": 1e-4}
 # NF4 loses 9 to 10 % of normally distributed weights (root mean square).
 NF4_LOSS = (0.05, 0.15)
+_REPORTERS = {"tensorboard": ("tensorboard", "tensorboardX")}
 _IN_A_JOB = "Run `snakemake preflight` once inside a job on a GPU node, for instance with srun."
 
 
@@ -164,6 +166,16 @@ def four_bit_errors(device: str) -> tuple[float, float]:
 
 def _relative(found: "Tensor", expected: "Tensor") -> float:
     return float((found - expected).norm() / expected.norm())
+
+
+def check_reports(services: Iterable[str]) -> list[Check]:
+    """Whether the packages of `training.report_to` are installed: without one, a training ends at its first step."""
+    key = "training.report_to"
+    missing = [name for name in services if not any(map(find_spec, _REPORTERS.get(name, (name,))))]
+    remedy = (
+        "Install it where the jobs run (with pip into .venv, or in a conda environment of your own), or leave it out."
+    )
+    return [Check(SECTION, key, "no", f"the package {name} is not installed", remedy) for name in missing]
 
 
 def check_disk(needs: Mapping[Path, float]) -> list[Check]:

@@ -25,6 +25,7 @@ from formsafe.preflight.machine_checks import (
     check_disk,
     check_four_bit,
     check_gpu,
+    check_reports,
     find_gpu,
     four_bit_device,
     gpu_fault,
@@ -70,6 +71,7 @@ def preflight(plan: StudySettings, planned: Planned) -> tuple[bool, str]:
     found += _look_at_models(plan, works, contexts, folders, planned.systems)
     found += [*check_steps(plan), *check_labels(_labels(plan, works))]
     shapes = {name: context.shape for name, context in contexts.items()}
+    machine += check_reports(plan.training.report_to)
     machine += check_disk(disk_needs(plan, works, shapes, results, download))
     machine += check_writable([results, Path("logs"), Path(".snakemake")])
     if planned.slurm and any(model.device != "cpu" for model in models.values()):

@@ -1,6 +1,7 @@
 """What both training scripts do first: read their Snakemake job and start the process."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +24,13 @@ def start_training(job: Any, optimiser: str, arm: Mapping[str, Any] | None = Non
         arm: fields of `Arm` as builtins, in stage 2.
     """
     model = restored(ModelSettings, job.params.model, job.config["models"][job.wildcards.model])
+    training = restored(TrainingSettings, job.params.training, job.config["training"])
+    folder = Path(job.output.metrics).parent
+    prepare_reports(training.report_to, folder)
     if job.resources.get("gpu"):
         claim_device(model.device)  # before torch is imported: it fixes the visible cards at its import
-    with lean_imports(*unused_imports(model.quantisation, optimiser)):
+    # what reports may need every package
+    with lean_imports(*(() if training.report_to else unused_imports(model.quantisation, optimiser))):
         from formsafe.training.arm import arm_from
         from formsafe.training.stages import Inputs
 
@@ -34,11 +39,23 @@ def start_training(job: Any, optimiser: str, arm: Mapping[str, Any] | None = Non
         model=model,
         train=job.input.train,
         validation=job.input.validation,
-        folder=Path(job.output.metrics).parent,
-        training=restored(TrainingSettings, job.params.training, job.config["training"]),
+        folder=folder,
+        training=training,
         seed=job.params.seed,
         system_prompt=job.params.system_prompt,
         gpu_memory_gb=job.config.get("gpu_memory_gb", "auto"),
         code=job.params.code,
         arm=arm_from(arm or {}),
     )
+
+
+def prepare_reports(services: Sequence[str], folder: Path) -> None:
+    """Say by environment variables where reports go, and that they are losses and settings only.
+
+    TensorBoard's files are in the training's folder, so that `tensorboard --logdir results/paper/runs` shows each by
+    its path. W&B would send what the job prints, and its code, as well.
+    """
+    if "tensorboard" in services:
+        os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder / "tensorboard")
+    if "wandb" in services:
+        os.environ |= {"WANDB_CONSOLE": "off", "WANDB_DISABLE_CODE": "true", "WANDB_DISABLE_GIT": "true"}

@@ -12,6 +12,7 @@ from formsafe.config.settings.models import ModelSettings
 from formsafe.config.settings.training import AdapterSettings, Optimisation, TrainingSettings
 from formsafe.core.errors import FormsafeError
 from formsafe.core.files import read_json
+from formsafe.core.layout import partitions
 from formsafe.models.context import ModelContext
 from formsafe.models.memory import TrainingBatch, TrainingPlan, plan_training
 from formsafe.training.arm import Arm
@@ -111,7 +112,10 @@ def training_arguments(
         save_strategy="no",
         logging_steps=1,
         logging_nan_inf_filter=False,
-        report_to="none",
+        report_to=list(inputs.training.report_to) or "none",
+        run_name=" ".join(f"{name}={value}" for name, value in partitions(inputs.folder).items()) or None,
+        hub_private_repo=True,  # of a page that trackio may make
+        trackio_static_space_id=False,  # by default trackio publishes one after training
         disable_tqdm=True,
     )
     arguments._n_gpu = min(arguments.n_gpu, 1)  # never DataParallel, however many GPUs are visible

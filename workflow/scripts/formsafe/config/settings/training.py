@@ -20,6 +20,8 @@ Optimiser = Literal[
     "sgd",
 ]
 
+Reporter = Literal["tensorboard", "wandb", "mlflow", "trackio"]
+
 
 class Optimisation(Settings):
     """What stage 1 and stage 2 share."""
@@ -89,5 +91,8 @@ class TrainingSettings(Settings):
     """Examples in memory at once, a divisor of batch_size x gradient_accumulation; `auto` follows `gpu_memory_gb`."""
     gradient_checkpointing: bool | Auto = Field(default="auto", exclude=True)
     """Trade time for memory; `auto` follows `gpu_memory_gb`."""
+    report_to: list[Reporter] = Field(default=[], exclude=True)
+    """Services that are given losses and settings, too: `tensorboard`, `wandb`, `mlflow`, `trackio`; their packages are
+    installed and their accounts set up (environment variables) by you."""
     threads: int = Field(default=1, gt=0)
     """CPU threads of PyTorch; pinned, since results differ between thread counts."""
