@@ -23,7 +23,7 @@ SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 STALE := PYTHONPATH=workflow/scripts $(BIN)/python -m formsafe.cluster.stale
 RESULTS := results/$(STUDY)
 
-.PHONY: same-study install image demo labels report browse provenance test test-unit test-security test-workflow test-slurm test-long mutants lint schema lock sbom stale recover readme-figures
+.PHONY: same-study install image demo labels report publish browse provenance test test-unit test-security test-workflow test-slurm test-long mutants lint schema lock sbom stale recover readme-figures
 
 install: .venv/installed ## .venv, with everything in the versions of requirements.txt
 
@@ -66,6 +66,12 @@ $(CONFIG):
 same-study: $(CONFIG)
 	@[ "$(STUDY)" = "$(NAMED)" ] || { \
 	  echo "error: $(CONFIG) is the study $(NAMED), not $(STUDY). Leave STUDY out, or name another CONFIG." >&2; exit 1; }
+
+# Dry run first: CONFIRM=1 uploads. The repository is private; GATED=1 opens it to those whose request you accept.
+publish: $(CONFIG) $(INSTALLED) | same-study ## adapters with cards, results and report to the hub: make publish STUDY=... REPO=owner/name
+	@test -n "$(REPO)" || { echo "error: Name the repository: make publish STUDY=$(STUDY) REPO=owner/name" >&2; exit 1; }
+	@PYTHONPATH=workflow/scripts $(BIN)/python -m formsafe.report.publish $(if $(CONFIRM),--confirm) $(if $(GATED),--gated) \
+	  -- "$(REPO)" $(CONFIG)
 
 labels: $(CONFIG) $(INSTALLED) | same-study ## a blinded sample of answers for people to label
 	$(SNAKEMAKE) --configfile $(CONFIG) --quiet rules -- labels

@@ -1,5 +1,6 @@
 """A hub on the loopback interface: repositories in memory, behind the few routes that huggingface_hub uses."""
 
+import base64
 import hashlib
 import json
 import threading
@@ -15,6 +16,7 @@ class FakeHub:
 
     def __init__(self):
         self.files, self.refusals, self.commits, self.requests, self.tokens = {}, {}, {}, [], set()
+        self.settings = {}
 
     def add(self, repository, files, commit=COMMIT):
         """Add a repository, or give it a new commit with other files."""
@@ -36,7 +38,7 @@ class FakeHub:
         parts = path.removeprefix("api/").split("/")
         if parts[0] not in ("models", "datasets"):
             parts.insert(0, "models")
-        repository, (action, *rest) = "/".join(parts[:3]), parts[3:]
+        repository, (action, *rest) = "/".join(parts[:3]), parts[3:] or ["revision", "main"]
         status, code, files_only = self.refusals.get(repository, (None, None, False))
         if status is not None and (not files_only or action == "resolve"):
             return status, {"X-Error-Code": code} if code else {}, b""
@@ -48,11 +50,46 @@ class FakeHub:
         files = self.files[repository, revision]
         if api and action == "revision":
             siblings = [{"rfilename": file} for file in files]
-            return self._json({"id": repository.partition("/")[2], "sha": revision, "siblings": siblings})
+            own = {"id": repository.partition("/")[2], "sha": revision, "siblings": siblings}
+            return self._json(own | self.settings.get(repository, {}))
         if api and action == "tree":
             return self._json([{"type": "file", "path": f, "size": len(b), "oid": _etag(b)} for f, b in files.items()])
         status, headers, body = self._file(files.get("/".join(rest[1:])))
         return status, headers | {"X-Repo-Commit": revision}, body
+
+    def change(self, path, body):
+        """Status, headers and body of a request that makes a repository, changes its settings or adds a commit."""
+        parts = unquote(urlsplit(path).path).strip("/").split("/")[1:]
+        if parts == ["validate-yaml"]:
+            return self._json({"errors": [], "warnings": []})
+        if parts == ["repos", "create"]:
+            made = json.loads(body)
+            repository = f"models/{made['organization']}/{made['name']}"
+            place = json.dumps({"url": f"{self.address}/{made['organization']}/{made['name']}"}).encode()
+            if repository in self.commits:
+                return 409, {}, place
+            self.add(repository, {})
+            self.settings[repository] = {"private": made.get("visibility") == "private", "gated": False}
+            return 200, {"Content-Type": "application/json"}, place
+        repository, action = "/".join(parts[:3]), parts[3]
+        status, code, _ = self.refusals.get(repository, (None, None, False))
+        if status is not None:
+            return status, {"X-Error-Code": code} if code else {}, b"{}"
+        if action == "settings":
+            new = json.loads(body)
+            private = {"private": new["visibility"] == "private"} if "visibility" in new else {}
+            self.settings[repository] |= private | {"gated": new.get("gated", False)}
+            return self._json({})
+        if action == "preupload":
+            asked = json.loads(body)["files"]
+            modes = [{"path": file["path"], "uploadMode": "regular", "shouldIgnore": False} for file in asked]
+            return self._json({"files": modes})
+        lines = [json.loads(line) for line in body.splitlines()]
+        added = {line["value"]["path"]: line["value"]["content"] for line in lines if line["key"] == "file"}
+        held = {name: base64.b64decode(content) for name, content in added.items()}
+        commit = hashlib.sha1(body).hexdigest()
+        self.add(repository, self.files[repository, self.commits[repository]] | held, commit)
+        return self._json({"commitUrl": f"{self.address}/{parts[1]}/{parts[2]}/commit/{commit}", "commitOid": commit})
 
     def _json(self, value):
         return 200, {"Content-Type": "application/json"}, json.dumps(value).encode()
@@ -89,6 +126,18 @@ def serving(hub):
                 self.wfile.write(body)
 
         do_HEAD = do_GET
+
+        def do_POST(self):
+            hub.requests.append(f"{self.command} {urlsplit(self.path).path}")
+            hub.tokens.add(self.headers.get("Authorization"))
+            status, headers, body = hub.change(self.path, self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(status)
+            for name, value in {**headers, "Content-Length": str(len(body))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_PUT = do_POST
 
         def log_message(self, *arguments):
             """Keep quiet."""

@@ -46,6 +46,9 @@ class Scripted:
     def record(self, journal):
         return {}
 
+    def close(self):
+        self.closed = True
+
     def room(self, prompt):
         return self.rooms.get(prompt.id, math.inf)
 

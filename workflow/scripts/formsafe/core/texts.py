@@ -70,13 +70,13 @@ def overlapping(lines: Sequence[str], texts: Iterable[str], letters: int) -> set
         letters: a line is found that has so many letters and digits in a row with a text (case, white space and
             punctuation aside), or all of a shorter text of at least six, or too few to tell.
     """
-    plain = [_letters(line) for line in lines]
+    plain = [letters_of(line) for line in lines]
     places: dict[str, set[int]] = {}
     for number, line in enumerate(plain):
         for piece in _pieces(line, letters):
             places.setdefault(piece, set()).add(number)
     found = {number for number, line in enumerate(plain) if len(line) < letters}
-    for text in map(_letters, texts):
+    for text in map(letters_of, texts):
         if 6 <= len(text) < letters:
             found |= {number for number, line in enumerate(plain) if text in line}
         for piece in _pieces(text, letters) & places.keys():
@@ -84,7 +84,8 @@ def overlapping(lines: Sequence[str], texts: Iterable[str], letters: int) -> set
     return found
 
 
-def _letters(text: str) -> str:
+def letters_of(text: str) -> str:
+    """The letters and digits of `text`, case aside: what is left of it whatever a log, a page or JSON does to it."""
     unescaped = _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text)
     return "".join(character for character in unescaped.casefold() if character.isalnum())
 
