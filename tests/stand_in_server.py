@@ -1,10 +1,11 @@
 """A stand-in with vLLM's command line: `serve MODEL --port PORT --enable-lora --lora-modules NAME=FOLDER`.
 
 It answers as `faulty_server.echo` does, with the adapter's name before it, and misbehaves as FORMSAFE_STAND_IN says:
-words of `slow` (never healthy), `refuse` (ends at once), `die=N` (kills itself at request N), `stubborn` (ignores
-SIGTERM), `child` (starts a process that is stubborn, too), `daemon` (starts one in a session of its own that has
-overwritten its environment), `deaf` (knows no adapter), `hang=N` (never answers from request N on), `chatty` (shows
-requests and replies).
+
+- `slow` is never healthy, `refuse` ends at once, `die=N` kills itself at request N, `hang=N` never answers from N on;
+- `stubborn` ignores SIGTERM, `child` starts a process that does, `bare` one that has overwritten its environment,
+  `daemon` such a one in a session of its own;
+- `deaf` knows no adapter, `chatty` shows requests and replies.
 """
 
 import json
@@ -76,8 +77,10 @@ def main():
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if "child" in WORDS:
         subprocess.Popen([sys.executable, "-c", SLEEP])
+    bare = {"PATH": os.environ["PATH"]}
+    if "bare" in WORDS:
+        subprocess.Popen([sys.executable, "-c", SLEEP], env=bare)
     if "daemon" in WORDS:
-        bare = {"PATH": os.environ["PATH"]}
         subprocess.Popen([sys.executable, "-c", SLEEP], env=bare, start_new_session=True)
     print("Loading weights", model, file=sys.stderr, flush=True)
     if "refuse" in WORDS:

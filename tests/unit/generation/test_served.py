@@ -21,12 +21,12 @@ from formsafe.generation import served, supervisor
 from formsafe.generation.answers import JOURNAL, AnswerJob, answer_prompts
 from formsafe.generation.engines import make_engine
 from formsafe.generation.journal import Journal
-from formsafe.generation.served import ServedEngine, fill_command, served_name
+from formsafe.generation.served import ServedEngine, fill_command
 
 ROOT = Path(__file__).resolve().parents[3]
 STAND_IN = shlex.join([sys.executable, str(ROOT / "tests/stand_in_server.py")])
-VLLM = "serve {model} --port {port} --enable-lora --lora-modules run={adapter}"
-COMMAND = f"{STAND_IN} {VLLM}"
+LORA = "serve {model} --port {port} --enable-lora --lora-modules run={adapter}"
+COMMAND = f"{STAND_IN} {LORA}"
 COUNT = 12
 
 
@@ -177,9 +177,14 @@ def wait_until(condition, job):
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("stage", ["before health", "midway"])
-def test_a_job_that_is_killed_leaves_no_process_and_the_next_goes_on(places, child, number, stage):
+@pytest.mark.parametrize(
+    ("stage", "number"),
+    [
+        ("before health", signal.SIGKILL),
+        *(("midway", number) for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)),
+    ],
+)
+def test_a_job_that_is_killed_leaves_no_process_and_the_next_goes_on(places, child, stage, number):
     words = {"before health": "slow stubborn child daemon", "midway": "hang=6 stubborn child daemon"}[stage]
     job = child(places, words)
     wait_until(lambda: len(sleepers()) == 2 if stage == "before health" else journalled(places) == 5, job)
@@ -195,7 +200,7 @@ def test_a_job_that_is_killed_leaves_no_process_and_the_next_goes_on(places, chi
 
 def test_what_a_killed_supervisor_leaves_is_ended_by_the_next_start_and_nothing_else_is(places, child, capfd):
     """Job and supervisor are killed at once: the kernel ends the server, the next start its child."""
-    job = child(places, "hang=6 stubborn child")
+    job = child(places, "hang=6 stubborn child bare")
     wait_until(lambda: journalled(places) == 5, job)
     living = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     others = subprocess.Popen(  # the same place, but of a job that lives; and another job's
@@ -208,9 +213,10 @@ def test_what_a_killed_supervisor_leaves_is_ended_by_the_next_start_and_nothing_
     for pid in (job.pid, watcher):
         os.kill(pid, signal.SIGKILL)
     job.join()
-    (orphan,) = sleepers()
+    orphans, spared = sleepers(), {others.pid, foreign.pid}
+    assert len(orphans) == 2 and len(processes_of(places) - spared) == 1  # the server itself is gone
     answer_prompts(job_of(places))
-    assert answers(places) == expected() and orphan not in sleepers()
+    assert answers(places) == expected() and not sleepers()
     assert "left its server" in capfd.readouterr().out
     for left in (others, foreign, living):
         assert left.poll() is None
@@ -242,7 +248,7 @@ def test_a_finished_journal_starts_no_server(places, monkeypatch):
         ("refuse", {}, r"ended before it was ready \(exit status 1\)"),
         ("slow", {"start_minutes": 0.01}, "not ready after 0.01 minutes.*start_minutes"),
         ("deaf", {"adapter": True}, "not the adapter run: it would answer without it"),
-        ("", {"command": f"nosuch-program {VLLM}"}, "no program nosuch-program"),
+        ("", {"command": f"nosuch-program {LORA}"}, "no program nosuch-program"),
     ],
 )
 def test_a_server_that_cannot_answer_is_an_error_with_its_reason(places, monkeypatch, words, settings, message, capfd):
@@ -278,18 +284,27 @@ def test_lines_that_repeat_a_text_are_found():
     assert overlapping(lines, [], 12) == {3}
 
 
-def test_how_a_command_is_filled():
-    command = "vllm serve {model} --port {port} --enable-lora --lora-modules run={adapter} --x '{\"a\": 1}'"
-    assert fill_command(command, "/a b/m", "/c d", 7) == [
-        *("vllm", "serve", "/a b/m", "--port", "7", "--enable-lora", "--lora-modules", "run=/c d", "--x", '{"a": 1}')
-    ]
-    assert fill_command(command, "m", None, 7) == [
-        *("vllm", "serve", "m", "--port", "7", "--enable-lora", "--x", '{"a": 1}')
-    ]
-    assert fill_command("s {model} --lora={adapter} {port}", "m", None, 7) == ["s", "m", "7"]
-    for arguments, name in (("run={adapter}", "run"), ("--lora={adapter}", "/c"), ("{adapter}", "/c")):
-        settings = ServerSettings(command=f"s {{model}} {{port}} {arguments}")
-        assert served_name(settings, "m", "/c") == name and served_name(settings, "m", None) == "m"
+@pytest.mark.parametrize(
+    ("command", "adapter", "words", "more", "name"),
+    [
+        (LORA, "/c d", "serve m --port 7 --enable-lora --lora-modules", ["run=/c d"], "run"),
+        (LORA, None, "serve m --port 7 --enable-lora", [], "m"),
+        ("s {model} {port} --lora={adapter}", "/c", "s m 7 --lora=/c", [], "/c"),
+        ("s {model} {port} --lora={adapter} -x", None, "s m 7 -x", [], "m"),
+        ("s {model} {port} {adapter}", "/c", "s m 7 /c", [], "/c"),
+        ("s {model} {port} {adapter} on", None, "s m 7 on", [], "m"),
+        ("s {model} {port} --x '{\"a\": 1}'", None, "s m 7 --x", ['{"a": 1}'], "m"),
+    ],
+)
+def test_how_a_command_is_filled(command, adapter, words, more, name):
+    settings = ServerSettings(command=command)
+    assert fill_command(settings, "m", adapter, 7) == ([*words.split(), *more], name)
+
+
+def test_a_model_may_have_a_name_of_its_own_and_a_folder_blanks():
+    settings = ServerSettings(command="s {model} {port} run={adapter}", model="own")
+    assert fill_command(settings, "/a b", None, 7) == (["s", "/a b", "7"], "own")
+    assert fill_command(settings, "/a b", "/c", 7)[1] == "run"
 
 
 @pytest.mark.parametrize(

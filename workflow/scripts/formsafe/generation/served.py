@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from typing import Any
 
 import httpx2
@@ -30,31 +31,26 @@ FIRST_LINES, LAST_LINES, LONGEST_LINE = 200, 100, 500  # of what a server says, 
 SHARED_LETTERS = 16  # a line of the server's that has so many in a row with a prompt or reply may repeat it
 
 
-def fill_command(command: str, model: str, adapter: str | None, port: int) -> list[str]:
-    """The words of a command with its placeholders filled.
+def fill_command(settings: ServerSettings, model: str, adapter: str | None, port: int) -> tuple[list[str], str]:
+    """The words of the settings' command with its placeholders filled, and the model's name in requests.
 
-    Without an adapter, each word with `{adapter}` is left out, and the option before it: of
-    `--lora-modules run={adapter}` nothing is left. A word is filled after the command was cut into words, so that a
-    path may hold blanks.
+    With an adapter that is the name before `={adapter}` (`run={adapter}`). Without one, each word with `{adapter}` is
+    left out, and the option before it: of `--lora-modules run={adapter}` nothing is left. A word is filled after the
+    command was cut into words, so that a path may hold blanks.
     """
     words: list[str] = []
-    for word in shlex.split(command):
-        if adapter is None and "{adapter}" in word:
-            if words and words[-1].startswith("-") and not word.startswith("-"):
+    name = settings.model or model
+    for word in shlex.split(settings.command or ""):
+        option = word.startswith("-")
+        if "{adapter}" in word and adapter is None:
+            if words and words[-1].startswith("-") and not option:
                 words.pop()
             continue
-        filled = word.replace("{model}", model).replace("{adapter}", adapter or "").replace("{port}", str(port))
-        words.append(filled)
-    return words
-
-
-def served_name(settings: ServerSettings, model: str, adapter: str | None) -> str:
-    """The model's name in requests: with an adapter the one before `={adapter}` in the command (`run={adapter}`)."""
-    if adapter is None:
-        return settings.model or model
-    word = next(word for word in shlex.split(settings.command or "") if "{adapter}" in word)
-    name = word.partition("={adapter}")[0] if "={adapter}" in word else ""
-    return adapter if not name or name.startswith("-") else name
+        if "{adapter}" in word:
+            before = word.partition("={adapter}")[0]
+            name = str(adapter) if option or before == word else before
+        words.append(word.replace("{model}", model).replace("{adapter}", adapter or "").replace("{port}", str(port)))
+    return words, name
 
 
 class ServedEngine(ServerEngine):
@@ -72,10 +68,9 @@ class ServedEngine(ServerEngine):
             port = free.getsockname()[1]
         # folders as seen from anywhere: a server may change its own
         model, adapter = os.path.abspath(model), adapter and os.path.abspath(adapter)
-        self._command = fill_command(settings.command or "", model, adapter, port)
+        self._command, name = fill_command(settings, model, adapter, port)
         self._root, self._adapter = f"http://127.0.0.1:{port}", adapter
-        own = {"base_url": f"{self._root}/v1", "model": served_name(settings, model, adapter)}
-        super().__init__(settings.model_copy(update=own), backoff_seconds)
+        super().__init__(settings.model_copy(update={"base_url": f"{self._root}/v1", "model": name}), backoff_seconds)
         self._process: subprocess.Popen[bytes] | None = None
         self._pump = threading.Thread(target=self._read, daemon=True)
         self._ready, self._lines, self._said = False, deque[str](maxlen=LAST_LINES), 0
@@ -165,7 +160,7 @@ class ServedEngine(ServerEngine):
             time.sleep(0.1)
         self._require_running("before it was ready")  # what answers is not another program at the same port
         self._ready = True
-        self._version = one_line(str((self._get("/version")[1] or {}).get("version", "unknown")))[:60]
+        self._version = one_line(str(self._get("/version")[1].get("version", "unknown")))[:60]
         if self._adapter is not None:
             self._require_adapter()
 
@@ -175,7 +170,7 @@ class ServedEngine(ServerEngine):
 
     def _require_adapter(self) -> None:
         """A server that does not know the adapter's name may answer as the base model without a word."""
-        entries = (self._get("/v1/models")[1] or {}).get("data", [])
+        entries = self._get("/v1/models")[1].get("data", [])
         names = {str(entry.get("id")) for entry in entries if isinstance(entry, dict)}
         if self.settings.model not in names:
             shown = ", ".join(sorted(map(one_line, names))[:5]) or "no model"
@@ -191,19 +186,17 @@ class ServedEngine(ServerEngine):
                 "generation.server.command, then run again: the replies so far are kept."
             )
 
-    def _get(self, path: str) -> tuple[int, dict[str, Any] | None]:
-        """Status, 0 without an answer, and the JSON object of a page."""
+    def _get(self, path: str) -> tuple[int, dict[str, Any]]:
+        """Status of a page, 0 without an answer, and the JSON object that it is, empty where it is none."""
         key = key_of(self.settings)
         headers = {} if key is None else {"authorization": f"Bearer {key}"}
-        try:
+        status, body = 0, None
+        with suppress(httpx2.HTTPError, ValueError):
             # `trust_env=False`: a cluster's proxy would be asked for the loopback address
             answer = httpx2.get(f"{self._root}{path}", headers=headers, timeout=5.0, trust_env=False)
+            status = answer.status_code
             body = loads(answer.content)
-        except httpx2.HTTPError:
-            return 0, None
-        except ValueError:
-            return answer.status_code, None
-        return answer.status_code, body if isinstance(body, dict) else None
+        return status, body if isinstance(body, dict) else {}
 
     async def _try(self, client: Any, prompt: Prompt, decoding: Decoding) -> Reply:
         try:
