@@ -75,13 +75,14 @@ def main():
             Handler.names[name] = f"[{weights.read().decode()}] "
     if "stubborn" in WORDS:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sleep = [sys.executable, "-c", SLEEP, model]
     if "child" in WORDS:
-        subprocess.Popen([sys.executable, "-c", SLEEP])
+        subprocess.Popen(sleep)
     bare = {"PATH": os.environ["PATH"]}
     if "bare" in WORDS:
-        subprocess.Popen([sys.executable, "-c", SLEEP], env=bare)
+        subprocess.Popen(sleep, env=bare)
     if "daemon" in WORDS:
-        subprocess.Popen([sys.executable, "-c", SLEEP], env=bare, start_new_session=True)
+        subprocess.Popen(sleep, env=bare, start_new_session=True)
     print("Loading weights", model, file=sys.stderr, flush=True)
     if "refuse" in WORDS:
         sys.exit("no kernel image for this device")

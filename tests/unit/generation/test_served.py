@@ -22,6 +22,7 @@ from formsafe.generation.answers import JOURNAL, AnswerJob, answer_prompts
 from formsafe.generation.engines import make_engine
 from formsafe.generation.journal import Journal
 from formsafe.generation.served import ServedEngine, fill_command
+from tests.stand_in_server import SLEEP
 
 ROOT = Path(__file__).resolve().parents[3]
 STAND_IN = shlex.join([sys.executable, str(ROOT / "tests/stand_in_server.py")])
@@ -45,7 +46,9 @@ def places(tmp_path):
     (tmp_path / "model.json").write_text(json.dumps({"path": str(tmp_path / "a model")}))
     rows = [{"id": f"p{n}", "prompt": f"How does one boil egg number {n} in a blue pan?"} for n in range(COUNT)]
     (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return tmp_path
+    yield tmp_path
+    for pid in processes_of(tmp_path):  # of a test that failed
+        os.kill(pid, signal.SIGKILL)
 
 
 def job_of(places, adapter=False, command=COMMAND, **settings):
@@ -79,37 +82,27 @@ def journalled(places):
 
 
 def processes_of(places):
-    """Living processes that name the test's folder, or that one of them started."""
-    mine = f"{places}/".encode()
-    found = set()
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes()
-            if mine in words and supervisor.VARIABLE.encode() in words:
-                found.add(int(entry.name))
-        except OSError:
-            continue
-    return found - {os.getpid()}
+    """Living processes of a server for the test's model, and what it started."""
+    return {pid for pid, words in command_lines() if f"{places}/a model" in words and pid != os.getpid()}
 
 
-def sleepers():
+def sleepers(places):
     """The processes that a stand-in started."""
-    from tests.stand_in_server import SLEEP
+    return {pid for pid, words in command_lines() if SLEEP in words and f"{places}/a model" in words}
 
-    found = set()
+
+def command_lines():
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            if SLEEP.encode() in entry.read_bytes():
-                found.add(int(entry.parent.name))
+            yield int(entry.parent.name), entry.read_bytes().decode(errors="replace")
         except OSError:
             continue
-    return found
 
 
 def await_gone(places):
     deadline = time.monotonic() + 20
-    while processes_of(places) | sleepers():
-        assert time.monotonic() < deadline, (processes_of(places), sleepers())
+    while processes_of(places):
+        assert time.monotonic() < deadline, processes_of(places)
         time.sleep(0.02)
 
 
@@ -131,9 +124,9 @@ def test_the_server_ends_with_all_that_it_started(places, monkeypatch, words):
     engine = ServedEngine(job_of(places).generation.server, str(places / "a model"), None)
     engine._start(str(places / JOURNAL))
     started = words.count("child") + words.count("daemon")
-    assert len(sleepers()) == started
+    assert len(sleepers(places)) == started
     engine.close()
-    assert not processes_of(places) | sleepers()
+    assert not processes_of(places)
     engine.close()  # a second time is no error
 
 
@@ -170,6 +163,21 @@ def child(context):
     return start
 
 
+@pytest.fixture
+def neighbour():
+    """Start a process that sleeps, with a mark in its environment."""
+    started = []
+
+    def start(mark=""):
+        started.append(subprocess.Popen(["sleep", "600"], env={**os.environ, supervisor.VARIABLE: mark}))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
 def wait_until(condition, job):
     deadline = time.monotonic() + 30
     while not condition():
@@ -187,7 +195,7 @@ def wait_until(condition, job):
 def test_a_job_that_is_killed_leaves_no_process_and_the_next_goes_on(places, child, stage, number):
     words = {"before health": "slow stubborn child daemon", "midway": "hang=6 stubborn child daemon"}[stage]
     job = child(places, words)
-    wait_until(lambda: len(sleepers()) == 2 if stage == "before health" else journalled(places) == 5, job)
+    wait_until(lambda: len(sleepers(places)) == 2 if stage == "before health" else journalled(places) == 5, job)
     os.kill(job.pid, number)
     job.join()
     assert job.exitcode != 0
@@ -198,30 +206,27 @@ def test_a_job_that_is_killed_leaves_no_process_and_the_next_goes_on(places, chi
     assert json.loads((places / "metrics.json").read_text())["continued"] == (0 if stage == "before health" else 5)
 
 
-def test_what_a_killed_supervisor_leaves_is_ended_by_the_next_start_and_nothing_else_is(places, child, capfd):
+def test_what_a_killed_supervisor_leaves_is_ended_by_the_next_start_and_nothing_else_is(
+    places, child, neighbour, capfd
+):
     """Job and supervisor are killed at once: the kernel ends the server, the next start its child."""
     job = child(places, "hang=6 stubborn child bare")
     wait_until(lambda: journalled(places) == 5, job)
-    living = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-    others = subprocess.Popen(  # the same place, but of a job that lives; and another job's
-        [sys.executable, "-c", "import time; time.sleep(600)"],
-        env={supervisor.VARIABLE: supervisor.mark_of(str(places / JOURNAL), living.pid)},
-    )
-    gone = supervisor.mark_of(str(places / "other"), 2**22)
-    foreign = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], env={supervisor.VARIABLE: gone})
+    living = neighbour()
+    spared = [living, neighbour(supervisor.mark_of(str(places / JOURNAL), living.pid))]
+    spared.append(neighbour(supervisor.mark_of(str(places / "another journal"), 2**22)))  # of a job that is gone
     watcher = next(int(pid) for pid in Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split())
     for pid in (job.pid, watcher):
         os.kill(pid, signal.SIGKILL)
     job.join()
-    orphans, spared = sleepers(), {others.pid, foreign.pid}
-    assert len(orphans) == 2 and len(processes_of(places) - spared) == 1  # the server itself is gone
+    deadline = time.monotonic() + 20
+    while processes_of(places) != sleepers(places):  # until the server itself is gone
+        assert time.monotonic() < deadline
+    assert len(sleepers(places)) == 2
     answer_prompts(job_of(places))
-    assert answers(places) == expected() and not sleepers()
+    assert answers(places) == expected() and not sleepers(places)
     assert "left its server" in capfd.readouterr().out
-    for left in (others, foreign, living):
-        assert left.poll() is None
-        left.kill()
-        left.wait()
+    assert [process.poll() for process in spared] == [None, None, None]
     await_gone(places)
 
 
@@ -229,7 +234,7 @@ def test_a_server_that_dies_is_an_error_at_once_and_the_next_start_goes_on(place
     monkeypatch.setenv("FORMSAFE_STAND_IN", "die=6 child")
     with pytest.raises(FormsafeError, match=r"ended while it answered \(exit status 137\).*replies so far are kept"):
         answer_prompts(job_of(places, attempts=100))
-    assert journalled(places) == 5 and not processes_of(places) | sleepers()
+    assert journalled(places) == 5 and not processes_of(places)
     monkeypatch.setenv("FORMSAFE_STAND_IN", "")
     answer_prompts(job_of(places))
     assert answers(places) == expected()

@@ -38,7 +38,7 @@ def card_of(gpu: Gpu | None, gpu_memory_gb: int | str) -> Card:
 
 
 def works_of(plan: StudySettings, jobs: Mapping[str, Sequence[str]]) -> list[Work]:
-    """The study\'s jobs by stage and model, less those of servers elsewhere; the judge\'s all belong to its own model."""
+    """The study's jobs by stage and model, less those of servers elsewhere; the judge's all belong to its own model."""
     judged, examples = sum(source.count for source in plan.sources.values()), plan.corpus.splits.train
     units = {
         "soft prompts": optimiser_steps(plan.soft_prompt, examples),
