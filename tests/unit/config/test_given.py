@@ -92,7 +92,7 @@ def test_what_determines_no_result_is_not_tracked_and_comes_back_in_the_job():
         "models.llama-2-7b-chat": ({"label", "parameters", "licence"}, study.models["llama-2-7b-chat"]),
         "corpus": ({"licence", "rows", "instruction_by_format"}, study.corpus),
         "harmful.advbench": ({"licence", "rows"}, study.harmful["advbench"]),
-        "training": ({"checkpoint_minutes", "micro_batch_size", "gradient_checkpointing"}, study.training),
+        "training": ({"checkpoint_minutes", "micro_batch_size", "gradient_checkpointing", "report_to"}, study.training),
     }
     for key, (left_out, settings) in tracked.items():
         section = given
