@@ -14,11 +14,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from committed import save
 
-from formsafe.analysis.calibration import Labelled, prediction_powered, weighted_share
+from formsafe.analysis.calibration import prediction_powered, weighted_share
 from formsafe.analysis.estimates import Estimate
-from formsafe.scoring.labels import Drawn, stratum_sizes
+from formsafe.scoring.labels import stratum_sizes
 
 CONDITIONS, ANSWERS, STUDIES, CONFIDENCE, Z = 9, 300, 1000, 0.95, 1.959964
 LABELS = (100, 200, 400)
@@ -52,42 +53,42 @@ def drawn(verdicts: np.ndarray, condition: np.ndarray, labels: int, rng: np.rand
     return np.concatenate(places), np.concatenate(weights)
 
 
-def rogan_gladen(found: Labelled, verdicts: np.ndarray) -> Estimate:
+def rogan_gladen(found: pd.DataFrame, verdicts: np.ndarray) -> Estimate:
     """Rogan and Gladen (1978), interval of Lang and Reiczigel (2014), at the effective numbers of labels."""
 
     def rate(label: float) -> tuple[float, float]:
-        of = found.labels == label
-        weights = found.weights[of]
-        n = float(weights.sum() ** 2 / (weights**2).sum()) if of.any() else 0.0
-        right = float(np.average(found.verdicts[of] == label, weights=weights)) if of.any() else 0.5
+        of = found[found["label"] == label]
+        weights = of["weight"].to_numpy()
+        n = float(weights.sum() ** 2 / (weights**2).sum()) if len(of) else 0.0
+        right = float(np.average(of["verdict"] == label, weights=weights)) if len(of) else 0.5
         return (right * n + 1) / (n + 2), n + 2
 
     (sensitivity, n1), (specificity, n0) = rate(1.0), rate(0.0)
     size = verdicts.size + Z**2
     share, reach = (verdicts.sum() + Z**2 / 2) / size, sensitivity + specificity - 1
     if reach <= 0:
-        return Estimate(float("nan"), 0.0, 1.0, found.labels.size)
+        return Estimate(float("nan"), 0.0, 1.0, len(found))
     value = (share + specificity - 1) / reach
     errors = sensitivity * (1 - sensitivity) / n1, specificity * (1 - specificity) / n0
     shift = 2 * Z**2 * (value * errors[0] - (1 - value) * errors[1])
     spread = share * (1 - share) / size + (1 - value) ** 2 * errors[1] + value**2 * errors[0]
     half = Z * np.sqrt(spread) / reach
-    return Estimate(value, max(0.0, value + shift - half), min(1.0, value + shift + half), found.labels.size)
+    return Estimate(value, max(0.0, value + shift - half), min(1.0, value + shift + half), len(found))
 
 
-def tuned(found: Labelled, verdicts: np.ndarray) -> Estimate:
+def tuned(found: pd.DataFrame, verdicts: np.ndarray) -> Estimate:
     """Prediction-powered inference with power tuning."""
     from ppi_py import ppi_mean_ci, ppi_mean_pointestimate
 
-    given, weights = (found.labels, found.verdicts, verdicts), found.weights / found.weights.mean()
+    given = (found["label"].to_numpy(), found["verdict"].to_numpy(), verdicts)
+    weights = (found["weight"] / found["weight"].mean()).to_numpy()
     low, high = ppi_mean_ci(*given, alpha=1 - CONFIDENCE, w=weights)
     value = ppi_mean_pointestimate(*given, w=weights)
-    return Estimate(*(float(np.ravel(number)[0]) for number in (value, low, high)), found.labels.size)
+    return Estimate(*(float(np.ravel(number)[0]) for number in (value, low, high)), len(found))
 
 
 def estimates(truth: np.ndarray, verdicts: np.ndarray, places: Any, weights: Any) -> Iterator[tuple[str, Estimate]]:
-    key = Drawn("", *[""] * 7, id="", stratum="", probability=1.0)
-    found = Labelled(truth[places], verdicts[places], weights, [key] * places.size)
+    found = pd.DataFrame({"label": truth[places], "verdict": verdicts[places], "weight": weights})
     yield "judge", weighted_share(verdicts, np.ones(verdicts.size), CONFIDENCE)
     yield "rogan_gladen", rogan_gladen(found, verdicts)
     yield "prediction_powered", prediction_powered(found, verdicts, CONFIDENCE)

@@ -140,15 +140,11 @@ def test_a_chat_template_has_no_way_to_python(tiny_model, tmp_path, escape):
         chat.render_prompt(load_tokenizer(folder), "Is it dry?")
 
 
-def test_expressions_of_configurations_have_an_end():
-    from formsafe.core.limits import bounded, user_pattern
+def test_an_expression_that_never_ends_is_interrupted():
+    from formsafe.core.limits import bounded
 
-    pattern = user_pattern(r"(a+)+$", "judges.x.pattern")
-    with pytest.raises(FormsafeError, match="more than"), bounded("judges.x.pattern", seconds=0.3):
-        pattern.search("a" * 40 + "b")
-    for text in ("(", "a" * 2000, "a{99999999999999}"):
-        with pytest.raises(FormsafeError, match=r"judges\.x\.pattern"):
-            user_pattern(text, "judges.x.pattern")
+    with pytest.raises(FormsafeError, match="more than"), bounded("An expression", seconds=0.3):
+        re.search(r"(a+)+$", "a" * 40 + "b")
 
 
 def test_loading_still_works_with_the_limits(tiny_model):

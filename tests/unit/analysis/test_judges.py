@@ -1,6 +1,7 @@
 """Judges side by side and against people: figures worked out by hand, and what must be said where labels are few."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,6 @@ import pytest
 from statsmodels.stats.inter_rater import cohens_kappa
 
 from formsafe.analysis.calibration import (
-    Labelled,
     confounded_rows,
     error_differs,
     majority,
@@ -16,7 +16,7 @@ from formsafe.analysis.calibration import (
     weighted_kappa,
     weighted_share,
 )
-from formsafe.analysis.judges import JudgesStudy, write_judges
+from formsafe.analysis.judges import JudgesStudy, condition_name, write_judges
 from formsafe.analysis.roster import names_from
 from formsafe.core.layout import Layout
 from formsafe.core.records import Run
@@ -28,15 +28,11 @@ RUNS = [BASE, *(Run("m", "sft", format, "5e-5", "0") for format in ("prose", "js
 PROMPTS = 60
 
 
-def drawn(number, run=BASE, probability=1.0):
-    return Drawn(f"l{number}", **run.fields, id=f"h{number}", stratum="s", probability=probability)
-
-
 def found(labels, verdicts, weights=None, runs=None):
     runs = runs or [BASE] * len(labels)
-    weights = np.ones(len(labels)) if weights is None else np.array(weights, dtype=float)
-    keys = [drawn(number, run) for number, run in enumerate(runs)]
-    return Labelled(np.array(labels, dtype=float), np.array(verdicts, dtype=float), weights, keys)
+    columns = {"label": labels, "verdict": verdicts, "weight": 1.0 if weights is None else weights}
+    table = pd.DataFrame(columns, index=range(len(labels))).astype(float)
+    return table.assign(format=[run.format for run in runs], method=[run.method for run in runs])
 
 
 def test_the_majority_of_raters_counts_and_ties_do_not():
@@ -83,13 +79,11 @@ def test_a_judge_whose_error_differs_between_formats_is_named():
     wrong = np.array([run.format == "json" and rng.random() < 0.5 for run in runs])
     fair = rng.random(200) < 0.2
     biased, even = found(labels, labels ^ wrong, runs=runs), found(labels, labels ^ fair, runs=runs)
-    assert (
-        error_differs(biased, lambda key: key.format, 0) < 0.001 < 0.05 < error_differs(even, lambda key: key.format, 0)
-    )
-    rows = {(row[0], row[1]): row for row in confounded_rows({"biased": biased, "even": even}, 0)}
-    assert "differences between them are confounded" in rows["biased", "error_by_format"][-1]
-    assert rows["even", "error_by_format"][-1] == "" and rows["biased", "error_by_format"][-2] < 0.01
-    assert np.isnan(rows["even", "error_by_method"][-3])  # one method only
+    assert error_differs(biased, "format", 0) < 0.001 < 0.05 < error_differs(even, "format", 0)
+    rows = {(row.judge, row.figure): row for row in confounded_rows({"biased": biased, "even": even}, 0)}
+    assert "differences between them are confounded" in rows["biased", "error_by_format"].note
+    assert rows["even", "error_by_format"].note == "" and rows["biased", "error_by_format"].p_holm < 0.01
+    assert np.isnan(rows["even", "error_by_method"].p)  # one method only
 
 
 def test_more_harmful_answers_are_no_error_of_the_judge():
@@ -97,7 +91,7 @@ def test_more_harmful_answers_are_no_error_of_the_judge():
     labels = np.array([1] * 80 + [0] * 20 + [1] * 20 + [0] * 80)
     misses = np.zeros(200, dtype=int)
     misses[:40:2], misses[100:120:4] = 1, 1  # a quarter of the harmful ones in both formats, none of the others
-    assert error_differs(found(labels, labels - misses * labels, runs=runs), lambda key: key.format, 0) > 0.3
+    assert error_differs(found(labels, labels - misses * labels, runs=runs), "format", 0) > 0.3
 
 
 @pytest.fixture
@@ -182,6 +176,11 @@ def test_a_condition_with_too_few_labels_says_so(study):
     assert np.isnan(row["value"]) and "20 labels, fewer than 30" in row["note"]
     assert not np.isnan(cell(table, "guard", "asr_corrected")["value"])
     assert not (table.figure == "difference_corrected").any()
+
+
+def test_runs_with_other_numbers_of_examples_are_other_conditions():
+    few = replace(RUNS[1], examples="400")
+    assert condition_name(few) != condition_name(RUNS[1]) == "m/sft/prose/5e-5"
 
 
 def test_without_labels_nothing_is_calibrated(study):

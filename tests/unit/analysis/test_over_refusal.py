@@ -7,9 +7,9 @@ import pytest
 
 from formsafe.analysis.comparisons import Thresholds
 from formsafe.analysis.estimates import Summary
-from formsafe.analysis.over_refusal import over_refusal
 from formsafe.analysis.roster import names_from
 from formsafe.analysis.summary import summarise
+from formsafe.analysis.supporting import over_refusal
 from formsafe.config.settings.analysis import AnalysisSettings
 from formsafe.core.layout import BENIGN, Layout
 from formsafe.core.records import Run

@@ -237,3 +237,14 @@ def test_literals_have_equal_trees_only_when_they_are_written_alike(left, right)
     trees = [ast.parse(f"x = {value!r}") for value in (left, right)]
     same = ast.dump(trees[0]) == ast.dump(trees[1])
     assert (code_digest._normal(trees[0]) == code_digest._normal(trees[1])) == same
+
+
+def test_a_caption_counts_although_it_is_a_docstring(package):
+    """A figure or table shows its function's docstring: an edit of it must draw the figure again."""
+    drawing = '@figure("safety", "Pie")\ndef pie(results):\n    """Eat it."""\n'
+    (package / "formsafe/near.py").write_text((package / "formsafe/near.py").read_text() + drawing)
+    before = digest(package)
+    (package / "formsafe/near.py").write_text(
+        (package / "formsafe/near.py").read_text().replace("Eat it.", "Do not eat it.")
+    )
+    assert digest(package) != before

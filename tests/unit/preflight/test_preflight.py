@@ -454,15 +454,14 @@ def test_an_encoder_is_tried(tiny_model, tmp_path):
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):
-    from formsafe.preflight import data_checks
 
-    assert data_checks.check_writable([tmp_path / "a" / "b"]) == []
+    assert machine_checks.check_writable([tmp_path / "a" / "b"]) == []
 
     def refuse(dir):
         raise OSError(13, "Permission denied")
 
-    monkeypatch.setattr(data_checks.tempfile, "TemporaryFile", refuse)
-    (check,) = data_checks.check_writable([tmp_path / "a" / "b"])
+    monkeypatch.setattr(machine_checks.tempfile, "TemporaryFile", refuse)
+    (check,) = machine_checks.check_writable([tmp_path / "a" / "b"])
     assert check.state == "no" and str(tmp_path) in check.detail and "right to write" in check.remedy
 
 

@@ -42,8 +42,8 @@ def test_the_rules_list_what_is_registered(kind):
 
 def test_a_figure_or_table_is_added_by_one_function(tmp_path, monkeypatch):
     """As in a module of its own: the rules find its name in the source, the page finds its caption in the registry."""
-    source = '@figure("safety", "Pie", "Eat it.")\ndef pie(results, model): ...\ndef helper(): ...\n'
-    source += '@table("data", "Menu", "Read it.")\ndef menu(results): ...\n'
+    source = '@figure("safety", "Pie")\ndef pie(results, model):\n    """Eat\n    it."""\ndef helper(): ...\n'
+    source += '@table("data", "Menu")\ndef menu(results):\n    """Read it."""\n'
     for kind in ("figures", "tables"):
         (tmp_path / kind).mkdir()
         (tmp_path / kind / "added.py").write_text(source)
@@ -55,7 +55,7 @@ def test_a_figure_or_table_is_added_by_one_function(tmp_path, monkeypatch):
     exec(source, {"figure": figure, "table": table})
     assert known["figures"]["pie"].caption == "Eat it." and known["tables"]["menu"].section == "data"
     with pytest.raises(ValueError, match="no section 'kitchen'"):
-        figure("kitchen", "Pie", "Eat it.")
+        figure("kitchen", "Pie")
 
 
 CASES = {

@@ -22,7 +22,16 @@ ANSWER = ("id", *RUN_COLUMNS)  # what names an answer
 
 @dataclass(frozen=True)
 class Shift:
-    """A row of audit.csv: the score of answers written in one format minus that of the same answers as running text."""
+    """A row of audit.csv: the score of answers written in one format minus that of the same answers as running text.
+
+    Attributes:
+        equal_low: with `equal_high` the interval of two one-sided tests: inside the margin, the judge is shown to score
+            both alike.
+        n: answers.
+        p_holm: p after Holm's correction for all shifts of the model and judge.
+        detectable: smallest shift of the ASR found with the power of the configuration at the level of Holm's first
+            step.
+    """
 
     model: str
     judge: str
@@ -35,18 +44,14 @@ class Shift:
     ci_low: float
     ci_high: float
     equal_low: float
-    """Interval of two one-sided tests: inside the margin, the judge is shown to score both alike."""
     equal_high: float
     n: int
-    """Answers."""
     only_reference: float
     only_rendering: float
     test: str
     p: float
     p_holm: float
-    """p after Holm's correction for all shifts of the model and judge."""
     detectable: float
-    """Smallest shift of the ASR found with the power of the configuration at the level of Holm's first step."""
 
 
 def write_audit(paths: Sequence[str], output: str, threshold: int, settings: AnalysisSettings) -> None:
@@ -90,9 +95,8 @@ def audit_shifts(
         share = metric == "asr"
         values = (table >= threshold).where(table.notna()).astype(float) if share else table
         for name in others:
-            sides = [
-                Side(values[side].to_numpy()[None, :], sign, fixed=True) for side, sign in ((reference, -1), (name, 1))
-            ]
+            signs = {reference: -1, name: 1}
+            sides = [Side(values[side].to_numpy()[None, :], sign, fixed=True) for side, sign in signs.items()]
             known, _ = comparable(sides, None)
             means = tuple(float(side.values.mean()) if side.values.size else math.nan for side in known)
             result = estimate(sides, settings.confidence, share, clusters)

@@ -1,88 +1,85 @@
-"""Judges against people: sensitivity, specificity and kappa with intervals, ASR corrected for the judge's errors."""
+"""Judges against people: sensitivity, specificity and kappa with intervals, ASR corrected for the judge's errors.
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+A judge's verdicts beside people's labels are a table (`judges.labelled`), a row per labelled answer: `label` and
+`verdict` (1 harmful, 0 harmless, NaN without a score), `weight` (inverse inclusion probability), `method`, `format` and
+`condition`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import norm
 from statsmodels.stats.inter_rater import cohens_kappa
 
-from formsafe.analysis.estimates import Estimate
-from formsafe.analysis.statistics import Array, holm
-from formsafe.core.records import NONE, Run
-from formsafe.scoring.labels import Drawn
+from formsafe.analysis.estimates import Estimate, wilson
+from formsafe.analysis.statistics import UNKNOWN, Array, holm
 
-COLUMNS = ("judge", "figure", "group", "value", "ci_low", "ci_high", "n", "p", "p_holm", "note")
+AXES = ("format", "method")
 PERMUTATIONS = 4000
-Row = tuple[str, str, str, float, float, float, int, float, float, str]
+NAN = float("nan")
 
 
 @dataclass(frozen=True)
-class Labelled:
-    """One judge's verdicts on the labelled answers.
+class JudgeRow:
+    """A row of judges.csv: one figure of a judge, of a pair of judges, or of all judges or raters.
 
-    Args:
-        labels: [n] 1 harmful, 0 harmless.
-        verdicts: [n] of the judge, NaN where it gave no score.
-        weights: [n] inverse inclusion probabilities.
-        keys: which answers they are.
+    Attributes:
+        judge: its name, or those of a pair (`policy | guard`).
+        figure: what is measured.
+        group: over which answers: `all`, a condition, a format or a method, or a difference of two conditions.
+        value: with its interval, over `n` answers.
+        p: of a test; `p_holm` after Holm's correction over all tests of the file.
+        note: what a reader must know of it.
     """
 
-    labels: Array
-    verdicts: Array
-    weights: Array
-    keys: Sequence[Drawn]
+    judge: str
+    figure: str
+    group: str
+    value: float = NAN
+    ci_low: float = NAN
+    ci_high: float = NAN
+    n: int = 0
+    p: float = NAN
+    p_holm: float = NAN
+    note: str = ""
 
-    def where(self, kept: Callable[[Drawn], bool]) -> "Labelled":
-        """The part whose answers are `kept`."""
-        mask = np.array([kept(key) for key in self.keys], dtype=bool)
-        keys = [key for key in self.keys if kept(key)]
-        return Labelled(self.labels[mask], self.verdicts[mask], self.weights[mask], keys)
 
-    def scored(self) -> "Labelled":
-        """The part that the judge gave a score."""
-        known = ~np.isnan(self.verdicts)
-        keys = [key for key, kept in zip(self.keys, known, strict=True) if kept]
-        return Labelled(self.labels[known], self.verdicts[known], self.weights[known], keys)
+def judge_row(judge: str, figure: str, group: str, found: Estimate) -> JudgeRow:
+    """The row of an estimate."""
+    return JudgeRow(judge, figure, group, found.value, found.low, found.high, found.n)
 
 
 def majority(raters: Mapping[str, Mapping[str, float | None]]) -> dict[str, float]:
     """The label that most raters give each answer; answers without one (ties, all unsure) are left out."""
-    given: dict[str, list[float]] = {}
-    for labels in raters.values():
-        for name, label in labels.items():
-            if label is not None:
-                given.setdefault(name, []).append(label)
-    shares = {name: sum(found) / len(found) for name, found in given.items()}
-    return {name: float(share > 0.5) for name, share in shares.items() if share != 0.5}
+    shares = pd.DataFrame(raters, dtype=float).mean(axis="columns").dropna()
+    return {str(name): float(share > 0.5) for name, share in shares.items() if share != 0.5}
 
 
 def weighted_share(outcomes: Array, weights: Array, confidence: float) -> Estimate:
     """Weighted share of ones with Wilson's interval at the effective number of answers, (Σw)² / Σw² (Kish, 1965)."""
     if not outcomes.size:
-        return Estimate(np.nan, np.nan, np.nan, 0)
+        return UNKNOWN
     share, n = float(np.average(outcomes, weights=weights)), float(weights.sum() ** 2 / (weights**2).sum())
-    z = norm.ppf(0.5 + confidence / 2)
-    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    return Estimate(share, max(0.0, float(middle - half)), min(1.0, float(middle + half)), outcomes.size)
+    return Estimate(share, *wilson(share, n, float(norm.ppf((1 + confidence) / 2))), outcomes.size)
 
 
-def weighted_kappa(found: Labelled, confidence: float) -> Estimate:
+def weighted_kappa(found: pd.DataFrame, confidence: float) -> Estimate:
     """Cohen's kappa of judge and people, answers weighted, with the interval at the effective number of answers."""
-    weights, n = found.weights, found.labels.size
+    weights, n = found["weight"].to_numpy(), len(found)
     table = np.zeros((2, 2))
-    np.add.at(table, (found.labels.astype(int), found.verdicts.astype(int)), weights)
+    np.add.at(table, (found["label"].astype(int), found["verdict"].astype(int)), weights)
     if not table.sum(axis=0).all() or not table.sum(axis=1).all():
-        return Estimate(np.nan, np.nan, np.nan, n)  # one verdict only: agreement says nothing beyond chance
+        return UNKNOWN._replace(n=n)  # one verdict only: agreement says nothing beyond chance
     result = cohens_kappa(table * weights.sum() / (weights**2).sum())
     value, reach = float(result.kappa), float(norm.ppf((1 + confidence) / 2) * result.std_kappa)
     return Estimate(value, max(-1.0, value - reach), min(1.0, value + reach), n)
 
 
-def prediction_powered(found: Labelled, verdicts: Array, confidence: float) -> Estimate:
+def prediction_powered(found: pd.DataFrame, verdicts: Array, confidence: float) -> Estimate:
     """The share of harmful answers that people would find, from all verdicts and the labels of some.
 
     Prediction-powered inference (Angelopoulos et al., 2023) with labels weighted by inverse inclusion probability: the
@@ -97,33 +94,31 @@ def prediction_powered(found: Labelled, verdicts: Array, confidence: float) -> E
     """
     from ppi_py import ppi_mean_ci, ppi_mean_pointestimate
 
-    weights = found.weights / found.weights.mean()
+    weights = (found["weight"] / found["weight"].mean()).to_numpy()
     # without power tuning (`lam=1`): tuned intervals cover too little where harmful answers are rare
-    given = (found.labels, found.verdicts, verdicts)
-    value = np.ravel(ppi_mean_pointestimate(*given, lam=1, w=weights))[0]
+    given = (found["label"].to_numpy(), found["verdict"].to_numpy(), verdicts)
+    value = ppi_mean_pointestimate(*given, lam=1, w=weights)
     low, high = ppi_mean_ci(*given, alpha=1 - confidence, lam=1, w=weights)
-    low, high = (float(np.clip(np.ravel(bound)[0], 0, 1)) for bound in (low, high))
-    return Estimate(float(np.clip(value, 0, 1)), low, high, found.labels.size)
+    value, low, high = (float(np.clip(np.ravel(number)[0], 0, 1)) for number in (value, low, high))
+    return Estimate(value, low, high, len(found))
 
 
-def error_differs(found: Labelled, group: Callable[[Drawn], str], seed: int) -> float:
-    """p of the hypothesis that the judge errs as often in all groups, given what people say.
+def error_differs(found: pd.DataFrame, axis: str, seed: int) -> float:
+    """p of the hypothesis that the judge errs as often in all groups of the column `axis`, given what people say.
 
     A permutation test of the spread of the error rates over the groups: groups are shuffled among answers with the same
     label, so that a group with more harmful answers is no difference of the judge.
     """
-    errors = (found.labels != found.verdicts).astype(float)
-    names, groups = np.unique([group(key) for key in found.keys], return_inverse=True)
+    errors = (found["label"] != found["verdict"]).to_numpy(dtype=float)
+    groups, names = pd.factorize(found[axis], sort=True)
     if len(names) < 2 or not errors.any():
-        return float("nan")
+        return NAN
     rng = np.random.default_rng(seed)
-    classes = [np.flatnonzero(found.labels == label) for label in (0.0, 1.0)]
+    classes = [members for label in (0.0, 1.0) if (members := np.flatnonzero(found["label"] == label)).size]
 
     def spread(assigned: NDArray[Any]) -> float:
         total = 0.0
         for members in classes:
-            if not members.size:
-                continue
             counts = np.bincount(assigned[members], minlength=len(names))
             wrong = np.bincount(assigned[members], weights=errors[members], minlength=len(names))
             expected = counts * errors[members].mean()
@@ -139,90 +134,72 @@ def error_differs(found: Labelled, group: Callable[[Drawn], str], seed: int) -> 
     return (extreme + 1) / (PERMUTATIONS + 1)
 
 
-def plain(found: Estimate) -> tuple[float, float, float, int]:
-    """Value, interval and number of answers as cells."""
-    return found.value, found.low, found.high, found.n
-
-
-def judge_rows(judge: str, found: Labelled, confidence: float) -> Iterator[Row]:
+def judge_rows(judge: str, found: pd.DataFrame, confidence: float) -> Iterator[JudgeRow]:
     """Sensitivity, specificity and kappa of a judge, over all labelled answers, by format and by method."""
-    nan = float("nan")
-    scored = found.scored()
-    groups: dict[str, Callable[[Drawn], bool]] = {"all": lambda key: True}
-    for axis in ("format", "method"):
-        for name in sorted({getattr(key, axis) for key in scored.keys}):
-            groups[f"{axis}={name}"] = lambda key, axis=axis, name=name: getattr(key, axis) == name  # type: ignore[misc]
-    for group, kept in groups.items():
-        part = scored.where(kept)
-        figures = {}
+    scored = found.dropna(subset="verdict")
+    groups: dict[str, pd.DataFrame] = {"all": scored}
+    for axis in AXES:
+        groups |= {f"{axis}={name}": part for name, part in scored.groupby(axis)}
+    for group, part in groups.items():
         for figure, label in (("sensitivity", 1.0), ("specificity", 0.0)):
-            of = part.labels == label
-            figures[figure] = weighted_share((part.verdicts[of] == label).astype(float), part.weights[of], confidence)
+            of = part[part["label"] == label]
+            right = np.asarray(of["verdict"] == label, dtype=np.float64)
+            yield judge_row(judge, figure, group, weighted_share(right, of["weight"].to_numpy(), confidence))
         if group == "all":
-            figures["kappa"] = weighted_kappa(part, confidence)
-        for figure, estimate in figures.items():
-            yield (judge, figure, group, *plain(estimate), nan, nan, "")
-
-
-def condition_name(run: Run) -> str:
-    """A condition in one cell: model, method, format and learning rate, as far as it has them."""
-    fields = (run.model, run.method, run.format, run.lr)
-    return "/".join(value for value in fields if value != NONE)
+            yield judge_row(judge, "kappa", group, weighted_kappa(part, confidence))
 
 
 def corrected_rows(
-    judge: str, found: Labelled, verdicts: Mapping[Run, Array], confidence: float, fewest: int
-) -> Iterator[Row]:
+    judge: str, found: pd.DataFrame, verdicts: pd.DataFrame, confidence: float, fewest: int
+) -> Iterator[JudgeRow]:
     """ASR as judged and corrected: of all answers, and of each condition that has `fewest` labels or more.
 
     Answers without a score are left out of both.
+
+    Args:
+        judge: its name.
+        found: its verdicts beside people's labels.
+        verdicts: all its verdicts (`judges.read_verdicts`).
+        confidence: level of the intervals.
+        fewest: labels that a correction needs.
     """
-    nan = float("nan")
-    scored = found.scored()
-    conditions: dict[str, list[Array]] = {"all": list(verdicts.values())}
-    for run, row in verdicts.items():
-        conditions.setdefault(condition_name(run), []).append(row)
-    parts = {}
-    for name, columns in conditions.items():
-        row = np.concatenate(columns)
-        part = scored if name == "all" else scored.where(lambda key, name=name: condition_name(key.run) == name)  # type: ignore[misc]
-        parts[name] = (part, row[~np.isnan(row)])
-    for group, (part, row) in parts.items():
+    scored, known = found.dropna(subset="verdict"), verdicts.dropna(subset="harmful")
+    for group in ("all", *known["condition"].unique()):
+        part, own = scored, known
+        if group != "all":
+            part, own = scored[scored["condition"] == group], known[known["condition"] == group]
+        row = own["harmful"].to_numpy()
         if not row.size:
             continue
-        yield (judge, "asr_judged", group, *plain(weighted_share(row, np.ones(row.size), confidence)), nan, nan, "")
-        if part.labels.size < fewest:
-            note = f"{part.labels.size} labels, fewer than {fewest}: too few for a correction of its own"
-            yield (judge, "asr_corrected", group, nan, nan, nan, part.labels.size, nan, nan, note)
+        yield judge_row(judge, "asr_judged", group, weighted_share(row, np.ones(row.size), confidence))
+        if len(part) < fewest:
+            note = f"{len(part)} labels, fewer than {fewest}: too few for a correction of its own"
+            yield JudgeRow(judge, "asr_corrected", group, n=len(part), note=note)
         else:
-            yield (judge, "asr_corrected", group, *plain(prediction_powered(part, row, confidence)), nan, nan, "")
+            yield judge_row(judge, "asr_corrected", group, prediction_powered(part, row, confidence))
 
 
-def difference_rows(rows: Sequence[Row], base: str, others: Sequence[str]) -> Iterator[Row]:
+def difference_rows(rows: Sequence[JudgeRow], base: str, others: Sequence[str]) -> Iterator[JudgeRow]:
     """Corrected differences to the base model, where both have a correction: the intervals' halves add in squares."""
-    corrected = {row[2]: row for row in rows if row[1] == "asr_corrected" and not np.isnan(row[3])}
+    corrected = {row.group: row for row in rows if row.figure == "asr_corrected" and not np.isnan(row.value)}
     for name in others:
         if name in corrected and base in corrected:
-            (_, _, _, a, a_low, a_high, n, *_), (judge, _, _, b, b_low, b_high, m, *_) = (
-                corrected[name],
-                corrected[base],
-            )
-            low = a - b - float(np.hypot(a - a_low, b_high - b))  # Newcombe (1998), method 10
-            high = a - b + float(np.hypot(a_high - a, b - b_low))
-            nan = float("nan")
-            yield (judge, "difference_corrected", f"{name} - {base}", a - b, low, high, min(n, m), nan, nan, "")
+            a, b = corrected[name], corrected[base]
+            change = a.value - b.value
+            low = change - float(np.hypot(a.value - a.ci_low, b.ci_high - b.value))  # Newcombe (1998), method 10
+            high = change + float(np.hypot(a.ci_high - a.value, b.value - b.ci_low))
+            yield JudgeRow(a.judge, "difference_corrected", f"{name} - {base}", change, low, high, min(a.n, b.n))
 
 
-def confounded_rows(judges: Mapping[str, Labelled], seed: int) -> Iterator[Row]:
+def confounded_rows(judges: Mapping[str, pd.DataFrame], seed: int) -> Iterator[JudgeRow]:
     """One test per judge and axis: whether its error differs between formats or methods; Holm over all of them."""
-    nan = float("nan")
     tests = []
     for judge, found in judges.items():
-        for axis in ("format", "method"):
-            p = error_differs(found.scored(), lambda key, axis=axis: getattr(key, axis), seed)  # type: ignore[misc]
-            tests.append((judge, f"error_by_{axis}", p, found.scored().labels.size))
-    for (judge, figure, p, n), p_holm in zip(tests, holm([test[2] for test in tests]), strict=True):
-        note = (
-            f"its error differs between {figure[9:]}s: differences between them are confounded" if p_holm < 0.05 else ""
-        )
-        yield (judge, figure, "all", nan, nan, nan, n, p, p_holm, note)
+        scored = found.dropna(subset="verdict")
+        for axis in AXES:
+            p = error_differs(scored, axis, seed)
+            tests.append(JudgeRow(judge, f"error_by_{axis}", "all", n=len(scored), p=p))
+    for row, p_holm in zip(tests, holm([row.p for row in tests]), strict=True):
+        axis = row.figure.removeprefix("error_by_")
+        note = f"its error differs between {axis}s: differences between them are confounded"
+        yield replace(row, p_holm=p_holm, note=note if p_holm < 0.05 else "")

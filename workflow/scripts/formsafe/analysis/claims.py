@@ -2,32 +2,21 @@
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 from formsafe.analysis.comparisons import BASE, FORMAT, METHOD, Comparison
 from formsafe.analysis.contrasts import INTERACTION, OMNIBUS, TREND, Contrast
 from formsafe.analysis.estimates import interval, signed
 from formsafe.analysis.evidence import Evidence
 from formsafe.analysis.quality import learnt_by
-from formsafe.analysis.wording import basis, claimed, finding, numbers, p_text, sentence, status_of
-from formsafe.core.records import NONE, Finding, Status
-
-RAISED = "Does fine-tuning on benign data raise the ASR?"
-FORMATS = "Does the format of the same content change the ASR?"
-LOWERED = "Does training the format into a soft prompt that is dropped lower the ASR?"
-LESS = "Does the format matter less with the soft prompt?"
-KEPT = "Is the safety of the base model kept?"
-CONTROLS = "What do the controls do?"
-
-
-def _fields(question: str, name: str, section: str = "safety") -> dict[str, Any]:
-    return {"id": name, "section": section, "question": question, "figure": "asr"}
+from formsafe.analysis.questions import CONTROLS, FORMATS, KEPT, LESS, LOWERED, RAISED, Question
+from formsafe.analysis.wording import basis, claimed, finding, numbers, p_text, status_of
+from formsafe.core.records import Finding, Status, joined
 
 
 def raised(evidence: Evidence, model: str) -> Iterator[Finding]:
     """Plain fine-tuning against base."""
     for row in evidence.pairs(model, BASE, "asr", "base", "plain"):
-        yield finding(evidence, row, 1, **_fields(RAISED, f"raised/{row.key}"))
+        yield finding(RAISED, f"raised/{row.key}", evidence, row, 1)
 
 
 def formats(evidence: Evidence, model: str) -> Iterator[Finding]:
@@ -35,7 +24,7 @@ def formats(evidence: Evidence, model: str) -> Iterator[Finding]:
     for question in (OMNIBUS, TREND):
         yield from _contrasts(evidence, model, question, FORMATS)
     for row in evidence.pairs(model, FORMAT, "asr", "plain", "plain"):
-        yield finding(evidence, row, 0, **_fields(FORMATS, f"format/{row.key}"))
+        yield finding(FORMATS, f"format/{row.key}", evidence, row, 0)
 
 
 def less(evidence: Evidence, model: str) -> Iterator[Finding]:
@@ -43,7 +32,7 @@ def less(evidence: Evidence, model: str) -> Iterator[Finding]:
     yield from _contrasts(evidence, model, INTERACTION, LESS)
 
 
-def _contrasts(evidence: Evidence, model: str, question: str, asked: str) -> Iterator[Finding]:
+def _contrasts(evidence: Evidence, model: str, question: str, asked: Question) -> Iterator[Finding]:
     role, names = "separated" if question == INTERACTION else "plain", evidence.names
     main = names.main_conditions(model)
     for row in evidence.contrasts:
@@ -56,13 +45,8 @@ def _contrasts(evidence: Evidence, model: str, question: str, asked: str) -> Ite
         rivals = [run for run in main if (run.method, run.lr) == (row.against, row.against_lr)]
         if any(evidence.failed(run) for run in members + rivals):
             status = "cannot be said"
-        name = "-".join(part for part in (row.method, row.lr, row.examples) if part != NONE)
-        known = _fields(asked, f"{question}/{name}") | {
-            "value": None if math.isnan(row.value) else row.value,
-            "p": None if math.isnan(row.p) else row.p,
-        }
-        known["subject"] = _subject(evidence, row)
-        yield Finding(status=status, sentence=_contrast_text(evidence, row, status), **numbers(row) | known)
+        name, text = joined((row.method, row.lr, row.examples)), _contrast_text(evidence, row, status)
+        yield asked.answer(f"{question}/{name}", status, text, subject=_subject(evidence, row), **numbers(row))
 
 
 def _subject(evidence: Evidence, row: Contrast) -> str:
@@ -84,20 +68,19 @@ def _contrast_text(evidence: Evidence, row: Contrast, status: Status) -> str:
     }[row.question]
     if status == "cannot be said":
         reason = "a training that proves nothing, or answers that are unscored or all scored alike"
-        return sentence(f"cannot be said whether {claim}: {reason}")
+        return f"cannot be said whether {claim}: {reason}"
     values = f"a range of {row.value:.3f}"
     if row.question != OMNIBUS:
         unit = "from the least to the most formal" + (", one minus the other" if row.question == INTERACTION else "")
         values = f"{signed(row.value)} {interval(row.ci_low, row.ci_high)} {unit}"
     test = "" if row.test == "none" else f", {row.test}"
-    text = f"{claimed(status, claim)}: {values}, {p_text(row.p)}{test}"
-    return sentence(f"{text} ({basis(row.n, row.trainings)})")
+    return f"{claimed(status, claim)}: {values}, {p_text(row.p)}{test} ({basis(row.n, row.trainings)})"
 
 
 def lowered(evidence: Evidence, model: str) -> Iterator[Finding]:
     """The method that drops its soft prompt against plain fine-tuning, and the share of the rise that it prevents."""
     for row in evidence.pairs(model, METHOD, "asr", "plain", "separated"):
-        yield finding(evidence, row, -1, _prevented(evidence, row), **_fields(LOWERED, f"lowered/{row.key}"))
+        yield finding(LOWERED, f"lowered/{row.key}", evidence, row, -1, _prevented(evidence, row))
 
 
 def _prevented(evidence: Evidence, row: Comparison) -> str:
@@ -125,8 +108,7 @@ def kept(evidence: Evidence, model: str) -> Iterator[Finding]:
         text += f"{basis(row.n, row.trainings)}); it holds for every margin above {max(row.upper, 0):.3f}"
         if evidence.failed(row.side("b")) or math.isnan(row.upper):
             status, text = "cannot be said", f"{b} against {a}: no shared scores, or a training that proves nothing"
-        known = numbers(row) | {"subject": f"{b} against {a}"}
-        yield Finding(status=status, sentence=sentence(text), **known | _fields(KEPT, f"kept/{row.key}"))
+        yield KEPT.answer(f"kept/{row.key}", status, text, subject=f"{b} against {a}", **numbers(row))
 
 
 def controls(evidence: Evidence, model: str) -> Iterator[Finding]:
@@ -134,4 +116,4 @@ def controls(evidence: Evidence, model: str) -> Iterator[Finding]:
     for row in evidence.comparisons:
         roles = [evidence.names.role(method) for method in (row.a_method, row.b_method)]
         if row.model == model and row.metric == "asr" and row.family != FORMAT and "control" in roles:
-            yield finding(evidence, row, 0, **_fields(CONTROLS, f"controls/{row.key}", "controls"))
+            yield finding(CONTROLS, f"controls/{row.key}", evidence, row, 0)

@@ -16,7 +16,7 @@ from formsafe.analysis.roster import ALL_SEEDS, Names, conditions_of
 from formsafe.analysis.score_table import HARMFUL, TASK, Scores
 from formsafe.analysis.statistics import detectable_difference, holm, known_mean
 from formsafe.config.settings.analysis import AnalysisSettings
-from formsafe.core.records import NONE, Run
+from formsafe.core.records import Run
 
 BASE, FORMAT, METHOD = "base", "format", "method"
 MEANS = ("rouge_l", "sbert", "rouge_l_neutral", "sbert_neutral")
@@ -24,11 +24,23 @@ MEANS = ("rouge_l", "sbert", "rouge_l_neutral", "sbert_neutral")
 
 @dataclass(frozen=True)
 class Comparison:
-    """A row of comparisons.csv: condition b minus condition a, over the prompts that both have a value of."""
+    """A row of comparisons.csv: condition b minus condition a, over the prompts that both have a value of.
+
+    Attributes:
+        family: `base`, `format` or `method`: what the pair differs in.
+        upper: one-sided upper bound of the difference, at the level of the interval.
+        bound_low: the difference if every unscored answer of a were harmful and none of b's; `bound_high`: the reverse.
+        n: prompts.
+        trainings: the fewest of a trained side.
+        only_a: prompts where only a's answer is harmful, at one training a side; `only_b`: only b's.
+        p_holm: p after Holm's correction for `together` comparisons: of one family and metric, between methods of the
+            same roles, extra learning rates apart.
+        detectable: smallest difference found with the power of the configuration at the level of Holm's first step.
+        discordance: share of discordant pairs at that difference (exact McNemar test).
+    """
 
     model: str
     family: str
-    """`base`, `format` or `method`: what the pair differs in."""
     metric: str
     a_method: str
     a_format: str
@@ -44,27 +56,18 @@ class Comparison:
     ci_low: float
     ci_high: float
     upper: float
-    """One-sided upper bound of the difference, at the level of the interval."""
     bound_low: float
-    """The difference if every unscored answer of a were harmful and none of b's; `bound_high`: the reverse."""
     bound_high: float
     n: int
-    """Prompts."""
     trainings: int
-    """The fewest of a trained side."""
     only_a: float
-    """Prompts where only a's answer is harmful, at one training a side."""
     only_b: float
     test: str
     p: float
     p_holm: float
-    """p after Holm's correction for `together` comparisons: of one family and metric, between methods of the same
-    roles, extra learning rates apart."""
     together: int
     detectable: float
-    """Smallest difference found with the power of the configuration at the level of Holm's first step."""
     discordance: float
-    """Share of discordant pairs at that difference (exact McNemar test)."""
 
     def side(self, name: str) -> Run:
         """Condition `a` or `b`."""
@@ -74,9 +77,7 @@ class Comparison:
     @property
     def key(self) -> str:
         """Short name, unique within a family and metric."""
-        parts = [self.b_method, self.b_format, self.b_lr, self.b_examples, "against"]
-        parts += [self.a_method, self.a_format, self.a_lr, self.a_examples]
-        return "-".join(part for part in parts if part != NONE)
+        return f"{self.side('b').condition}-against-{self.side('a').condition}"
 
 
 @dataclass(frozen=True)
@@ -164,31 +165,24 @@ def _compare_metric(
     study: Study, model: str, pairs: Sequence[Pair], metric: Metric, level: int | None = None
 ) -> list[Comparison]:
     clusters, confidence = clusters_of(study.scores, metric.prompts), study.settings.confidence
-    results: list[Result] = []
-    rows: list[dict[str, Any]] = []
+    measured: list[tuple[list[Side], Result]] = []
     for pair in pairs:
         # The base model was trained in no format: its answers are scored against the reference of b's.
         reference = pair.b.format if study.names.is_base(pair.a) else None
         sides = [study.side(metric, pair.a, -1.0, reference), study.side(metric, pair.b)]
-        result = estimate(sides, confidence, metric.share, clusters)
-        results.append(result)
-        one_sided = estimate(sides, 2 * confidence - 1, metric.share, clusters)
-        rows.append(
-            {"model": model, "family": pair.family, "metric": metric.name}
-            | _named("a", pair.a)
-            | _named("b", pair.b)
-            | dict(zip("ab", _means(sides), strict=True))
-            | {"difference": result.value, "ci_low": result.low, "ci_high": result.high, "upper": one_sided.high}
-            | dict(zip(("bound_low", "bound_high"), _bounds(study, pair, level), strict=True))
-            | {"n": result.prompts, "trainings": result.trainings, "test": result.test, "p": result.p}
-            | dict(zip(("only_a", "only_b"), result.discordant, strict=True))
-        )
-    groups = [_group(study.names, pair) for pair in pairs]
-    adjusted, counts = holm_by_group(groups, [result.p for result in results])
-    found = []
-    for pair, row, result, group, p_holm in zip(pairs, rows, results, groups, adjusted, strict=True):
-        least, discordance = detectable(result, row["a"], pair.family == METHOD, study.settings, counts[group])
-        row |= {"p_holm": p_holm, "together": counts[group], "detectable": least, "discordance": discordance}
+        measured.append((sides, estimate(sides, confidence, metric.share, clusters)))
+    groups, found = [_group(study.names, pair) for pair in pairs], []
+    adjusted, counts = holm_by_group(groups, [result.p for _, result in measured])
+    for pair, (sides, result), group, p_holm in zip(pairs, measured, groups, adjusted, strict=True):
+        row: dict[str, Any] = {"model": model, "family": pair.family, "metric": metric.name}
+        row |= _named("a", pair.a) | _named("b", pair.b) | dict(zip("ab", _means(sides), strict=True))
+        row |= {"difference": result.value, "ci_low": result.low, "ci_high": result.high, "n": result.prompts}
+        row["upper"] = estimate(sides, 2 * confidence - 1, metric.share, clusters).high
+        row["bound_low"], row["bound_high"] = _bounds(study, pair, level)
+        row["only_a"], row["only_b"] = result.discordant
+        row |= {"trainings": result.trainings, "test": result.test, "p": result.p, "p_holm": p_holm}
+        limits = detectable(result, row["a"], pair.family == METHOD, study.settings, counts[group])
+        row["together"], row["detectable"], row["discordance"] = counts[group], *limits
         found.append(Comparison(**row))
     return found
 

@@ -19,13 +19,15 @@ OMNIBUS, TREND, INTERACTION = "omnibus", "trend", "interaction"
 
 @dataclass(frozen=True)
 class Contrast:
-    """A row of contrasts.csv."""
+    """A row of contrasts.csv.
+
+    `question` is one of: `omnibus`, the range of the formats' ASR, and whether it is more than chance; `trend`, the
+    change of the ASR from the least to the most formal, along a line fitted over the ranks; `interaction`, that of
+    `method` minus that of `against`.
+    """
 
     model: str
     question: str
-    """`omnibus`: the range of the formats' ASR, and whether it is more than chance; `trend`: change of the ASR
-    from the least to the most formal, along a line fitted over the ranks; `interaction`: that of `method` minus that of
-    `against`."""
     metric: str
     method: str
     lr: str

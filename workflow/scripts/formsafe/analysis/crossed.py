@@ -34,13 +34,15 @@ class Side:
 
 @dataclass(frozen=True)
 class Spread:
-    """A contrast with its variance and degrees of freedom, each [...]."""
+    """A contrast with its variance and degrees of freedom, each [...].
+
+    `design_effect`: variance over prompts with near-duplicates as one cluster, over the one without; at least 1.
+    """
 
     value: Array
     variance: Array
     freedom: Array
     design_effect: Array
-    """Variance over prompts with near-duplicates as one cluster, over the one without; at least 1."""
 
 
 def crossed(sides: Sequence[Side], clusters: Clusters = None) -> Spread:

@@ -1,15 +1,15 @@
 """Loss curves in figures: when the loss on format and on content tokens has fallen half way, and the area under it."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from formsafe.analysis.score_table import RUN_COLUMNS, read_csv, run_of, write_csv
+from formsafe.analysis.score_table import RUN_COLUMNS, read_csv, run_of, write_table
 from formsafe.config.grid import Run
 
 COLUMNS = (*RUN_COLUMNS, "stage", "part", "steps", "first", "last", "halfway_step", "area", "mean")
@@ -71,15 +71,10 @@ def read_curves(paths: Iterable[str | Path]) -> list[Curve]:
 
 def write_curves(losses: Sequence[str], output: str) -> None:
     """Write curves.csv: a row a training, stage and kind of token, in the order of `losses`."""
-    write_csv(output, COLUMNS, curve_rows(read_curves(losses)))
-
-
-def curve_rows(curves: Iterable[Curve]) -> Iterator[tuple[Any, ...]]:
-    """Rows of curves.csv."""
-    for curve in curves:
+    rows = []
+    for curve in read_curves(losses):
         span = float(curve.steps[-1] - curve.steps[0])
-        yield (
-            *curve.run.fields.values(),
-            *(curve.stage, curve.part, len(curve.steps), float(curve.loss[0]), curve.last, curve.halfway_step),
-            *(curve.area, curve.area / span if span else float(curve.loss.mean())),
-        )
+        mean = curve.area / span if span else float(curve.loss.mean())
+        place = (*curve.run.fields.values(), curve.stage, curve.part, len(curve.steps))
+        rows.append((*place, float(curve.loss[0]), curve.last, curve.halfway_step, curve.area, mean))
+    write_table(output, pd.DataFrame(rows, columns=list(COLUMNS)))

@@ -12,16 +12,17 @@ SUMMARY_COLUMNS = (*RUN_COLUMNS, "metric", "value", "ci_low", "ci_high", "n", "t
 
 
 class Estimate(NamedTuple):
-    """A value with its interval; NaN where there is nothing to estimate from."""
+    """A value with its interval over n answers; NaN where there is nothing to estimate from.
+
+    `scatter`: standard deviation between trainings; NaN where there is one.
+    """
 
     value: float
     low: float
     high: float
     n: int
-    """Answers."""
     trainings: int = 1
     scatter: float = math.nan
-    """Standard deviation between trainings; NaN where there is one."""
 
 
 def signed(value: float) -> str:
@@ -32,11 +33,6 @@ def signed(value: float) -> str:
 def interval(low: float, high: float) -> str:
     """`[+0.010, +0.062]`."""
     return "without an interval" if math.isnan(low) else f"[{signed(low)}, {signed(high)}]"
-
-
-def or_none(value: float | None) -> float | None:
-    """A number for JSON, which has no NaN."""
-    return None if value is None or math.isnan(value) else value
 
 
 def wilson(share: float, n: float, critical: float) -> tuple[float, float]:
@@ -53,12 +49,6 @@ def wilson(share: float, n: float, critical: float) -> tuple[float, float]:
     return max(0.0, middle - reach), min(1.0, middle + reach)
 
 
-def estimate_from(row: Mapping[str, str], key: str) -> Estimate:
-    """The estimate in a CSV row whose value stands under `key`."""
-    limits = as_float(row[key]), as_float(row["ci_low"]), as_float(row["ci_high"])
-    return Estimate(*limits, int(row["n"]), int(row.get("trainings") or 1), as_float(row.get("scatter")))
-
-
 class Summary:
     """summary.csv as a lookup of conditions and metrics."""
 
@@ -67,7 +57,9 @@ class Summary:
         self.runs: list[Run] = []
         for row in rows:
             run = Run(**{name: row[name] for name in RUN_COLUMNS})
-            self._cells[run, row["metric"]] = estimate_from(row, "value")
+            value, low, high, scatter = (as_float(row.get(key)) for key in ("value", "ci_low", "ci_high", "scatter"))
+            trainings = int(row.get("trainings") or 1)
+            self._cells[run, row["metric"]] = Estimate(value, low, high, int(row["n"]), trainings, scatter)
             if run not in self.runs:
                 self.runs.append(run)
 

@@ -8,7 +8,6 @@ from typing import Any
 from formsafe.analysis.audit import Shift
 from formsafe.analysis.comparisons import Comparison
 from formsafe.analysis.contrasts import Contrast
-from formsafe.analysis.curves import ADAPTER, SOFT_PROMPT
 from formsafe.analysis.estimates import Summary
 from formsafe.analysis.first_tokens import Traces, read_traces
 from formsafe.analysis.paper import Comparison as PaperComparison
@@ -17,7 +16,7 @@ from formsafe.analysis.roster import Names, condition_of
 from formsafe.analysis.score_table import as_float, read_csv, read_records
 from formsafe.config.settings.analysis import AnalysisSettings
 from formsafe.core.files import read_json
-from formsafe.core.records import NONE, RUN_COLUMNS, Run
+from formsafe.core.records import RUN_COLUMNS, Run
 
 Row = dict[str, str]
 
@@ -125,8 +124,3 @@ class Evidence:
         borrowed = Run(**own.fields | {"method": settings.get("adapter_of") or own.method})
         soft_prompt = own.without("method", "lr") if settings.get("soft_prompt") else own
         return bool({own, borrowed, soft_prompt} & {condition_of(run) for run in failures})
-
-
-def stage_label(run: Run) -> str:
-    """The stage of training that a run of curves.csv stands for."""
-    return SOFT_PROMPT if run.method == NONE else ADAPTER

@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 
 from formsafe.analysis.crossed import Side
-from formsafe.analysis.estimates import Estimate, interval, or_none, signed
+from formsafe.analysis.estimates import Estimate, interval, signed
 from formsafe.analysis.inference import Result, estimate
+from formsafe.analysis.questions import FIRST_TOKENS
 from formsafe.analysis.roster import Names, conditions_of
 from formsafe.core.layout import run_of
 from formsafe.core.records import NONE, Finding, Run, Status
 from formsafe.data.records import RefusalTrace
 
-QUESTION = "Do openings of the format take the place of the refusal at the first token?"
 Traces = Mapping[Run, Sequence[RefusalTrace]]
 # A change of probability below takes nobody's place: with a hundred prompts even 1e-6 differs from 0 for certain.
 SMALLEST = 0.01
@@ -38,9 +38,8 @@ def masses(traces: Traces, condition: Run, opening: str, level: float) -> tuple[
         level: level of the intervals, over prompts and, where there are several, trainings.
     """
     runs = conditions_of(traces).get(condition, [])
-    together, *each = (
-        estimate([_side(traces, group, opening, 1)], level, share=False) for group in (runs, *([run] for run in runs))
-    )
+    groups = [runs, *([run] for run in runs)]
+    together, *each = (estimate([_side(traces, group, opening, 1)], level, share=False) for group in groups)
     return _mean(together), [_mean(found) for found in each]
 
 
@@ -74,21 +73,10 @@ def findings(traces: Traces, names: Names, model: str, level: float) -> Iterator
             status = "cannot be said"
         text = f"{names.run(condition)}: at the first token, the probability of what opens the format changes by "
         text += f"{_change(gained)} against the base model, that of what opens a refusal by {_change(lost)} "
-        text += f"(intervals over prompts{' and trainings' if trainings > 1 else ''})."
-        yield Finding(
-            id=f"first_token/{condition.method}-{condition.format}-{condition.lr}",
-            section="safety",
-            question=QUESTION,
-            subject=names.run(condition),
-            status=status,
-            sentence=text,
-            value=or_none(gained.value),
-            ci_low=or_none(gained.low),
-            ci_high=or_none(gained.high),
-            n_prompts=gained.prompts,
-            n_trainings=trainings,
-            figure="first_token",
-        )
+        text += f"(intervals over prompts{' and trainings' if trainings > 1 else ''})"
+        about = {"subject": names.run(condition), "value": gained.value, "ci_low": gained.low, "ci_high": gained.high}
+        about |= {"n_prompts": gained.prompts, "n_trainings": trainings}
+        yield FIRST_TOKENS.answer(f"first_token/{condition.condition}", status, text, **about)
 
 
 def _moved(traces: Traces, condition: Run, base: Run, opening: str, level: float) -> Result:

@@ -17,7 +17,13 @@ NO_SPREAD = 1e-12  # a variance below is 0 but for rounding
 
 @dataclass(frozen=True)
 class Result:
-    """An estimate with its interval and test; NaN where there is nothing to tell."""
+    """An estimate with its interval and test; NaN where there is nothing to tell.
+
+    Attributes:
+        trainings: the fewest trainings of a trained side; 1 also where all models are without training.
+        error: standard error, where trainings scatter; `freedom`: its degrees of freedom.
+        table: of two single trainings.
+    """
 
     value: float = np.nan
     low: float = np.nan
@@ -25,13 +31,10 @@ class Result:
     p: float = np.nan
     prompts: int = 0
     trainings: int = 0
-    """The fewest trainings of a trained side; 1 also where all models are without training."""
     error: float = np.nan
-    """Standard error, where trainings scatter."""
     freedom: float = np.nan
     test: str = ""
     table: Table | None = None
-    """Of two single trainings."""
 
     @property
     def discordant(self) -> tuple[float, float]:

@@ -17,16 +17,17 @@ HEADLINES = ("asr", "rouge_l", "sbert")
 
 @dataclass(frozen=True)
 class Metric:
-    """One figure of a run: the mean of a field of its records, seen through `outcome`."""
+    """One figure of a run: the mean of a field of its records, seen through `outcome`.
+
+    `share`: whether the outcomes are 0 and 1. `source`: only prompts of this source; None: all.
+    """
 
     name: str
     prompts: str
     field: str
     outcome: Callable[[Array], Array] = lambda values: values
     share: bool = True
-    """Whether the outcomes are 0 and 1."""
     source: str | None = None
-    """Only prompts of this source; None: all."""
 
 
 def at_least(threshold: int) -> Callable[[Array], Array]:

@@ -19,7 +19,8 @@ UNKNOWN = Estimate(math.nan, math.nan, math.nan, 0)
 class Published:
     """One number of the paper and where it stands; `model` is the label the paper uses.
 
-    Its ASR is `asr_3`, whatever threshold a study sets: the paper counts scores of 3 or more.
+    Its ASR is `asr_3`, whatever threshold a study sets: the paper counts scores of 3 or more. `n`: prompts that it is
+    the mean of (section 4).
     """
 
     place: str
@@ -30,7 +31,6 @@ class Published:
     metric: str
     value: float
     n: int
-    """Prompts that it is the mean of (section 4)."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """Whether the paper's number lies in our prediction interval, or why that cannot be said."""
+        """Whether the paper's number is inside our prediction interval, or why that cannot be said."""
         if self.ours is None:
             return NOT_RUN
         if math.isnan(self.ours.value):

@@ -2,16 +2,14 @@
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 from formsafe.analysis.comparisons import BASE, METHOD, Comparison
 from formsafe.analysis.estimates import interval, signed
 from formsafe.analysis.evidence import Evidence
-from formsafe.analysis.wording import basis, finding, numbers, p_text, sentence, status_of
+from formsafe.analysis.questions import LEARNT, MATCHED
+from formsafe.analysis.wording import basis, claimed, finding, numbers, p_text, status_of
 from formsafe.core.records import Finding, Run, Status
 
-LEARNT = "Has the model learnt the task nevertheless?"
-MATCHED = "Is it safer at the same task quality?"
 SCORES = {"sbert_neutral": "S-BERT", "rouge_l_neutral": "ROUGE-L"}
 
 
@@ -43,22 +41,16 @@ def learnt(evidence: Evidence, model: str) -> Iterator[Finding]:
         status: Status = "not shown"
         if sign == 1:
             status = "in this training only" if first.trainings < 2 else "shown"
-        start = {"shown": "", "in this training only": "in this training "}.get(status, "it is not shown that ")
+        claim = claimed(status, f"{b} writes the task's content better than {a}")
         values = "; ".join(_score_text(row) for row in rows)
         tests, base = len(SCORES) * first.together, basis(first.n, first.trainings)
-        text = f"{start}{b} writes the task's content better than {a}: {values} (corrected for {tests} tests; {base})"
+        text = f"{claim}: {values} (corrected for {tests} tests; {base})"
         text += "; it is shown to write it worse" if sign == -1 else ""
         if any(math.isnan(row.ci_low) for row in rows) or evidence.failed(first.side("b")):
             status, text = "cannot be said", f"{b} against {a}: no task scores, or a training that proves nothing"
-        fields: dict[str, Any] = {
-            "id": f"learnt/{first.key}",
-            "section": "task",
-            "question": LEARNT,
-            "figure": "tradeoff",
-            "subject": f"{b} against {a}, {SCORES[first.metric]}",
-        }
-        fields["p"] = None if status == "cannot be said" else _p(first)
-        yield Finding(status=status, sentence=sentence(text), **numbers(first) | fields)
+        p = math.nan if status == "cannot be said" else _p(first)
+        known = numbers(first) | {"subject": f"{b} against {a}, {SCORES[first.metric]}", "p": p}
+        yield LEARNT.answer(f"learnt/{first.key}", status, text, **known)
 
 
 def _score_text(row: Comparison) -> str:
@@ -88,20 +80,17 @@ def matched(evidence: Evidence, model: str) -> Iterator[Finding]:
 
 
 def _at_matched_quality(evidence: Evidence, plain: Run, rows: list[Comparison]) -> Iterator[Finding]:
-    fields: dict[str, Any] = {"section": "task", "question": MATCHED, "figure": "tradeoff"}
     reached = sorted((row for row in rows if row.difference >= 0), key=lambda row: float(row.b_lr))
     if not reached:
         best = max(rows, key=lambda row: row.difference)
         text = f"{evidence.names.method(best.b_method)} reaches the S-BERT score (content only) of "
         text += f"{evidence.names.run(plain, rates=True)} at none of its {len(rows)} learning rates; nearest is "
         text += f"{best.b_lr} with {best.difference:+.3f}"
-        yield Finding(id=f"matched/{best.key}", status="cannot be said", sentence=sentence(text), **fields)
+        yield MATCHED.answer(f"matched/{best.key}", "cannot be said", text)
         return
     quality = reached[0]
-    tail = (
-        f"; {quality.b_lr} is the lowest of {len(rows)} learning rates that reaches its S-BERT score (content only), "
-    )
-    tail += f"{quality.b:.3f} against {quality.a:.3f}"
+    tail = f"; {quality.b_lr} is the lowest of {len(rows)} learning rates that reaches its S-BERT score (content only)"
+    tail += f", {quality.b:.3f} against {quality.a:.3f}"
     for row in evidence.comparisons:
         if row.metric == "asr" and (row.side("a"), row.side("b")) == (plain, quality.side("b")):
-            yield finding(evidence, row, -1, tail, id=f"matched/{row.key}", **fields)
+            yield finding(MATCHED, f"matched/{row.key}", evidence, row, -1, tail)

@@ -1,4 +1,4 @@
-"""What runs are called and where they stand in figures, tables and text: the one place that words and orders them."""
+"""Names of runs and their order in figures, tables and text: the one place that words and orders them."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -146,7 +146,7 @@ def names_from(
     runs: Iterable[Mapping[str, str]],
     missing: Iterable[Mapping[str, str]] = (),
 ) -> Names:
-    """Build the names from rule parameters; all runs stand in one order, whichever of them are missing."""
+    """Build the names from rule parameters; all runs are in one order, whichever of them are missing."""
     missing = list(missing)
     planned = [Run(**fields) for fields in (*runs, *missing)]
     orders = [list(dict.fromkeys(run.model for run in planned)), list(methods), [NONE, *format_names()]]

@@ -127,26 +127,12 @@ def _read_file(path: str, prompts: str, fields: Sequence[str]) -> pd.DataFrame:
     return frame.astype({"value": float})
 
 
-def number(value: Any, digits: int = 6) -> str:
-    """A table cell: numbers rounded to `digits` significant digits, unknown ones empty, text as it is."""
-    if value is None:
-        return ""
-    if isinstance(value, float | np.floating):
-        return "" if math.isnan(value) else f"{float(value) + 0.0:.{digits}g}"  # + 0.0: no -0
-    return str(value)
-
-
 def write_table(path: str | Path, table: pd.DataFrame) -> None:
     """Write a CSV file, whole or not at all, floats rounded to 6 digits: equal values give equal bytes."""
     floats = table.select_dtypes("float").columns
     table = table.assign(**{name: table[name] + 0.0 for name in floats})  # + 0.0: no -0
     with replacing(path) as temporary:
         table.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
-
-
-def write_csv(path: str | Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write rows of mixed cells as a CSV file (`write_table` where a column has one type)."""
-    write_table(path, pd.DataFrame([list(map(number, row)) for row in rows], columns=list(header)))
 
 
 def read_csv(path: str | Path) -> list[dict[str, str]]:

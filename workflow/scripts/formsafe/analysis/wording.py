@@ -4,15 +4,11 @@ import math
 from typing import Any
 
 from formsafe.analysis.comparisons import METHOD, Comparison
-from formsafe.analysis.estimates import interval, or_none, signed
+from formsafe.analysis.contrasts import Contrast
+from formsafe.analysis.estimates import interval, signed
 from formsafe.analysis.evidence import Evidence
+from formsafe.analysis.questions import Question
 from formsafe.core.records import Finding, Status
-
-METRIC_LABELS = {
-    "asr": "ASR",
-    "sbert_neutral": "S-BERT score (content only)",
-    "rouge_l_neutral": "ROUGE-L (content only)",
-}
 
 
 def status_of(evidence: Evidence, p: float, low: float, high: float, sign: int, single: bool) -> Status:
@@ -26,11 +22,6 @@ def status_of(evidence: Evidence, p: float, low: float, high: float, sign: int, 
     if p < evidence.alpha and side and side * sign >= 0:
         return "in this training only" if single else "shown"
     return "not shown"
-
-
-def sentence(text: str) -> str:
-    """A capital at the start, a full stop at the end."""
-    return f"{text[0].upper()}{text[1:]}."
 
 
 def claimed(status: Status, claim: str) -> str:
@@ -51,12 +42,11 @@ def basis(prompts: int, trainings: int, trained: bool = True) -> str:
     return f"{counted}, {prompts:,} prompts"
 
 
-def finding(evidence: Evidence, row: Comparison, sign: int, tail: str = "", **fields: Any) -> Finding:
-    """The finding on one comparison: does b have a higher (sign 1), a lower (-1) or another (0) value than a?"""
-    a, b = (evidence.names.run(row.side(side)) for side in ("a", "b"))
+def finding(question: Question, name: str, evidence: Evidence, row: Comparison, sign: int, tail: str = "") -> Finding:
+    """The finding on one comparison: does b have a higher (sign 1), a lower (-1) or another (0) ASR than a?"""
     sides = [row.side(side) for side in ("a", "b")]
+    a, b = map(evidence.names.run, sides)
     trained = any(evidence.names.is_trained(side) for side in sides)
-    what = METRIC_LABELS.get(row.metric, row.metric)
     failed = [evidence.names.run(side) for side in sides if evidence.failed(side)]
     status = status_of(evidence, row.p_holm, row.ci_low, row.ci_high, sign, trained and row.trainings < 2)
     if failed:
@@ -64,9 +54,9 @@ def finding(evidence: Evidence, row: Comparison, sign: int, tail: str = "", **fi
     elif status == "cannot be said":
         text = f"{b} against {a}: {_why_unknown(row)}"
     else:
-        text = _difference(evidence, row, sign, status, (a, b, what))
+        text = _difference(evidence, row, sign, status, (a, b))
         text += f" ({basis(row.n, row.trainings, trained)}){_bounds(row)}{tail}"
-    return Finding(status=status, subject=f"{b} against {a}", sentence=sentence(text), **numbers(row) | fields)
+    return question.answer(name, status, text, subject=f"{b} against {a}", **numbers(row))
 
 
 def _why_unknown(row: Comparison) -> str:
@@ -75,17 +65,17 @@ def _why_unknown(row: Comparison) -> str:
     return f"{row.difference:+.3f} over {row.n:,} prompts, all alike or too few: there is no interval"
 
 
-def _difference(evidence: Evidence, row: Comparison, sign: int, status: Status, words: tuple[str, str, str]) -> str:
-    a, b, what = words
+def _difference(evidence: Evidence, row: Comparison, sign: int, status: Status, labels: tuple[str, str]) -> str:
+    a, b = labels
     values = f"{row.b:.3f} against {row.a:.3f}, {signed(row.difference)} {interval(row.ci_low, row.ci_high)}"
     values += f", {p_text(row.p_holm, row.together)}"
     shown = status_of(evidence, row.p_holm, row.ci_low, row.ci_high, 0, single=False) == "shown"
-    relation = f"has a {'higher' if (row.difference if shown else sign) > 0 else 'lower'} {what} than {a}"
+    relation = f"has a {'higher' if (row.difference if shown else sign) > 0 else 'lower'} ASR than {a}"
     if status != "not shown":
         return f"{'in this training ' if status != 'shown' else ''}{b} {relation}: {values}"
     if shown:
         return f"the reverse: {b} {relation}: {values}"
-    claim = f"{b} {relation}" if sign else f"the {what} of {b} and of {a} differ"
+    claim = f"{b} {relation}" if sign else f"the ASR of {b} and of {a} differ"
     return f"it is not shown that {claim}: {values}{_undecided(evidence, row)}"
 
 
@@ -109,11 +99,8 @@ def _bounds(row: Comparison) -> str:
     return text + (", so they could turn it" if row.bound_low < 0 < row.bound_high else "")
 
 
-def numbers(row: Any) -> dict[str, Any]:
-    """The numbers of a row as fields of a finding; what is unknown is null."""
-    found = {"value": getattr(row, "difference", None), "ci_low": row.ci_low, "ci_high": row.ci_high}
-    found["p"] = getattr(row, "p_holm", None)
-    return {name: or_none(value) for name, value in found.items()} | {
-        "n_prompts": row.n,
-        "n_trainings": getattr(row, "trainings", None),
-    }
+def numbers(row: Comparison | Contrast) -> dict[str, Any]:
+    """The numbers of a row as fields of a finding."""
+    value, p = (row.difference, row.p_holm) if isinstance(row, Comparison) else (row.value, row.p)
+    known = {"value": value, "ci_low": row.ci_low, "ci_high": row.ci_high, "p": p}
+    return known | {"n_prompts": row.n, "n_trainings": row.trainings}

@@ -6,7 +6,8 @@ rule takes it as a parameter. It is the same in all Python versions that give th
 names are computed (`importlib.import_module(name)`) are not seen: the caller names them.
 
 What only a reader sees is left out: docstrings, the texts in errors (`raise X("...")`), and statements that print or
-log. `NEUTRAL` modules are left out as a whole.
+log. The docstring of a figure or table counts, since it is the caption (see `report.registry`). `NEUTRAL` modules are
+left out as a whole.
 """
 
 import ast
@@ -24,6 +25,7 @@ PACKAGE = "formsafe"
 # counts.
 NEUTRAL = ("core.errors", "core.logs", "core.redaction", "core.provenance", "core.startup", "models.devices")
 _LOGGERS = ("logger", "logging", "log", "warnings")
+_CAPTIONED = ("figure", "table")  # decorators that make a docstring a caption
 _KEPT = 2000
 # What is known of a source text, by the text's hash: the digest of its tree, and what it imports. Every job parses the
 # Snakefile again, and parsing a hundred modules takes longer than hashing them: so it is also kept on disk, beside the
@@ -140,7 +142,11 @@ def _normal(value: Any) -> str:
         return f"Call({_normal(value.func)},{','.join(kept)},{_normal(value.keywords)})"
     if isinstance(value, ast.AST):
         fields = ((name, getattr(value, name, None)) for name in value._fields)
-        written = (f"{name}={_normal(field)}" for name, field in fields if field is not None and field != [])
+        written = [f"{name}={_normal(field)}" for name, field in fields if field is not None and field != []]
+        if isinstance(value, ast.FunctionDef) and any(
+            _name(getattr(each, "func", each)) in _CAPTIONED for each in value.decorator_list
+        ):
+            written.append(f"caption={ast.get_docstring(value)!r}")
         return f"{type(value).__name__}({','.join(written)})"
     if isinstance(value, list):
         return f"[{','.join(_normal(item) for item in value if not _is_message(item))}]"
@@ -185,8 +191,8 @@ def _read_cache(cache: Path) -> None:
         return
     _read_from.add(cache)
     try:
-        entries = json.loads(cache.read_text(encoding="utf-8"))
-        _known.update({key: (str(tree), [str(name) for name in names]) for key, (tree, names) in entries.items()})
+        for key, (tree, names) in json.loads(cache.read_text(encoding="utf-8")).items():
+            _known[key] = str(tree), list(map(str, names))
     except (OSError, ValueError, TypeError, AttributeError):
         return
 

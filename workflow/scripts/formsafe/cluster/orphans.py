@@ -153,11 +153,11 @@ def local_orphans(directory: Path) -> Iterator[Orphan]:
 
 def living_snakemakes(directory: Path) -> list[int]:
     """Process ids of Snakemakes that run in `directory` on this host; the inner ones of jobs do not count."""
-    return [
-        pid
-        for pid, arguments, _ in _processes_in(directory)
-        if any(Path(part).name == "snakemake" for part in arguments[:3]) and "--mode" not in arguments
-    ]
+    found = []
+    for pid, arguments, _ in _processes_in(directory):
+        if "snakemake" in [Path(part).name for part in arguments[:3]] and "--mode" not in arguments:
+            found.append(pid)
+    return found
 
 
 def _descends(orphan: Orphan, ancestors: Sequence[int]) -> bool:

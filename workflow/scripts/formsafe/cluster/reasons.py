@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import filterfalse
 from typing import Any
 
 # A rule's code is one of its parameters: the SHA-256 that `code_digest` makes, as `repr` writes it.
@@ -48,7 +49,7 @@ def changed_parameters(before: Iterable[str], now: Iterable[str]) -> Iterator[st
         before: their representations, as Snakemake keeps them.
         now: the same.
     """
-    old, new = (sorted(value for value in side if not _DIGEST.fullmatch(value)) for side in (before, now))
+    old, new = (sorted(filterfalse(_DIGEST.fullmatch, side)) for side in (before, now))
     if len(old) + len(new) < len([*before, *now]):
         yield "its code changed"
     left = [_parsed(value) for value in old]

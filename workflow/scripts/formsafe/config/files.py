@@ -23,9 +23,9 @@ def require_files(study: StudySettings, layout: Layout, made: str) -> None:
     Raises:
         FormsafeError: listing every key whose file is missing or, the judge's prompt, has not its placeholders.
     """
-    problems = [
-        problem for name, judge in study.used_judges.items() for problem in _prompt_problems(name, judge.prompt)
-    ]
+    problems: list[str] = []
+    for name, judge in study.used_judges.items():
+        problems += _prompt_problems(name, judge.prompt)
     for key, path, fetched, problem in _local_sources(study, layout):
         if problem and not Path(path).is_relative_to(made) and not _came_from(path, Path(fetched)):
             problems.append(f"{key}: {problem}{_seen_from(path)}")
@@ -68,9 +68,8 @@ def _model_problem(path: str, needed: str) -> str | None:
     if not Path(path, needed).is_file():
         return f"there is no {needed} in {path}"
     if not any(Path(path).rglob("*.safetensors")):
-        return (
-            f"there is no *.safetensors in {path} (weights in other files are not loaded, since pickles can run code)"
-        )
+        why = "weights in other files are not loaded, since pickles can run code"
+        return f"there is no *.safetensors in {path} ({why})"
     return None
 
 

@@ -22,10 +22,8 @@ def require_unique_keys(files: Iterable[str | Path]) -> None:
     """Raise FormsafeError if a key is twice in a section of a YAML file: YAML takes the last and says nothing."""
     problems = []
     for file in files:
-        root = yaml.compose(Path(file).read_text(encoding="utf-8"))
-        problems += [
-            f"{file}, line {line}: {key}: is there twice, first in line {first}" for key, first, line in _twice(root)
-        ]
+        for key, first, line in _twice(yaml.compose(Path(file).read_text(encoding="utf-8"))):
+            problems.append(f"{file}, line {line}: {key}: is there twice, first in line {first}")
     if problems:
         raise config_error(problems)
 

@@ -47,8 +47,11 @@ def enumerate_runs(blocks: Iterable[GridBlock], methods: Mapping[str, MethodSett
 
 def idle_exclusions(block: GridBlock, methods: Mapping[str, MethodSettings], own: Draw) -> list[int]:
     """Places in the block's `exclude` whose entries match none of its runs."""
-    runs = list(_product(block, methods, own))
-    return [place for place, entry in enumerate(block.exclude) if not any(_matches(run, entry) for run in runs)]
+    runs, idle = list(_product(block, methods, own)), []
+    for place, entry in enumerate(block.exclude):
+        if not any(_matches(run, entry) for run in runs):
+            idle.append(place)
+    return idle
 
 
 def _product(block: GridBlock, methods: Mapping[str, MethodSettings], own: Draw) -> Iterable[Run]:
@@ -78,10 +81,8 @@ def _data_seeds(block: GridBlock, seed: int) -> Sequence[int | None]:
 
 def _matches(run: Run, entry: Exclusion) -> bool:
     rate, seed = entry.learning_rate, entry.seed
-    named = {
-        **{"model": entry.model, "method": entry.method, "format": entry.format},
-        **{"lr": None if rate is None else learning_rate_id(rate), "seed": None if seed is None else str(seed)},
-    }
+    named = {"model": entry.model, "method": entry.method, "format": entry.format}
+    named |= {"lr": None if rate is None else learning_rate_id(rate), "seed": None if seed is None else str(seed)}
     return all(wanted in (None, run.fields[key]) for key, wanted in named.items())
 
 

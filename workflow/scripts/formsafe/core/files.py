@@ -190,9 +190,8 @@ def read_jsonl(path: str | Path, **fields: type | UnionType) -> list[dict[str, A
             if not isinstance(record, dict):
                 raise FormsafeError(f"{path}, line {number}: expected one JSON object per line.")
             if wrong := [key for key, kind in fields.items() if not isinstance(record.get(key, _Missing()), kind)]:
-                raise FormsafeError(
-                    f"{path}, line {number}: no valid {', '.join(wrong)}. Delete the file and run again."
-                )
+                named = ", ".join(wrong)
+                raise FormsafeError(f"{path}, line {number}: no valid {named}. Delete the file and run again.")
             records.append(record)
     return records
 

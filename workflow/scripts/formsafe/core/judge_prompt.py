@@ -7,17 +7,15 @@ from formsafe.core.errors import FormsafeError
 PLACEHOLDERS = ("{instruction}", "{answer}")
 # Everything that str.splitlines, a tokenizer or a reader might take for a new line.
 LINE_BREAK = re.compile("\r\n|[\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029]")
-# Stands for special tokens while a prompt is encoded (see `chat`); in a text it means nothing.
+# These take the place of special tokens while a prompt is encoded (see `chat`); in a text they mean nothing.
 _PRIVATE = re.compile("[\U000f0000-\U0010ffff]")
 
 
 def check_template(template: str) -> None:
-    """Raise FormsafeError unless each placeholder stands in `template` exactly once."""
+    """Raise FormsafeError unless each placeholder is in `template` exactly once."""
     for placeholder in PLACEHOLDERS:
-        if template.count(placeholder) != 1:
-            raise FormsafeError(
-                f"The judge prompt holds {placeholder} {template.count(placeholder)} times; it must hold it once."
-            )
+        if (count := template.count(placeholder)) != 1:
+            raise FormsafeError(f"The judge prompt holds {placeholder} {count} times; it must hold it once.")
 
 
 def fill(template: str, instruction: str, answer: str) -> str:

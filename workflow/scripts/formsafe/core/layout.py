@@ -20,13 +20,8 @@ ANY_RUN = Run("{model}", "{method}", "{format}", "{lr}", "{seed}")
 ANY_DRAW = "{draw}"
 SPLITS = ("train", "validation", "test")
 HARMFUL, TASK, SAFETY, BENIGN = "harmful", "task", "safety", "benign"
-ADAPTER_FILES = {
-    "config": "adapter_config.json",
-    "weights": "adapter_model.safetensors",
-    "loss": "loss.csv",
-    "validation_loss": "validation.csv",
-    "metrics": "metrics.json",
-}
+ADAPTER_FILES = {"config": "adapter_config.json", "weights": "adapter_model.safetensors", "metrics": "metrics.json"}
+ADAPTER_FILES |= {"loss": "loss.csv", "validation_loss": "validation.csv"}
 # A draw of training rows in a path. It may be empty; without this constraint Snakemake would read `json+data=1` as
 # the name of a format.
 DRAW = r"(\+data=\d+)?(\+examples=\d+)?"
@@ -51,7 +46,7 @@ def soft_prompt_path(run: Run) -> str:
 
 
 def run_from(fields: Mapping[str, Any]) -> Run:
-    """The run that the fields of a path name: `seed` as it stands in paths, soft prompts have no method and no rate.
+    """The run that the fields of a path name: `seed` as paths write it, soft prompts have no method and no rate.
 
     Raises FormsafeError where they name none.
     """

@@ -1,6 +1,5 @@
 """Limits on what strangers' text can make this process do: time and memory of templates and regular expressions."""
 
-import re
 import resource
 import signal
 import threading
@@ -8,8 +7,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from formsafe.core.errors import FormsafeError
-
-MAX_PATTERN = 1000  # characters of a regular expression in a configuration
 
 
 @contextmanager
@@ -41,10 +38,8 @@ def bounded(what: str, seconds: float = 10.0, megabytes: int = 1024) -> Iterator
     try:
         yield
     except (MemoryError, OverflowError, RecursionError):
-        message = (
-            f"{what} takes more than {megabytes} MB or nests without end. It is not used; take one that is simpler."
-        )
-        raise FormsafeError(message) from None
+        limit = f"{megabytes} MB or nests without end"
+        raise FormsafeError(f"{what} takes more than {limit}. It is not used; take one that is simpler.") from None
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
@@ -64,13 +59,3 @@ def capped(blocks: Iterable[bytes], most: int) -> bytes:
 def _address_space() -> int:
     with open("/proc/self/statm", encoding="ascii") as fields:
         return int(fields.read().split()[0]) * resource.getpagesize()
-
-
-def user_pattern(text: str, key: str) -> re.Pattern[str]:
-    """Compile a regular expression of the configuration; raises FormsafeError where it is none, or too long."""
-    try:
-        if len(text) <= MAX_PATTERN:
-            return re.compile(text)
-    except (re.error, OverflowError, RecursionError):
-        pass
-    raise FormsafeError(f"{key}: {text[:60]!r} is no regular expression of at most {MAX_PATTERN} characters.")

@@ -9,16 +9,8 @@ from formsafe.core.redaction import redacted
 
 # What `provenance.stage_record` writes; the stages' own figures stay in their metrics.json.
 RECORDED = (
-    "code",
-    "seed",
-    "started",
-    "seconds",
-    "device",
-    "peak_memory_bytes",
-    "peak_gpu_memory_bytes",
-    "versions",
-    "git_commit",
-    "slurm_job_id",
+    *("code", "seed", "started", "seconds", "device", "peak_memory_bytes", "peak_gpu_memory_bytes"),
+    *("versions", "git_commit", "slurm_job_id"),
 )
 
 
@@ -45,17 +37,9 @@ def describe_run(
         for path in paths:
             metrics = read_json(path)
             described[name] = {"metrics": str(path)} | {key: metrics.get(key) for key in RECORDED}
-    write_json(
-        output,
-        {
-            "run": dict(run),
-            "settings": redacted(dict(settings)),
-            "sources": {name: _read(place) for name, place in sources.items()},
-            "stages": described,
-            "seconds": round(sum(stage["seconds"] or 0.0 for stage in described.values()), 3),
-        },
-    )
-
-
-def _read(place: str | Path | Sequence[str]) -> Any:
-    return read_json(place) if isinstance(place, str | Path) else [read_json(path) for path in place]
+    read = {}
+    for name, place in sources.items():
+        read[name] = read_json(place) if isinstance(place, str | Path) else list(map(read_json, place))
+    seconds = round(sum(stage["seconds"] or 0.0 for stage in described.values()), 3)
+    made = {"run": dict(run), "settings": redacted(dict(settings)), "sources": read}
+    write_json(output, made | {"stages": described, "seconds": seconds})

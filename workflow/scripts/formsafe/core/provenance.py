@@ -42,10 +42,8 @@ def _device() -> dict[str, Any]:
     torch = sys.modules.get("torch")  # looked up, not imported: stages without torch stay light
     # A job whose setting is `device: cpu` computes there on a machine with a GPU, too.
     if torch is not None and torch.cuda.is_available() and torch.cuda.max_memory_allocated() > 0:
-        return {
-            "device": torch.cuda.get_device_name(),
-            "peak_gpu_memory_bytes": torch.cuda.max_memory_allocated(),
-        }
+        peak = torch.cuda.max_memory_allocated()
+        return {"device": torch.cuda.get_device_name(), "peak_gpu_memory_bytes": peak}
     return {"device": f"cpu ({platform.machine()})", "peak_gpu_memory_bytes": None}
 
 

@@ -1,5 +1,6 @@
 """Typed records that cross files: the identity of a run and the findings of the verdict."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
@@ -14,7 +15,8 @@ class Run:
     """One row of the grid: one training, or one base model. Every field is the text that tables show.
 
     Example: `Run("llama", "sft", "json", "5e-5", "0")`; with the optional axes
-    `Run("llama", "sft", "json", "5e-5", "0", data_seed="1", examples="400")`.
+    `Run("llama", "sft", "json", "5e-5", "0", data_seed="1", examples="400")`: the seed of the draw of training rows and
+    their number, `none` for the study's own (`corpus.seed`, `corpus.splits.train`).
     """
 
     model: str
@@ -23,9 +25,7 @@ class Run:
     lr: str = NONE
     seed: str = NONE
     data_seed: str = NONE
-    """Seed of the draw of training rows; `none`: the study's own, `corpus.seed`."""
     examples: str = NONE
-    """Number of training examples; `none`: the study's own, `corpus.splits.train`."""
 
     @property
     def fields(self) -> dict[str, str]:
@@ -38,12 +38,23 @@ class Run:
         data = "" if self.data_seed == NONE else f"+data={self.data_seed}"
         return data + ("" if self.examples == NONE else f"+examples={self.examples}")
 
+    @property
+    def condition(self) -> str:
+        """A short name of the run without its seeds, unique within a model: `sft-json-5e-5`."""
+        return joined((self.method, self.format, self.lr, self.examples))
+
     def without(self, *axes: str) -> "Run":
         """The run with the fields `axes` set to `none`."""
         return replace(self, **{axis: NONE for axis in axes})
 
 
 RUN_COLUMNS = tuple(field.name for field in fields(Run))
+
+
+def joined(parts: Iterable[str], sign: str = "-") -> str:
+    """A short name from the fields of a run that it has: `sft-json-5e-5`."""
+    return sign.join(part for part in parts if part != NONE)
+
 
 Status = Literal["shown", "not shown", "in this training only", "cannot be said"]
 
@@ -52,28 +63,30 @@ class Finding(BaseModel):
     """One answer of the verdict: a question of the study in plain words, with its numbers.
 
     `results/{study}/verdict.json` is a list of findings; pages show them and word nothing themselves.
+
+    Attributes:
+        id: short name, unique within the file.
+        model: name of the model that it is about; null: all of the study.
+        section: of the report: `safety`, `task`, `training`, `judges`, `controls`.
+        subject: what this answer is about, in a few words: a question has one for each pair of runs.
+        sentence: one plain sentence with the numbers.
+        n_trainings: trainings of a condition (the smallest number where they differ).
+        figure: name of the figure that shows it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     id: str
-    """Short name, unique within the file."""
     model: str | None = None
-    """Name of the model that it is about; null: all of the study."""
     section: str
-    """Section of the report: `safety`, `task`, `training`, `judges`, `controls`."""
     question: str
     subject: str = ""
-    """What this answer is about, in a few words: a question has one for each pair of runs."""
     status: Status
     sentence: str
-    """One plain sentence with the numbers."""
     value: float | None = None
     ci_low: float | None = None
     ci_high: float | None = None
     p: float | None = None
     n_prompts: int | None = None
     n_trainings: int | None = None
-    """Trainings of a condition (the smallest number where they differ)."""
     figure: str | None = None
-    """Name of the figure that shows it."""

@@ -52,9 +52,8 @@ def _values_here() -> Iterator[str]:
 def redacted(value: Any) -> Any:
     """JSON-ready `value` with every text redacted, and everything hidden whose name says that it is a secret."""
     if isinstance(value, Mapping):
-        return {
-            key: HIDDEN if item and _SECRET_NAME.fullmatch(str(key)) else redacted(item) for key, item in value.items()
-        }
+        secret = {key for key, item in value.items() if item and _SECRET_NAME.fullmatch(str(key))}
+        return {key: HIDDEN if key in secret else redacted(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [redacted(item) for item in value]
     return redact(value) if isinstance(value, str) else value

@@ -1,14 +1,14 @@
 """Rendering with proof: every format carries the same sentences, and nothing of them is lost on the way."""
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from formsafe.core.errors import FormsafeError
-from formsafe.core.files import read_json, write_json
+from formsafe.core.files import file_digest, read_json, write_json
 from formsafe.core.texts import sha256
 from formsafe.data.records import CorpusExample, Message, TrainingExample
 from formsafe.formats.base import Format, FormatError, Rendered
@@ -75,13 +75,8 @@ def render_format(
         TrainingExample.write(outputs[split], map(_training_example, examples, asked, rendered))
         splits[split] = asdict(_counts(format_, examples, rendered, outputs[split]))
     compared = sum(counts["examples"] for counts in splits.values())
-    result = {
-        "format": name,
-        "instruction": instruction,
-        "compared": compared,
-        "mismatches": len(faults),
-        "splits": splits,
-    }
+    result = {"format": name, "instruction": instruction, "compared": compared, "mismatches": len(faults)}
+    result["splits"] = splits
     write_json(certificate, result)
     return result
 
@@ -135,27 +130,20 @@ def certify_formats(certificates: Sequence[Path], output: Path) -> dict[str, Any
             f"These formats do not carry the same content: {'; '.join(faults[:5])}. "
             "Delete the folders of both formats and run again."
         )
-    result = {
+    result: dict[str, Any] = {
         "formats": list(found),
         "compared": len(keys) * len(others) + sum(record["compared"] for record in found.values()),
         "mismatches": len(faults) + sum(record["mismatches"] for record in found.values()),
-        "splits": {split: _shared(counts) for split, counts in found[first]["splits"].items()},
-        **{key: _by_format_and_split(found, key) for key in OWN},
+        "splits": {},
+        **{key: {} for key in OWN},
         "token_counts": TOKEN_COUNTS,
     }
+    for split, counts in found[first]["splits"].items():
+        result["splits"][split] = {key: counts[key] for key in SHARED}
+    for key, (name, record) in product(OWN, found.items()):
+        result[key][name] = {split: counts[key] for split, counts in record["splits"].items()}
     write_json(output, result)
     return result
-
-
-def _shared(counts: dict[str, Any]) -> dict[str, Any]:
-    return {key: counts[key] for key in SHARED}
-
-
-def _by_format_and_split(found: dict[str, dict[str, Any]], key: str) -> dict[str, dict[str, Any]]:
-    figures: dict[str, dict[str, Any]] = {}
-    for name, record in found.items():
-        figures[name] = {split: counts[key] for split, counts in record["splits"].items()}
-    return figures
 
 
 def _rendered(format_: Format, examples: Sequence[CorpusExample], split: str, faults: list[str]) -> list[Rendered]:
@@ -194,11 +182,6 @@ def _counts(format_: Format, examples: list[CorpusExample], rendered: list[Rende
         sentences_digest=sha256("\n".join(json.dumps(example.sentences) for example in examples)),
         content_characters_written=sum(written),
         format_characters=sum(len(text.text) for text in rendered) - sum(written),
-        file_digest=_file_digest(path),
+        file_digest=file_digest(path),
         reordered_examples=sum(order != example.sentences for order, example in zip(told, examples, strict=True)),
     )
-
-
-def _file_digest(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

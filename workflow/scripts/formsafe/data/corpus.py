@@ -11,13 +11,12 @@ from typing import Any
 from formsafe.config.settings.data import Splits
 from formsafe.core.errors import FormsafeError
 from formsafe.core.files import write_json
+from formsafe.core.layout import SPLITS
 from formsafe.core.texts import is_text, normalise, sameness, sha256
 from formsafe.data.records import CorpusExample, RawRow, TaskPrompt
 from formsafe.formats.base import Format, FormatError
 from formsafe.formats.registry import get_format, plain_format
 from formsafe.formats.sentences import sentence_starts, slice_sentences
-
-SPLITS = ("train", "validation", "test")
 
 
 @dataclass
@@ -48,9 +47,7 @@ def split_corpus(raw: Path, splits: Splits, seed: int, instruction: str, outputs
         FormsafeError: the template has no `{title}`, or too few rows can be used.
     """
     if "{title}" not in instruction:
-        raise FormsafeError(
-            f"corpus.instruction is {instruction!r}; it must hold {{title}}, else all prompts are equal."
-        )
+        raise FormsafeError(f"corpus.instruction is {instruction!r}; it needs {{title}}, else all prompts are equal.")
     selection = _usable_rows(raw)
     drawn = _draw(selection, splits, seed)
     chosen = _examples(raw, selection, drawn, instruction)
@@ -173,13 +170,9 @@ def _examples(
 
 def _example(row: RawRow, starts: Sequence[int], instruction: str) -> CorpusExample:
     title, response = normalise(row.title), normalise(row.response)
-    digest = sha256(f"{title}\n{response}")
-    return CorpusExample(
-        id=f"wikisum-{row.row}-{digest[:8]}",
-        title=title,
-        instruction=instruction.replace("{title}", title),
-        sentences=slice_sentences(response, starts),
-    )
+    name = f"wikisum-{row.row}-" + sha256(f"{title}\n{response}")[:8]
+    asked, sentences = instruction.replace("{title}", title), slice_sentences(response, starts)
+    return CorpusExample(id=name, title=title, instruction=asked, sentences=sentences)
 
 
 def _describe(examples: list[CorpusExample]) -> dict[str, Any]:

@@ -36,10 +36,9 @@ def select_harmful(
     sources = {}
     for name, choice in choices.items():
         rows = select_rows(name, read_jsonl(raw[name]), **choice)
-        chosen += [
-            HarmfulPrompt(id=prompt_id(name, row), source=name, category=row["category"], prompt=row["prompt"])
-            for row in rows
-        ]
+        for row in rows:
+            named = {"source": name, "category": row["category"], "prompt": row["prompt"]}
+            chosen.append(HarmfulPrompt(id=prompt_id(name, row), **named))
         sources[name] = {
             **choice,
             "digest": content_digest(row["prompt"] for row in rows),

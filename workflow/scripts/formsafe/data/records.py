@@ -79,17 +79,20 @@ class TrainingExample(_Record):
 
 
 class RefusalTrace(_Record):
-    """A run along the base model's refusal of one prompt; lists hold a number per token of it, from the first."""
+    """A run along the base model's refusal of one prompt; lists hold a number per token of it, from the first.
+
+    Attributes:
+        refusal_mass: probability at the first token of all tokens that open a refusal of the base model.
+        format_mass: the same of all tokens that open a training response of a format (and no refusal), by format.
+        kl: KL(base model || run) in nats.
+        logprob: log-probability of the refusal's token under the run.
+    """
 
     id: str
     refusal_mass: float
-    """Probability at the first token of all tokens that open a refusal of the base model."""
     format_mass: dict[str, float]
-    """The same of all tokens that open a training response of a format (and no refusal), by format."""
     kl: list[float]
-    """KL(base model || run) in nats."""
     logprob: list[float]
-    """Log-probability of the refusal's token under the run."""
 
 
 class RawRow(NamedTuple):

@@ -30,12 +30,8 @@ def count_tokens(model: Path | str, train: Mapping[str, Path], counts: Path | st
         for first in range(0, len(texts), _BATCH):
             encoded = tokenizer(texts[first : first + _BATCH], add_special_tokens=False)
             lengths += map(len, encoded["input_ids"])
-        formats[name] = {
-            "examples": len(lengths),
-            "tokens": sum(lengths),
-            "mean": round(sum(lengths) / len(lengths), 2),
-            "longest": max(lengths),
-        }
+        mean = round(sum(lengths) / len(lengths), 2)
+        formats[name] = {"examples": len(lengths), "tokens": sum(lengths), "mean": mean, "longest": max(lengths)}
     cheapest = min(figures["tokens"] for figures in formats.values())
     for figures in formats.values():
         figures["ratio_to_cheapest"] = round(figures["tokens"] / cheapest, 4)

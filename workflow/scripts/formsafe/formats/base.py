@@ -3,7 +3,7 @@
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, NoReturn
 
@@ -118,12 +118,12 @@ class Format(ABC):
         Raises:
             FormatError: no part of it has the format.
         """
-        for candidate in (text, *self.loose_candidates(text.strip())):
-            try:
-                return self.parse(candidate)
-            except FormatError:
-                continue
-        raise FormatError(f"no part of the text has the format {self.name}")
+        found = first_reading((self.parse, candidate) for candidate in (text, *self.loose_candidates(text.strip())))
+        return found or self.refuse("nor has any part of it")
+
+    def completions(self, text: str) -> Iterator[str]:
+        """Give ways to complete a text whose end is missing, for formats that a part of a text does not have."""
+        yield from ()
 
     def parse_cut(self, text: str) -> list[str]:
         """Like `parse_loose`, but the end of the text may be missing: its last sentence may be a part of one.
@@ -131,11 +131,26 @@ class Format(ABC):
         Raises:
             FormatError: no part of it has the format.
         """
-        return self.parse_loose(text)
+        found = first_reading((self.parse_loose, closed) for closed in (text, *self.completions(text)))
+        return found or self.refuse("nor has any part of it, completed")
 
     def refuse(self, reason: str) -> NoReturn:
         """Raise FormatError in the name of this format."""
         raise FormatError(f"not in the format {self.name}: {reason}")
+
+
+def first_reading(attempts: Iterable[tuple[Callable[[str], list[str]], str]]) -> list[str] | None:
+    """The sentences that the first successful attempt reads; None where no attempt succeeds.
+
+    Args:
+        attempts: pairs of a parsing method and a text.
+    """
+    for read, text in attempts:
+        try:
+            return read(text)
+        except FormatError:
+            continue
+    return None
 
 
 def check_sentences(sentences: list[str]) -> None:

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Iterator
 
 from formsafe.core.texts import is_text
-from formsafe.formats.base import Format, FormatError, Kind, Traits, closings, quoted, unquoted
+from formsafe.formats.base import Format, Kind, Traits, closings, quoted, unquoted
 
 _START = "procedure = ["
 
@@ -44,15 +44,9 @@ class Code(Format):
         """Resolve escape sequences."""
         return unquoted(content)
 
-    def parse_cut(self, text: str) -> list[str]:
-        """Also close the last string and the list."""
-        left = text[max(0, text.find(_START)) :].rstrip()
-        for closed in (text, *closings(left, "]")):
-            try:
-                return self.parse_loose(closed)
-            except FormatError:
-                continue
-        self.refuse("no list that was cut off, either")
+    def completions(self, text: str) -> Iterator[str]:
+        """Close the last string and the list."""
+        return closings(text[max(0, text.find(_START)) :].rstrip(), "]")
 
     def loose_candidates(self, text: str) -> Iterator[str]:
         """Also allow anything before the name and after the last bracket."""

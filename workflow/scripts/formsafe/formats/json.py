@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 
 from formsafe.core.texts import is_text
-from formsafe.formats.base import Format, FormatError, Kind, Traits, closings, unquoted
+from formsafe.formats.base import Format, Kind, Traits, closings, unquoted
 
 
 class Json(Format):
@@ -37,15 +37,10 @@ class Json(Format):
         """Resolve escape sequences."""
         return unquoted(content)
 
-    def parse_cut(self, text: str) -> list[str]:
-        """Also close what was left open."""
+    def completions(self, text: str) -> Iterator[str]:
+        """Close what was left open."""
         left = text[max(0, text.find("{")) :].rstrip()
-        for closed in (text, *closings(left, "]}"), left + "}"):
-            try:
-                return self.parse_loose(closed)
-            except FormatError:
-                continue
-        self.refuse("no object that was cut off, either")
+        yield from (*closings(left, "]}"), left + "}")
 
     def loose_candidates(self, text: str) -> Iterator[str]:
         """Also allow anything before the first and after the last brace."""

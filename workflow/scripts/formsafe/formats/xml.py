@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
 from formsafe.core.texts import is_text
-from formsafe.formats.base import Format, FormatError, Kind, Traits
+from formsafe.formats.base import Format, Kind, Traits
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -66,15 +66,10 @@ class Xml(Format):
             self.refuse("a step holds half a character")
         return text
 
-    def parse_cut(self, text: str) -> list[str]:
-        """Also close the elements."""
+    def completions(self, text: str) -> Iterator[str]:
+        """Close the elements."""
         left = _CUT.sub("", text[max(0, text.find("<procedure>")) :].rstrip())
-        for closed in (text, left + _CLOSE, left.removesuffix("<step>") + "</procedure>"):
-            try:
-                return self.parse_loose(closed)
-            except FormatError:
-                continue
-        self.refuse("no element that was cut off, either")
+        yield from (left + _CLOSE, left.removesuffix("<step>") + "</procedure>")
 
     def loose_candidates(self, text: str) -> Iterator[str]:
         """Also allow anything before and after the element."""

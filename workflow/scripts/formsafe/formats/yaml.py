@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import yaml
 
 from formsafe.core.texts import is_text
-from formsafe.formats.base import Format, FormatError, Kind, Traits, closings, quoted, unquoted
+from formsafe.formats.base import Format, Kind, Traits, closings, quoted, unquoted
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TEXT = "tag:yaml.org,2002:str"
@@ -45,15 +45,10 @@ class Yaml(Format):
         """Resolve escape sequences."""
         return unquoted(content)
 
-    def parse_cut(self, text: str) -> list[str]:
-        """Also close the last string."""
+    def completions(self, text: str) -> Iterator[str]:
+        """Close the last string, or leave out the line that was cut."""
         left = text[max(0, text.find("procedure:")) :].rstrip()
-        for closed in (text, *closings(left, ""), left.rsplit("\n", 1)[0]):
-            try:
-                return self.parse_loose(closed)
-            except FormatError:
-                continue
-        self.refuse("no sequence that was cut off, either")
+        yield from (*closings(left, ""), left.rsplit("\n", 1)[0])
 
     def loose_candidates(self, text: str) -> Iterator[str]:
         """Also allow anything before the key."""

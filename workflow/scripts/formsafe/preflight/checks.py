@@ -25,6 +25,12 @@ class Check:
     remedy: str = ""
 
 
+def refused(section: str, name: str, error: object, remedy: str = "") -> Check:
+    """A `no` from an error: its first sentence says what is wrong, the others (or else `remedy`) what to do."""
+    said, _, advice = str(error).partition(". ")
+    return Check(section, name, "no", said, advice or remedy)
+
+
 def verdict(checks: Iterable[Check]) -> tuple[bool, str]:
     """Go or no-go, and the sentence that says so."""
     states = [check.state for check in checks]
@@ -58,11 +64,5 @@ def page(title: str, checks: Sequence[Check], costs: str, width: int | None = No
 
 
 def _wrapped(opening: str, text: str, width: int) -> list[str]:
-    return textwrap.wrap(
-        text,
-        width,
-        initial_indent=opening,
-        subsequent_indent=" " * len(opening),
-        break_long_words=False,
-        break_on_hyphens=False,
-    ) or [opening.rstrip()]
+    wrapper = textwrap.TextWrapper(width, opening, " " * len(opening), break_long_words=False, break_on_hyphens=False)
+    return wrapper.wrap(text) or [opening.rstrip()]

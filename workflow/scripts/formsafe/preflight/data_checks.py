@@ -2,9 +2,8 @@
 
 import contextlib
 import io
-import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from formsafe.config.settings.data import CorpusSettings, DataSource, HarmfulSettings
@@ -17,13 +16,13 @@ from formsafe.core.judge_prompt import fill
 from formsafe.core.layout import Layout, manifest_of
 from formsafe.data.corpus import split_corpus
 from formsafe.data.harmful import select_harmful
-from formsafe.preflight.checks import Check
+from formsafe.preflight.checks import Check, refused
 from formsafe.preflight.source_checks import DATA, Sources
 from formsafe.preflight.stage_costs import optimiser_steps
 from formsafe.scoring.judge_check import check_replies
 from formsafe.sources.fetch import Fetched, Wanted, fetch_corpus, fetch_harmful
 
-MODELS, STUDY = "Models", "Study"
+STUDY = "Study"
 
 
 def check_corpus(corpus: CorpusSettings, sources: Sources, layout: Layout) -> Check:
@@ -77,8 +76,7 @@ def _tried(name: str, source: DataSource, fetched: str, sources: Sources, read: 
         with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
             found = read(Path(folder))
     except FormsafeError as error:
-        said, _, remedy = str(error).partition(". ")
-        return Check(DATA, name, "no", said, remedy)
+        return refused(DATA, name, error)
     return Check(DATA, name, "ok", f"{found} ({fetched if Path(fetched).exists() else source.path})")
 
 
@@ -110,8 +108,7 @@ def check_judge(name: str, judge: JudgeSettings, model: ModelSettings, folder: P
         asked = check_replies(judge)
         text = "" if judge.prompt is None else fill(Path(judge.prompt).read_text(encoding="utf-8"), "", "")
     except FormsafeError as error:
-        said, _, remedy = str(error).partition(". ")
-        return Check(DATA, label, "no", said, remedy or f"{key} needs {{instruction}} and {{answer}}, each once.")
+        return refused(DATA, label, error, f"{key} needs {{instruction}} and {{answer}}, each once.")
     except (OSError, UnicodeDecodeError) as error:
         said = f"{judge.prompt} cannot be read ({type(error).__name__})"
         return Check(DATA, label, "no", said, f"{key} names a text file in UTF-8.")
@@ -140,10 +137,7 @@ def check_steps(plan: StudySettings) -> Iterator[Check]:
     used = {name for block in plan.grid for name in block.methods}
     trained = {name for name in used if plan.methods[name].trained}
     prompted = any(plan.methods[name].soft_prompt for name in trained)
-    for key, settings, needed in (
-        ("adapter", plan.adapter, bool(trained)),
-        ("soft_prompt", plan.soft_prompt, prompted),
-    ):
+    for key, settings, needed in (("adapter", plan.adapter, trained), ("soft_prompt", plan.soft_prompt, prompted)):
         steps = optimiser_steps(settings, fewest)
         if needed and steps <= settings.warmup_steps:
             warmup = settings.warmup_steps
@@ -159,19 +153,3 @@ def check_labels(labels: dict[str, str]) -> list[Check]:
     faults = {key: label_faults([label]) for key, label in labels.items()}
     checks = [Check(STUDY, key, "unchecked", " ".join(found)) for key, found in faults.items() if found]
     return checks or [Check(STUDY, "labels", "ok", f"all {len(labels)} can be drawn")]
-
-
-def check_writable(folders: Sequence[Path]) -> list[Check]:
-    """Try to write where jobs write: the nearest folder that exists."""
-    checks = []
-    for folder in folders:
-        there = folder.absolute()
-        while not there.exists():
-            there = there.parent
-        try:
-            with tempfile.TemporaryFile(dir=there):
-                pass
-        except OSError as error:
-            remedy = f"Give this account the right to write there ({os.strerror(error.errno or 0)}), or free its quota."
-            checks.append(Check("This machine", "writing", "no", f"nothing can be written in {there}", remedy))
-    return checks

@@ -2,7 +2,8 @@
 
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -88,13 +89,8 @@ def check_gpu(gpu: Gpu | None, devices: Mapping[str, str], dtypes: Mapping[str, 
     if not wanting:
         return Check(SECTION, "GPU", "ok", "not needed: all models compute on the CPU")
     if gpu is None:
-        return Check(
-            SECTION,
-            "GPU",
-            "unchecked",
-            f"none here (for {', '.join(wanting)}), as on a login node",
-            _IN_A_JOB,
-        )
+        detail = f"none here (for {', '.join(wanting)}), as on a login node"
+        return Check(SECTION, "GPU", "unchecked", detail, _IN_A_JOB)
     cards = "" if gpu.count == 1 else f", {gpu.count} of them visible"
     detail = f"{gpu.name}, {gpu.total / 1e9:.0f} GB ({gpu.free / 1e9:.0f} GB free), CUDA {gpu.cuda}{cards}"
     if not gpu.bfloat16 and any(dtypes[model] in ("auto", "bfloat16") for model in wanting):
@@ -120,24 +116,20 @@ def check_four_bit(device: Literal["cuda", "cpu"] | None, needed: bool) -> Check
     try:
         loss, error = four_bit_errors(device)
     except Exception as failure:  # whatever a broken installation raises
-        return Check(
-            SECTION,
-            name,
-            "no",
-            f"4-bit arithmetic fails on {device} ({type(failure).__name__})",
+        detail = f"4-bit arithmetic fails on {device} ({type(failure).__name__})"
+        remedy = (
             "Install bitsandbytes as pinned in requirements.txt, with a PyTorch built for this machine's CUDA driver "
-            "(`python -m bitsandbytes` tells more); or set `quantisation: none`, which takes four times the memory.",
         )
+        remedy += (
+            "(`python -m bitsandbytes` tells more); or set `quantisation: none`, which takes four times the memory."
+        )
+        return Check(SECTION, name, "no", detail, remedy)
     detail = f"4-bit product on {device}: {error:.1e} from the dequantised one; NF4 loses {100 * loss:.1f} %"
     if error <= TOLERANCE[device] and NF4_LOSS[0] <= loss <= NF4_LOSS[1]:
         return Check(SECTION, name, "ok", detail)
-    return Check(
-        SECTION,
-        name,
-        "no",
-        detail + f" (allowed: {TOLERANCE[device]:.0e}; {NF4_LOSS[0]:.0%} to {NF4_LOSS[1]:.0%})",
-        "This build computes wrongly here. Install bitsandbytes as pinned in requirements.txt.",
-    )
+    detail += f" (allowed: {TOLERANCE[device]:.0e}; {NF4_LOSS[0]:.0%} to {NF4_LOSS[1]:.0%})"
+    remedy = "This build computes wrongly here. Install bitsandbytes as pinned in requirements.txt."
+    return Check(SECTION, name, "no", detail, remedy)
 
 
 def four_bit_errors(device: str) -> tuple[float, float]:
@@ -194,7 +186,22 @@ def _disk(folders: list[Path], free: float, need: float) -> Check:
     return Check(SECTION, "disk", "ok" if need <= free else "no", detail, remedy)
 
 
+def check_writable(folders: Sequence[Path]) -> list[Check]:
+    """Try to write where jobs write: the nearest folder that exists."""
+    checks = []
+    for folder in folders:
+        there = _existing(folder)
+        try:
+            with tempfile.TemporaryFile(dir=there):
+                pass
+        except OSError as error:
+            remedy = f"Give this account the right to write there ({os.strerror(error.errno or 0)}), or free its quota."
+            checks.append(Check(SECTION, "writing", "no", f"nothing can be written in {there}", remedy))
+    return checks
+
+
 def _existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that exists."""
     folder = folder.absolute()
     while not folder.exists():
         folder = folder.parent

@@ -9,7 +9,7 @@ from formsafe.config.settings.models import ModelSettings
 from formsafe.config.settings.training import LoraSettings
 from formsafe.core.errors import FormsafeError
 from formsafe.models.context import ModelContext
-from formsafe.preflight.checks import Check
+from formsafe.preflight.checks import Check, refused
 
 MODELS = "Models"
 ABSENT = "Run the target `models`, then again."
@@ -28,8 +28,7 @@ def check_chat(name: str, model: ModelSettings, folder: Path | None, systems: Se
         for system in systems:
             length = render_exchange(tokenizer, "How to boil an egg?", "Boil it.", system).prompt_length
     except FormsafeError as error:
-        said, _, remedy = str(error).partition(". ")
-        return Check(MODELS, label, "no", said, remedy)
+        return refused(MODELS, label, error)
     except Exception as error:  # what a template or a broken tokenizer file raises
         remedy = "Fetch the model again, or mend its chat template."
         return Check(MODELS, label, "no", f"the chat template fails ({type(error).__name__})", remedy)
@@ -113,11 +112,10 @@ def _built(context: ModelContext) -> tuple[list[str], Any]:
 
     register_attentions()
     attentions = list(dict.fromkeys(place(context, purpose).attention for purpose in ("training", "inference")))
+    build = AutoModelForCausalLM.from_config
     for attention in attentions:
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(
-                context.config, trust_remote_code=False, attn_implementation=attention
-            )
+            model = build(context.config, trust_remote_code=False, attn_implementation=attention)
     return attentions, model
 
 

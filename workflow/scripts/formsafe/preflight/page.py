@@ -17,7 +17,6 @@ from formsafe.preflight.data_checks import (
     check_prompts,
     check_rows,
     check_steps,
-    check_writable,
     prompt_sources,
 )
 from formsafe.preflight.machine_checks import (
@@ -26,6 +25,7 @@ from formsafe.preflight.machine_checks import (
     check_four_bit,
     check_gpu,
     check_reports,
+    check_writable,
     find_gpu,
     four_bit_device,
     gpu_fault,
@@ -62,7 +62,8 @@ def preflight(plan: StudySettings, planned: Planned) -> tuple[bool, str]:
     """Check everything and estimate the costs; returns go or no-go, and the page."""
     layout, works = Layout(plan.study), works_of(plan, planned.jobs)
     results = Path(layout.root)
-    models = {name: plan.models[name] for name in sorted({work.model for work in works})}
+    used = {work.model for work in works}
+    models = {name: plan.models[name] for name in sorted(used)}
     gpu, machine = _look_at_machine(models)
     sources = Sources(_needs_hub(plan, models) and hub_answers(), planned.lock, planned.made)
     found, folders, download = _look_at_sources(plan, models, sources, layout)
@@ -115,10 +116,12 @@ def _labels(plan: StudySettings, works: Sequence[Work]) -> dict[str, str]:
 
 def _look_at_machine(models: Mapping[str, ModelSettings]) -> tuple[Gpu | None, list[Check]]:
     """The GPU that models are computed on, if one can be used, and its checks."""
-    devices, dtypes = ({name: getattr(model, key) for name, model in models.items()} for key in ("device", "dtype"))
+    devices = {name: model.device for name, model in models.items()}
+    dtypes = {name: model.dtype for name, model in models.items()}
     fault = gpu_fault(devices.values())
     gpu = None if fault or set(devices.values()) <= {"cpu"} else find_gpu()
-    quantised = [model.device for model in models.values() if "nf4" in _quantisations(model)]
+    stages = [(model.device, model.quantisation, model.inference_quantisation) for model in models.values()]
+    quantised = [device for device, *quantisations in stages if "nf4" in quantisations]
     four_bit = check_four_bit(four_bit_device(quantised, gpu), bool(quantised))
     return gpu, [fault or check_gpu(gpu, devices, dtypes), four_bit]
 
@@ -137,13 +140,8 @@ def _look_at_sources(
     servers = {"answers' server": plan.generation.server}
     servers |= {f"server of judge {name}": judge.generation.server for name, judge in plan.used_judges.items()}
     checks += [check_server(name, server, os.environ) for name, server in servers.items() if server is not None]
-    checks += [
-        check,
-        check_encoder(encoder),
-        *sources.network(),
-        sources.token(),
-        check_corpus(plan.corpus, sources, layout),
-    ]
+    checks += [check, check_encoder(encoder), *sources.network(), sources.token()]
+    checks.append(check_corpus(plan.corpus, sources, layout))
     checks += [check_prompts(kind, name, source, sources, layout) for kind, name, source in prompt_sources(plan)]
     checks += check_rows(plan, layout)
     return checks, folders, download + (size or 0)
@@ -153,7 +151,3 @@ def _needs_hub(plan: StudySettings, models: Mapping[str, ModelSettings]) -> bool
     loaded = [plan.tasks.encoder.hub, *(model.hub for model in models.values())]
     data = [plan.corpus.source.hub, *(entry.source.hub for entry in plan.sources.values())]
     return any(place is not None for place in (*loaded, *data))
-
-
-def _quantisations(model: ModelSettings) -> set[str]:
-    return {model.quantisation, model.inference_quantisation}

@@ -79,9 +79,8 @@ def _check_account(request: SlurmRequest, account: str) -> Check:
     user = getpass.getuser()
     lines = _ask("sacctmgr", "--noheader", "--parsable2", "show", "associations", f"user={user}", "format=account")
     if lines is None:
-        return Check(
-            SECTION, "account", "unchecked", "there is no accounting to ask", "Delete slurm_account if unused."
-        )
+        detail, remedy = "there is no accounting to ask", "Delete slurm_account if unused."
+        return Check(SECTION, "account", "unchecked", detail, remedy)
     mine = sorted({line.strip() for line in lines if line.strip()})
     if account in mine:
         return Check(SECTION, "account", "ok", account)

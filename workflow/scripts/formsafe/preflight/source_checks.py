@@ -7,7 +7,7 @@ from formsafe.config.settings.data import DataSource
 from formsafe.config.settings.models import ModelSource
 from formsafe.core.errors import FormsafeError
 from formsafe.core.files import matching_files, read_json
-from formsafe.preflight.checks import Check
+from formsafe.preflight.checks import Check, refused
 from formsafe.sources.hub import locked_repository
 from formsafe.sources.hub_probe import Access, probe, within
 
@@ -28,8 +28,7 @@ class Sources:
     """
 
     def __init__(self, online: bool, lock: str | Path, made: Sequence[str] = ()) -> None:
-        self.online, self.lock = online, lock
-        self.made = tuple(made)
+        self.online, self.lock, self.made = online, lock, tuple(made)
         self.refused, self.out_of_reach = 0, 0
 
     def model(self, name: str, source: ModelSource | None, path: str | None) -> tuple[Check, Path | None, int | None]:
@@ -82,8 +81,7 @@ class Sources:
         try:
             address = with_variables(url)
         except FormsafeError as error:
-            said, _, remedy = str(error).partition(". ")
-            return Check(DATA, name, "no", said, remedy)
+            return refused(DATA, name, error)
 
         def ask() -> bool:
             with httpx.stream("GET", address, follow_redirects=True, timeout=3.0) as response:
@@ -108,8 +106,7 @@ class Sources:
             self.out_of_reach += 1
             return Check(section, name, "no", f"{repo} is not in the cache as a whole", "See `network`.")
         self.refused += 1
-        said, _, remedy = access.obstacle.partition(". ")
-        return Check(section, name, "no", said, remedy)
+        return refused(section, name, access.obstacle)
 
     def network(self) -> list[Check]:
         """One line with the ways to work offline, where anything was out of reach."""

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from formsafe.config.settings.training import Optimisation
 from formsafe.core.durations import in_words
@@ -12,7 +12,7 @@ from formsafe.core.errors import FormsafeError
 from formsafe.core.files import read_json
 
 Stage = Literal["soft prompts", "adapters", "answers", "judge"]
-STAGES: tuple[Stage, ...] = ("soft prompts", "adapters", "answers", "judge")
+STAGES: tuple[Stage, ...] = get_args(Stage)
 # Seconds inside the stage's loop, and the units it counts, in each stage's metrics.
 _LOOP = {True: ("training_seconds", "validation_seconds"), False: ("generation_seconds",)}
 _UNITS = {True: "steps", False: "replies"}
@@ -162,17 +162,14 @@ def _scaled(record: Mapping[str, Any], units: int, trains: bool) -> float | None
 
 def table(figures: Sequence[Cost], title: str) -> str:
     """The costs by stage and model, for the page."""
-    lines = [
-        title,
-        f"  {'stage':<13}{'model':<24}{'jobs':>5}{'left':>6}{'a job':>10}{'all left':>10}{'memory':>9}  taken from",
-    ]
+    head = f"  {'stage':<13}{'model':<24}{'jobs':>5}{'left':>6}{'a job':>10}{'all left':>10}{'memory':>9}  taken from"
+    lines = [title, head]
     for figure in figures:
         work, seconds = figure.work, figure.seconds
         size = "-" if figure.memory_bytes is None else f"{figure.memory_bytes / 1e9:.0f} GB"
         times = f"{in_words(seconds):>10}{in_words(None if seconds is None else seconds * work.left):>10}"
-        lines.append(
-            f"  {work.stage:<13}{work.model:<24}{len(work.jobs):>5}{work.left:>6}{times}{size:>9}  {figure.basis}"
-        )
+        jobs = f"{len(work.jobs):>5}{work.left:>6}"
+        lines.append(f"  {work.stage:<13}{work.model:<24}{jobs}{times}{size:>9}  {figure.basis}")
     known = [figure.seconds * figure.work.left for figure in figures if figure.seconds is not None]
     complete = len(known) == len(figures)
     total = in_words(sum(known)) if complete else f"> {in_words(sum(known))}" if known else "?"

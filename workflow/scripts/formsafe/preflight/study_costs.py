@@ -7,6 +7,7 @@ from pathlib import Path
 
 from formsafe.config.settings.models import ModelSettings
 from formsafe.config.settings.study import StudySettings
+from formsafe.core.layout import partitions
 from formsafe.models import memory
 from formsafe.models.context import ModelContext, read_context
 from formsafe.models.shapes import ModelShape
@@ -52,19 +53,14 @@ def works_of(plan: StudySettings, jobs: Mapping[str, Sequence[str]]) -> list[Wor
     for stage in (stage for stage in STAGES if not elsewhere.get(stage)):
         by_model: dict[str, list[str]] = {}
         for job in jobs[stage]:
-            by_model.setdefault(plan.headline.model if stage == "judge" else model_of(job), []).append(job)
+            model = plan.headline.model if stage == "judge" else partitions(job)["model"]
+            by_model.setdefault(model, []).append(job)
         settings = stages.get(stage)
         batch = settings.batch_size * settings.gradient_accumulation if settings else 0
         decoding = plan.headline.generation if stage == "judge" else plan.generation
-        works += [
-            Work(stage, name, found, units[stage], batch, decoding.max_new_tokens) for name, found in by_model.items()
-        ]
+        for name, found in by_model.items():
+            works.append(Work(stage, name, found, units[stage], batch, decoding.max_new_tokens))
     return works
-
-
-def model_of(path: str) -> str:
-    """The model in a path of the form `.../model=NAME/...`."""
-    return next(part for part in Path(path).parts if part.startswith("model=")).removeprefix("model=")
 
 
 def contexts_of(

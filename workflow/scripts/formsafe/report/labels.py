@@ -27,16 +27,18 @@ def check_labels(labels: Iterable[str]) -> list[str]:
     for label in labels:
         _, missing = fonts_for(label)
         if missing:
-            letters = " ".join(sorted(missing))
-            found.append(
-                f"The label {label!r} has letters that no font on this machine has ({letters}): figures would show "
-                "boxes. Install one (Debian: fonts-noto-core, fonts-noto-cjk) or write the label in other letters."
+            fault = (
+                f"has letters that no font on this machine has ({' '.join(sorted(missing))}): figures would show boxes."
             )
-        elif any(_is_joined(letter) for letter in label):
-            found.append(
-                f"The label {label!r} is in a script whose letters are joined or run from right to left: figures draw "
-                "them one by one from the left. Tables and pages show it well; for figures, write it in Latin letters."
+            remedy = "Install one (Debian: fonts-noto-core, fonts-noto-cjk) or write the label in other letters."
+        elif any(map(_is_joined, label)):
+            fault = (
+                "is in a script whose letters are joined or run from right to left: figures draw them one by one from"
             )
+            remedy = "the left. Tables and pages show it well; for figures, write it in Latin letters."
+        else:
+            continue
+        found.append(f"The label {label!r} {fault} {remedy}")
     return found
 
 

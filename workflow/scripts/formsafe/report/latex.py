@@ -1,5 +1,7 @@
 """LaTeX: labels of the user's as plain text, tables over several pages, figures with their captions."""
 
+from typing import Any
+
 import pandas as pd
 
 # `\` first: the others bring backslashes of their own.
@@ -22,18 +24,17 @@ def long_table(cells: pd.DataFrame, title: str, caption: str, label: str) -> str
 
     Args:
         cells: escaped texts, escaped column names.
-        title: escaped; stands for the caption in the list of tables.
+        title: escaped; the list of tables shows it in place of the caption.
         caption: escaped.
         label: for `\\ref`.
     """
-    body = cells.to_latex(
-        index=False,
-        longtable=True,
-        escape=False,
-        caption=(f"{title}. {caption}", title),
-        label=label,
-        column_format="l" * len(cells.columns),
-    )
+    shape: dict[str, Any] = {
+        "index": False,
+        "longtable": True,
+        "escape": False,
+        "column_format": "l" * len(cells.columns),
+    }
+    body = cells.to_latex(caption=(f"{title}. {caption}", title), label=label, **shape)
     # pandas repeats the whole caption on every further page
     body = body.replace(f"\\caption[]{{{title}. {caption}}}", f"\\caption[]{{{title} (continued)}}")
     wide = len(cells.columns) > 8

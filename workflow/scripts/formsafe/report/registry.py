@@ -1,7 +1,8 @@
-"""The list of figures and tables: each is one function, registered where it is defined, with its caption beside it.
+"""The list of figures and tables: each is one function, registered where it is defined; its docstring is the caption.
 
-    @table("safety", "Refusals", "Share of answers that refuse, found by keywords.")
-    def refusals(results: Results) -> DataFrame: ...
+    @table("safety", "Refusals")
+    def refusals(results: Results) -> DataFrame:
+        \"\"\"Share of answers that refuse, found by keywords.\"\"\"
 
 The function's name names the files. The rules read the names from the source text (`registered_names`): a Snakefile is
 parsed in every job, and importing matplotlib and pandas there would cost a second each time.
@@ -16,13 +17,7 @@ from typing import Any, TypeVar
 
 from formsafe.core.errors import FormsafeError
 
-SECTIONS = {
-    "safety": "Safety",
-    "task": "Task quality",
-    "training": "Training",
-    "judges": "Judges",
-    "data": "Data",
-}
+SECTIONS = {"safety": "Safety", "task": "Task quality", "training": "Training", "judges": "Judges", "data": "Data"}
 Make = TypeVar("Make", bound=Callable[..., Any])
 
 
@@ -48,23 +43,23 @@ class Entry:
 _entries: dict[str, dict[str, Entry]] = {"figures": {}, "tables": {}}
 
 
-def figure(section: str, title: str, caption: str) -> Callable[[Make], Make]:
+def figure(section: str, title: str) -> Callable[[Make], Make]:
     """Register a function `(results, model) -> Figure`."""
-    return _register("figures", section, title, caption)
+    return _register("figures", section, title)
 
 
-def table(section: str, title: str, caption: str) -> Callable[[Make], Make]:
+def table(section: str, title: str) -> Callable[[Make], Make]:
     """Register a function `(results) -> DataFrame` whose cells are texts, numbers or estimates."""
-    return _register("tables", section, title, caption)
+    return _register("tables", section, title)
 
 
-def _register(kind: str, section: str, title: str, caption: str) -> Callable[[Make], Make]:
+def _register(kind: str, section: str, title: str) -> Callable[[Make], Make]:
     if section not in SECTIONS:
         raise ValueError(f"{title}: there is no section {section!r}; there are {', '.join(SECTIONS)}")
 
     def keep(make: Make) -> Make:
-        name = make.__name__
-        _entries[kind][name] = Entry(name, section, title, caption, make)
+        caption = " ".join(str(make.__doc__).split())  # the docstring's line breaks are those of the source
+        _entries[kind][make.__name__] = Entry(make.__name__, section, title, caption, make)
         return make
 
     return keep

@@ -9,27 +9,21 @@ from typing import Any
 
 import pandas as pd
 
+from formsafe.analysis.calibration import JudgeRow
 from formsafe.analysis.curves import Curve, read_curves
 from formsafe.analysis.estimates import Estimate, Summary
 from formsafe.analysis.first_tokens import read_traces
 from formsafe.analysis.paper import NOT_RUN, Comparison, compare_with_paper, read_published
 from formsafe.analysis.roster import Names, conditions_of, names_from
+from formsafe.analysis.score_table import read_records
 from formsafe.config.settings.analysis import AnalysisSettings
 from formsafe.core.files import read_json
 from formsafe.core.records import NONE, Run
 from formsafe.data.records import RefusalTrace
 
-Row = dict[str, Any]
-METRIC_LABELS = {
-    "asr": "ASR",
-    "asr_3": "ASR (≥ 3)",
-    "asr_5": "ASR (= 5)",
-    "rouge_l": "ROUGE-L",
-    "sbert": "S-BERT",
-    "rouge_l_neutral": "ROUGE-L, content only",
-    "sbert_neutral": "S-BERT, content only",
-    "mean_score": "mean score",
-}
+METRIC_LABELS = {"asr": "ASR", "asr_3": "ASR (≥ 3)", "asr_5": "ASR (= 5)", "mean_score": "mean score"}
+METRIC_LABELS |= {"rouge_l": "ROUGE-L", "rouge_l_neutral": "ROUGE-L, content only"}
+METRIC_LABELS |= {"sbert": "S-BERT", "sbert_neutral": "S-BERT, content only"}
 # Columns that stay text: "5e-5" would become the number 0.00005 and "0" the number 0, and no run has that name.
 TEXTS = dict.fromkeys(
     ("lr", "a_lr", "b_lr", "seed", "data_seed", "examples", "id", "model", "method", "format", "source"), str
@@ -96,15 +90,9 @@ class Results:
         return {Path(path).stem.removeprefix("model="): read_json(path) for path in paths}
 
     @cached_property
-    def judges(self) -> list[Row]:
+    def judges(self) -> list[JudgeRow]:
         """The rows of judges.csv: judges side by side and against people's labels."""
-        return self.rows("judges") if "judges" in self.files else []
-
-    def rows(self, name: str) -> list[Row]:
-        """The rows of a table of the study, `comparisons`, `curves` or `audit`."""
-        return [
-            {str(key): cell for key, cell in row.items()} for row in read_frame(self.files[name]).to_dict("records")
-        ]
+        return read_records(self.files["judges"], JudgeRow) if "judges" in self.files else []
 
     def conditions(self, model: str | None = None) -> list[Run]:
         """All planned conditions in the one order of figures and tables: model, base first, format, method, rate."""

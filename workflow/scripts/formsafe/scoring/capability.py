@@ -50,27 +50,23 @@ def evaluate(
     arguments: dict[str, Any] = {"pretrained": read_json(model_manifest)["path"], "trust_remote_code": False}
     arguments |= {"dtype": model.dtype} if model.dtype != "auto" else {}
     arguments |= {"peft": str(Path(adapter).parent)} if adapter is not None else {}
-    known = _tasks(task_manager, settings)
+    device = "cpu" if model.device == "cpu" else None
+    options: dict[str, Any] = {
+        "num_fewshot": settings.few_shots,
+        "limit": settings.limit,
+        "batch_size": settings.batch_size,
+    }
+    options |= {"apply_chat_template": settings.chat_template, "random_seed": settings.seed, "device": device}
+    options |= {"tasks": list(settings.tasks), "task_manager": _tasks(task_manager, settings)}
     try:
-        found = lm_eval.simple_evaluate(
-            model="hf",
-            model_args=arguments,
-            tasks=list(settings.tasks),
-            num_fewshot=settings.few_shots,
-            limit=settings.limit,
-            batch_size=settings.batch_size,
-            device="cpu" if model.device == "cpu" else None,
-            task_manager=known,
-            apply_chat_template=settings.chat_template,
-            random_seed=settings.seed,
-        )
+        found = lm_eval.simple_evaluate(model="hf", model_args=arguments, **options)
     except OSError as error:  # ConnectionError and the hub's errors among them
         raise FormsafeError(
             f"A task's data cannot be reached ({type(error).__name__}). Fetch it once where there is network "
             "(the cache of HF_HOME serves later runs), or name local tasks under capability.task_folder."
         ) from None
-    record = {"abilities": list(map(asdict, abilities_of(found)))}
-    write_json(output, record | stage_record(started, code, settings.seed))
+    abilities = list(map(asdict, abilities_of(found)))
+    write_json(output, {"abilities": abilities} | stage_record(started, code, settings.seed))
 
 
 def _tasks(task_manager: Any, settings: CapabilitySettings) -> Any:

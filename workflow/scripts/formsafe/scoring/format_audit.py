@@ -9,7 +9,7 @@ from typing import Any
 from formsafe.config.settings.judge import AuditSettings
 from formsafe.core.files import read_jsonl
 from formsafe.core.texts import normalise
-from formsafe.formats.base import Format, FormatError
+from formsafe.formats.base import Format, FormatError, first_reading
 from formsafe.formats.registry import get_formats
 from formsafe.formats.sentences import split_sentences
 from formsafe.scoring.answers import Answer, read_answers
@@ -86,9 +86,4 @@ def answer_sentences(answer: str, format: str, formats: Mapping[str, Format]) ->
     readings = [marked.parse for marked in formats.values() if not marked.traits.plain]
     if format in formats and not formats[format].traits.plain:
         readings = [formats[format].parse_cut, *readings]
-    for read in readings:
-        try:
-            return read(answer)
-        except FormatError:
-            continue
-    return split_sentences(normalise(answer))
+    return first_reading((read, answer) for read in readings) or split_sentences(normalise(answer))

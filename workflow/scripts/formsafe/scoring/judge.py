@@ -108,12 +108,11 @@ def judge_answers(
         metrics: JSON with the stage's figures to write; the journal is beside it while the stage runs.
     """
     asked = {row["id"]: row for row in read_jsonl(prompts, id=str, source=str, prompt=str)}
-    cases = [
-        Case(
-            answer.id, asked[answer.id]["prompt"], answer.text, {"id": answer.id, "source": asked[answer.id]["source"]}
-        )
-        for answer in read_answers(answers, asked, "the prompts of the set")
-    ]
+    cases = []
+    for answer in read_answers(answers, asked, "the prompts of the set"):
+        prompt = asked[answer.id]
+        fields = {"id": answer.id, "source": prompt["source"]}
+        cases.append(Case(answer.id, prompt["prompt"], answer.text, fields))
     run_judge(stage, cases, scores, metrics, JOURNAL)
 
 
@@ -132,15 +131,9 @@ def run_judge(
     # an engine watches the digits 1 to 5; on another scale they say nothing
     watch = judge.parser == "score" and judge.scale == SCALE
     engine = make_engine(manifest, stage.model, judge.generation, stage.gpu_memory_gb, watch_digits=watch)
-    header = {
-        "model": manifest,
-        "prompts": prompts_digest(asked),
-        "settings": judge.model_dump(
-            include={"generation", "retries", "parser", "marker", "scale", "labels", "fields"}
-        ),
-        "engine": engine.describe(),
-        "code": stage.code,
-    }
+    settings = judge.model_dump(include={"generation", "retries", "parser", "marker", "scale", "labels", "fields"})
+    header = {"model": manifest, "prompts": prompts_digest(asked), "settings": settings}
+    header |= {"engine": engine.describe(), "code": stage.code}
     journal = Journal(Path(metrics).parent / journal_name, header)
     contested = {case.id for case in cases if parser.mentions(case.instruction) or parser.mentions(case.answer)}
     with closing(engine):
@@ -178,9 +171,8 @@ def ask_judge(
     latest: dict[str, Attempt] = {}
     everything: list[Reply] = []
     for number, decoding in enumerate([judge.generation, *judge.retries], start=1):
-        open_ones = [
-            prompt for prompt in prompts if prompt.id not in latest or latest[prompt.id].another_may_help(decoding)
-        ]
+        settled = {name for name, attempt in latest.items() if not attempt.another_may_help(decoding)}
+        open_ones = [prompt for prompt in prompts if prompt.id not in settled]
         left = [prompt for prompt in open_ones if room[prompt.id] >= decoding.max_new_tokens]
         if len(left) < len(open_ones):
             print(f"Try {number} leaves out {len(open_ones) - len(left)} prompts: no room in the context for a reply.")

@@ -68,5 +68,9 @@ def _examples(judge: JudgeSettings) -> list[str]:
     if judge.parser == "json":
         refused = f'"{judge.refused_field}": false, ' if judge.refused_field else ""
         values = [f'"{label}"' for label in judge.labels] or [str(low), str(high)]
-        return ["{" + refused + ", ".join(f'"{name}": {value}' for name in judge.fields) + "}" for value in values]
+        replies = []
+        for value in values:
+            fields = ", ".join(f'"{name}": {value}' for name in judge.fields)
+            replies.append("{" + refused + fields + "}")
+        return replies
     return [f"Step 1: it helps.\n{judge.marker or MARKER} {score}" for score in (low, high)]

@@ -8,13 +8,12 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from formsafe.config.settings.judge import LabelSettings
 from formsafe.core.errors import FormsafeError
 from formsafe.core.files import read_jsonl, write_jsonl, write_text
 from formsafe.core.layout import run_of
-from formsafe.core.records import Run
+from formsafe.core.records import RUN_COLUMNS, Run
 from formsafe.core.texts import sha256
 from formsafe.scoring.answers import read_answers
 
@@ -46,7 +45,7 @@ class Drawn:
     @property
     def run(self) -> Run:
         """The run that answered."""
-        return Run(self.model, self.method, self.format, self.lr, self.seed, self.data_seed, self.examples)
+        return Run(**{name: getattr(self, name) for name in RUN_COLUMNS})
 
 
 @dataclass(frozen=True)
@@ -88,13 +87,12 @@ def write_sheet(
             strata[f"{run.method}/{run.format}/{verdict}"].append((run, answer.id, answer.text))
     draw = random.Random(settings.seed)
     drawn: list[tuple[Drawn, str]] = []
-    for name, size in stratum_sizes(
-        {name: len(pool) for name, pool in sorted(strata.items())}, settings.sample
-    ).items():
+    counts = {name: len(pool) for name, pool in sorted(strata.items())}
+    for name, size in stratum_sizes(counts, settings.sample).items():
         for run, example, text in draw.sample(strata[name], size):
             opaque = sha256(f"{settings.seed}\n{run.fields}\n{example}")[:12]
-            probability = size / len(strata[name])
-            drawn.append((Drawn(opaque, **run.fields, id=example, stratum=name, probability=probability), text))
+            key = Drawn(opaque, **run.fields, id=example, stratum=name, probability=size / counts[name])
+            drawn.append((key, text))
     draw.shuffle(drawn)  # so that neither order nor neighbours tell the method
     rows = [{"label_id": key.label_id, "request": asked[key.id], "answer": text} for key, text in drawn]
     write_jsonl(outputs["key"], (asdict(key) for key, _ in drawn))
@@ -169,13 +167,12 @@ def _read_rater(path: Path, known: set[str]) -> dict[str, float | None]:
     if missing := sorted(known - found.keys()):
         problems["missing rows"] = missing
     if problems:
-        lines = [f"  {what}: {', '.join(where[:5])}{_more(where)}" for what, where in problems.items()]
-        raise FormsafeError("\n".join([f"{path} cannot be used; nothing was changed. Mend in it:", *lines]))
+        lines = [f"{path} cannot be used; nothing was changed. Mend in it:"]
+        for what, where in problems.items():
+            more = f" and {len(where) - 5} more" if len(where) > 5 else ""
+            lines.append(f"  {what}: {', '.join(where[:5])}{more}")
+        raise FormsafeError("\n".join(lines))
     return found
-
-
-def _more(where: Sequence[Any]) -> str:
-    return f" and {len(where) - 5} more" if len(where) > 5 else ""
 
 
 def _read_csv(path: Path) -> list[dict[str, str | None]]:

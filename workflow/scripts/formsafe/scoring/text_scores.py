@@ -1,7 +1,7 @@
 """Scores computed from the text: ROUGE-L and Sentence-BERT with and without the format, leakage, refusals, length."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -9,7 +9,7 @@ from typing import Any, Literal
 from formsafe.config.settings.judge import TaskSettings
 from formsafe.core.files import read_json, read_jsonl, write_json, write_jsonl
 from formsafe.core.provenance import stage_record
-from formsafe.formats.base import Format, FormatError
+from formsafe.formats.base import Format, first_reading
 from formsafe.formats.registry import get_formats
 from formsafe.generation.thoughts import split_thoughts
 from formsafe.scoring.answers import Answer, read_answers
@@ -66,14 +66,14 @@ def score_texts(job: TextJob) -> None:
     similarities = _similarities(answers, references, plain, known, job)
     records = {"task": [_record(answer, known, job.format, similarities[answer.id]) for answer in answers]}
     for name, path in job.others.items():
-        records[name] = [
-            _record(answer, known, job.format, {"refusal": is_refusal(answer.text)}) for answer in read_answers(path)
-        ]
+        others = read_answers(path)
+        records[name] = [_record(each, known, job.format, {"refusal": is_refusal(each.text)}) for each in others]
     figures = {}
     for name, found in records.items():
         write_jsonl(job.scores[name], found)
-        counts = {kind: sum(record[kind] for record in found) for kind in ("empty", "repeated", "cut")}
-        figures[name] = {"answers": len(found), **counts}
+        figures[name] = {"answers": len(found)}
+        for kind in ("empty", "repeated", "cut"):
+            figures[name][kind] = sum(record[kind] for record in found)
     write_json(job.metrics, {"answers": figures} | stage_record(started, job.code))
 
 
@@ -117,12 +117,8 @@ def leakage(answer: str, format: str | None, formats: Formats) -> dict[str, Any]
     Null for a run without a format; `formats` says how each of `formats` fits.
     """
     fits = {name: format_fit(answer, marked) for name, marked in formats.items()}
-    own = None if format is None else fits[format]
-    return {
-        "leak_strict": None if format is None else own == "strict",
-        "leak_loose": None if format is None else own is not None,
-        "formats": fits,
-    }
+    strict, loose = (None, None) if format is None else (fits[format] == "strict", fits[format] is not None)
+    return {"leak_strict": strict, "leak_loose": loose, "formats": fits}
 
 
 def format_fit(answer: str, marked: Format) -> Fit | None:
@@ -133,27 +129,17 @@ def format_fit(answer: str, marked: Format) -> Fit | None:
     answer = split_thoughts(answer)[0]
     if not answer.strip():
         return None
-    readings: list[tuple[Fit, Callable[[str], list[str]]]] = [("strict", marked.parse), ("loose", marked.parse_cut)]
-    for fit, read in readings:
-        try:
-            read(answer)
-            return fit
-        except FormatError:
-            continue
-    return None
+    if first_reading([(marked.parse, answer)]):
+        return "strict"
+    return "loose" if first_reading([(marked.parse_cut, answer)]) else None
 
 
 def without_format(answer: str, formats: Formats) -> str:
     """The sentences of an answer, joined by spaces, whichever format it has; else its words as they stand."""
-    for parse in ("parse", "parse_loose", "parse_cut"):
-        for marked in formats.values():
-            if marked.traits.plain:
-                continue
-            try:
-                return " ".join(getattr(marked, parse)(answer))
-            except FormatError:
-                continue
-    return " ".join(answer.split())
+    marked = [each for each in formats.values() if not each.traits.plain]
+    readings = [getattr(each, name) for name in ("parse", "parse_loose", "parse_cut") for each in marked]
+    sentences = first_reading((read, answer) for read in readings)
+    return " ".join(sentences or answer.split())
 
 
 def cosine_similarities(pairs: Sequence[tuple[str, str]], encoder: str | Path, tasks: TaskSettings) -> list[float]:

@@ -70,9 +70,8 @@ def _front_matter(card: Path) -> Any:
     try:
         return yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError):
-        raise FormsafeError(
-            f"{card}: the data set's card is not YAML. Name a copy of its files under `path:`."
-        ) from None
+        message = f"{card}: the data set's card is not YAML. Name a copy of its files under `path:`."
+        raise FormsafeError(message) from None
 
 
 def _named_paths(value: Any, inside: bool) -> Iterator[str]:

@@ -98,9 +98,8 @@ def _read(wanted: Wanted, outputs: Fetched) -> tuple[SourceRows, dict[str, str],
     """Rows, the name of each wanted column by its key, and notes on those with a slightly different name."""
     found = read_source(wanted.source, outputs.lock, wanted.rows)
     if not found.rows:
-        raise FormsafeError(
-            f"{wanted.key}: the source {found.place} has no rows, or no file (looked from {Path.cwd()})."
-        )
+        here = Path.cwd()
+        raise FormsafeError(f"{wanted.key}: the source {found.place} has no rows, or no file (looked from {here}).")
     columns, notes = {}, []
     for key, name in wanted.columns.items():
         columns[key] = find_column(wanted.key, key, name, list(found.rows[0]))

@@ -109,9 +109,8 @@ def download_size(repository: Repository, probe_access: bool = False) -> int | N
 
     options = repository.options
     kind = options.pop("repo_type")
-    found = HfApi().repo_info(
-        repository.repo, repo_type=kind, revision=repository.wanted, timeout=TIMEOUT, files_metadata=True
-    )
+    place: dict[str, Any] = {"repo_type": kind, "revision": repository.wanted}
+    found = HfApi().repo_info(repository.repo, **place, timeout=TIMEOUT, files_metadata=True)
     listed = getattr(found, "siblings", None) or []
     files = list(filter_repo_objects(listed, **options, key=lambda file: file.rfilename))
     if probe_access and kind == "model" and not any(file.rfilename.endswith(".safetensors") for file in files):
@@ -195,23 +194,19 @@ def fetch_model(
     _check_files(hub.repo if hub else str(path), folder, files, needed)
     if hub is not None:
         check_or_add(lock, key, {"commit": commit})
-    record = {
-        "name": name,
-        "path": str(folder),
-        "repo": hub.repo if hub else None,
-        "revision": commit,
-        "files": files,
-        **_identity(folder, {} if hub else found),
-    }
+    record = {"name": name, "path": str(folder), "repo": hub.repo if hub else None, "revision": commit, "files": files}
+    record |= _identity(folder, {} if hub else found)
     write_json(manifest, record)
     return record
 
 
 def is_read(name: str) -> bool:
     """Whether a file of a model's folder is one that loading the model reads."""
-    return not any(part.startswith(".") for part in Path(name).parts) and any(
-        fnmatch(Path(name).name, pattern) for pattern in MODEL_FILES
-    )
+    return not _is_hidden(Path(name)) and any(fnmatch(Path(name).name, pattern) for pattern in MODEL_FILES)
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
 
 
 def _identity(folder: Path, found: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -226,7 +221,7 @@ def _identity(folder: Path, found: Mapping[str, Any]) -> dict[str, dict[str, Any
 def _visible_files(folder: Path) -> dict[str, Any]:
     """Status of every file by its path in `folder`, hidden ones (`.git`, `.cache`) aside."""
     paths = [(path.relative_to(folder), path) for path in sorted(folder.rglob("*")) if path.is_file()]
-    return {own.as_posix(): path.stat() for own, path in paths if not any(part.startswith(".") for part in own.parts)}
+    return {own.as_posix(): path.stat() for own, path in paths if not _is_hidden(own)}
 
 
 def _check_files(place: str, folder: Path, files: Mapping[str, int], needed: str) -> None:

@@ -35,9 +35,8 @@ def explain(error: Exception, repo: str, kind: Literal["model", "dataset"], revi
     if isinstance(error, hub.RepositoryNotFoundError):
         return f"{page} does not exist, or is private ({token}). Check the name; for a private repository {remedy}."
     if status in (401, 403):
-        return (
-            f"{page} refuses access with status {status} ({token}). Accept its terms there if it has any, and {remedy}."
-        )
+        refusal = f"{page} refuses access with status {status} ({token})"
+        return f"{refusal}. Accept its terms there if it has any, and {remedy}."
     if is_outage(error):
         return (
             f"{repo} is not in the cache as a whole ({constants.HF_HUB_CACHE}), and the hub cannot be reached "

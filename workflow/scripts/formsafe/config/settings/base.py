@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from formsafe.core.texts import is_one_line
 
@@ -40,9 +40,20 @@ class Settings(BaseModel):
     brings it back inside a job.
     """
 
-    model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
-    )
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+    model_config |= ConfigDict(use_attribute_docstrings=True)
+
+
+class Located(Settings):
+    """Something that exactly one of the keys `hub`, `url` and `path`, as far as the section has them, locates."""
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        keys = [key for key in ("hub", "url", "path") if key in type(self).model_fields]
+        if sum(getattr(self, key) is not None for key in keys) != 1:
+            others = "the other" if len(keys) == 2 else "the others"
+            raise ValueError(f"give exactly one of {', '.join(keys[:-1])} and {keys[-1]} (set {others} to null)")
+        return self
 
 
 Section = TypeVar("Section", bound=Settings)

@@ -4,9 +4,9 @@ import os
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, PositiveInt
 
-from formsafe.config.settings.base import Label, Seed, Settings
+from formsafe.config.settings.base import Label, Located, Seed, Settings
 from formsafe.core.redaction import has_secret
 
 
@@ -36,7 +36,7 @@ def _is_address(url: str) -> str:
     return url
 
 
-class DataSource(Settings):
+class DataSource(Located):
     """Exactly one of `hub`, `url` and `path`."""
 
     hub: HubSource | None = None
@@ -45,12 +45,6 @@ class DataSource(Settings):
     """One CSV, TSV, JSONL, JSON or Parquet file behind http or https, also gzipped."""
     path: Annotated[str, AfterValidator(os.path.expanduser)] | None = None
     """A local CSV, TSV, JSONL, JSON or Parquet file, also gzipped, or a glob; `~` is the home directory."""
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> "DataSource":
-        if sum(place is not None for place in (self.hub, self.url, self.path)) != 1:
-            raise ValueError("give exactly one of hub, url and path (set the others to null)")
-        return self
 
 
 class Splits(Settings):

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from formsafe.config.settings.base import Seed, Settings
+from formsafe.config.settings.base import Located, Seed, Settings
 from formsafe.config.settings.generation import Decoding, GenerationSettings
 from formsafe.config.settings.models import ModelSource
 from formsafe.formats.registry import plain_format
@@ -111,19 +111,13 @@ class LabelSettings(Settings):
     """Labels that a condition needs for a corrected ASR of its own."""
 
 
-class EncoderSettings(Settings):
+class EncoderSettings(Located):
     """A sentence-transformers model: exactly one of `hub` and `path`."""
 
     hub: ModelSource | None = None
     """A model of the hub."""
     path: str | None = None
     """A local model directory."""
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> "EncoderSettings":
-        if (self.hub is None) == (self.path is None):
-            raise ValueError("give exactly one of hub and path (set the other to null)")
-        return self
 
 
 class TaskSettings(Settings):

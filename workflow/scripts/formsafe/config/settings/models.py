@@ -3,9 +3,9 @@
 from datetime import date
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field
 
-from formsafe.config.settings.base import Auto, Label, Settings
+from formsafe.config.settings.base import Auto, Label, Located, Settings
 
 
 class ModelSource(Settings):
@@ -29,7 +29,7 @@ def _is_date(text: str) -> str:
     return text
 
 
-class ModelSettings(Settings):
+class ModelSettings(Located):
     """A chat model: exactly one of `hub` and `path`."""
 
     hub: ModelSource | None = None
@@ -57,9 +57,3 @@ class ModelSettings(Settings):
     """The date that the model's chat template takes for today, YYYY-MM-DD: prompts do not depend on the clock."""
     thinking: bool = False
     """Let a thinking model's chat template leave room for thoughts, in training and when answering."""
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> "ModelSettings":
-        if (self.hub is None) == (self.path is None):
-            raise ValueError("give exactly one of hub and path (set the other to null)")
-        return self

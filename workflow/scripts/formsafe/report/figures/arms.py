@@ -1,6 +1,5 @@
 """Controls and mitigations: ASR of every method, and what each costs in quality."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,44 +9,39 @@ from matplotlib.figure import Figure
 from formsafe.core.records import NONE, Run
 from formsafe.formats.registry import traits_of
 from formsafe.report.figures import style
-from formsafe.report.figures.bars import HEADING, base_bar
-from formsafe.report.figures.rows import Bar, draw_bars, height
+from formsafe.report.figures.bars import asr_bars, bar_of, base_bar
+from formsafe.report.figures.rows import Bar
 from formsafe.report.registry import figure
-from formsafe.report.results import Results
+from formsafe.report.results import Results, read_frame
 
 
-@figure(
-    "safety",
-    "ASR against formality",
-    "A dot per training, by the formality of the format it was trained on (the bits that its marks add to a sentence "
-    "under the base model where they were measured, else its rank), with a line fitted to the dots of each "
-    "method; the dashed line is the base model. If the format is a cause, the line of SFT rises and that of ProMoT "
-    "does not; a level line of SFT, or shuffled sentences far above running text, would speak against it.",
-)
+@figure("safety", "ASR against formality")
 def ladder(results: Results, model: str) -> Figure:
-    """ASR of every training against the formality of its format, with a least-squares line per method."""
+    """A dot per training, by the formality of the format it was trained on (the bits that its marks add to a sentence
+    under the base model where they were measured, else its rank), with a line fitted to the dots of each method; the
+    dashed line is the base model. If the format is a cause, the line of SFT rises and that of ProMoT does not; a level
+    line of SFT, or shuffled sentences far above running text, would speak against it."""
     title, runs = results.names.model(model), results.main_conditions(model)
-    points = {run: _values(results, run) for run in runs}
     scale = _formality(results, model, [run.format for run in runs])
-    places = {scale.places[run.format] for run, values in points.items() if values}
-    if len(places) < 2:
+    points: dict[str, list[tuple[float, float]]] = {}
+    for run in runs:
+        own = [(scale.places[run.format], each.value) for each in results.trainings(run, "asr")]
+        points.setdefault(run.method, []).extend(own)
+    if len({place for own in points.values() for place, _ in own}) < 2:
         return style.note(style.COLUMN, title, "fewer than two degrees of formality have scores")
     drawn = style.new_figure(style.COLUMN, 3.2, title)
     axes, handles = drawn.add_subplot(), {}
-    for number, method in enumerate(dict.fromkeys(run.method for run in runs)):
-        own = [(scale.places[run.format], asr) for run in runs if run.method == method for asr in points[run]]
+    for number, (method, own) in enumerate(points.items()):
         if not own:
             continue
         x, y = np.array(own).T
         colour, marker = style.method_colour(results, method), style.MARKERS[number % len(style.MARKERS)]
         axes.plot(x, y, marker, color=colour, markersize=3.5, alpha=0.8)
-        slope = f"{results.names.method(method)}"
         if len(set(x)) > 1:
             gradient, intercept = np.polyfit(x, y, 1)
             ends = np.array([min(x), max(x)])
-            (handles[f"{slope} ({gradient:+.3f} per {scale.unit})"],) = axes.plot(
-                ends, intercept + gradient * ends, color=colour, marker=marker, markersize=3.5
-            )
+            (line,) = axes.plot(ends, intercept + gradient * ends, color=colour, marker=marker, markersize=3.5)
+            handles[f"{results.names.method(method)} ({gradient:+.3f} per {scale.unit})"] = line
     base = base_bar(results, model, "asr")
     if base is not None and base.known is not None:
         axes.axhline(base.known.value, color=style.INK, linestyle="--", linewidth=0.9)
@@ -55,7 +49,7 @@ def ladder(results: Results, model: str) -> Figure:
     for format, place in sorted(scale.places.items(), key=lambda pair: pair[1]):
         labels.setdefault(place, []).append(results.names.format(format))
     axes.set_xticks(list(labels), [style.wrapped(", ".join(names), 12) for names in labels.values()])
-    if scale.measured:  # formats lie where they lie, not evenly
+    if scale.unit == "bit":  # formats are at uneven distances, so that level labels would overlap
         axes.tick_params(axis="x", labelrotation=60)
     axes.set_xlabel(scale.label)
     axes.set_ylabel(style.asr_label(results))
@@ -67,62 +61,46 @@ def ladder(results: Results, model: str) -> Figure:
 
 @dataclass(frozen=True)
 class Formality:
-    """Where each format stands on the axis of formality."""
+    """The axis of formality: the place of each format on it, what a slope is per, and the axis's label."""
 
     places: dict[str, float]
-    measured: bool
-
-    @property
-    def unit(self) -> str:
-        """What the slope is per."""
-        return "bit" if self.measured else "rank"
-
-    @property
-    def label(self) -> str:
-        """Of the axis."""
-        return "bits per sentence that the format adds" if self.measured else "format, by formality rank"
+    unit: str
+    label: str
 
 
 def _formality(results: Results, model: str, formats: Sequence[str]) -> Formality:
     """The bits that a format adds under the base model where all formats were measured, else its rank."""
-    rows = results.rows("formality") if "formality" in results.files else []
-    bits = {row["format"]: row["added_bits"] for row in rows if row["model"] == model}
-    if set(formats) <= bits.keys() and not any(math.isnan(bits[format]) for format in formats):
-        return Formality({format: bits[format] for format in formats}, measured=True)
-    return Formality({format: float(traits_of(format).formality) for format in formats}, measured=False)
+    if "formality" in results.files:
+        table = read_frame(results.files["formality"])
+        bits = table[table["model"] == model].set_index("format")["added_bits"].dropna().to_dict()
+        if set(formats) <= bits.keys():
+            places = {format: float(bits[format]) for format in formats}
+            return Formality(places, "bit", "bits per sentence that the format adds")
+    ranks = {format: float(traits_of(format).formality) for format in formats}
+    return Formality(ranks, "rank", "format, by formality rank")
 
 
-@figure(
-    "safety",
-    "Controls and mitigations",
-    "ASR of every method that is neither SFT nor ProMoT beside these two, by format; a dot is one training, the dashed "
-    "line the base model. If ProMoT works because the prompt holds the format, random and other prompts protect less "
-    "and a kept prompt brings the ASR back; equal bars would speak against that.",
-)
+@figure("safety", "Controls and mitigations")
 def controls(results: Results, model: str) -> Figure:
-    """ASR with intervals of all methods, a block of rows per format; methods that others are compared with first."""
-    title, runs = results.names.model(model), results.main_conditions(model)
+    """ASR of every method that is neither SFT nor ProMoT beside these two, by format; a dot is one training, the dashed
+    line the base model. If ProMoT works because the prompt holds the format, random and other prompts protect less and
+    a kept prompt brings the ASR back; equal bars would speak against that."""
+    runs = results.main_conditions(model)
     if all(_is_main(results, run) for run in runs):
-        return style.note(style.COLUMN, title, "the study has no control and no mitigation")
+        return style.note(style.COLUMN, results.names.model(model), "the study has no control and no mitigation")
     bars: list[Bar] = []
     for format in dict.fromkeys(run.format for run in runs if run.format != NONE):
         bars.append(Bar(results.names.format(format)))
         own = [run for run in runs if run.format == format]
-        bars += [_bar(results, run) for run in sorted(own, key=lambda run: not _is_main(results, run))]
-    drawn = style.new_figure(style.COLUMN, height(bars) + HEADING, title)
-    draw_bars(drawn.add_subplot(), results, bars, style.asr_label(results), line=base_bar(results, model, "asr"))
-    return drawn
+        bars += [bar_of(results, run, "asr") for run in sorted(own, key=lambda run: not _is_main(results, run))]
+    return asr_bars(results, model, bars)
 
 
-@figure(
-    "task",
-    "What safety costs",
-    "ASR against content-only S-BERT of every method, a panel per format; joined: the methods that no other beats in "
-    "both (up is better quality, left is safer). A mitigation is worth its price only if it is on this line; if ProMoT "
-    "is not, or only at the base model's quality, it protects by learning less.",
-)
+@figure("task", "What safety costs")
 def pareto(results: Results, model: str) -> Figure:
-    """ASR and quality of every condition, with the Pareto front."""
+    """ASR against content-only S-BERT of every method, a panel per format; joined: the methods that no other beats in
+    both (up is better quality, left is safer). A mitigation is worth its price only if it is on this line; if ProMoT is
+    not, or only at the base model's quality, it protects by learning less."""
     title, runs = results.names.model(model), results.main_conditions(model)
     panels: dict[str, dict[Run, tuple[float, float]]] = {}
     for run, point in _both(results, runs).items():
@@ -130,9 +108,8 @@ def pareto(results: Results, model: str) -> Figure:
     panels = {format: points for format, points in panels.items() if len(points) > 1}
     if not panels:
         return style.note(style.COLUMN, title, "no format has two methods with both scores")
-    drawn = style.new_figure(style.COLUMN, 0.6 + 2.6 * len(panels), title)
-    handles = {}
-    for axes, (format, points) in zip(drawn.subplots(len(panels), 1, squeeze=False).flat, panels.items(), strict=True):
+    (drawn, grid), handles = style.panels(title, len(panels), 1, 2.6, 0.6), {}
+    for axes, (format, points) in zip(grid, panels.items(), strict=True):
         found = points | _both(results, results.names.bases(model))
         front = pareto_front(list(found.values()))
         axes.plot(*np.array(front).T, color=style.GREY, linewidth=0.8, zorder=1)
@@ -162,15 +139,5 @@ def _both(results: Results, runs: Sequence[Run]) -> dict[Run, tuple[float, float
     return {run: pair for run, pair in known.items() if not np.isnan(pair).any()}
 
 
-def _values(results: Results, run: Run) -> list[float]:
-    return [each.value for each in results.trainings(run, "asr")]
-
-
 def _is_main(results: Results, run: Run) -> bool:
     return results.names.is_plain(run.method) or results.names.is_separated(run.method)
-
-
-def _bar(results: Results, run: Run) -> Bar:
-    reason = "no scores" if results.summary.has_run(run) else "not run"
-    dots = tuple(results.trainings(run, "asr"))
-    return Bar(results.names.series(run), run, results.summary.get(run, "asr"), reason, dots)

@@ -23,43 +23,36 @@ MOST_KEYS = 11  # scores that the legend names
 UNSCORED = -1  # scores are 0 or more
 
 
-@figure(
-    "safety",
-    "Attack success rate",
-    "Share of answers to harmful prompts that the judge scored {threshold} or more, by format and method, with "
-    "intervals; a dot is one training, the dashed line the base model. Bars of one method that are equally long over "
-    "the formats would speak against an effect of the format; ProMoT bars as long as those of SFT against ProMoT.",
-)
+@figure("safety", "Attack success rate")
 def asr(results: Results, model: str) -> Figure:
-    """ASR with intervals by format and method, the base model as a line (the paper's figures 3 and 5)."""
+    """Share of answers to harmful prompts that the judge scored {threshold} or more, by format and method, with
+    intervals; a dot is one training, the dashed line the base model. Bars of one method that are equally long over the
+    formats would speak against an effect of the format; ProMoT bars as long as those of SFT against ProMoT."""
     title, bars = results.names.model(model), condition_bars(results, model, "asr")
     if not bars:
         return style.note(style.COLUMN, title, "no runs")
-    drawn = style.new_figure(style.COLUMN, height(bars) + HEADING, title)
+    return asr_bars(results, model, bars)
+
+
+def asr_bars(results: Results, model: str, bars: Sequence[Bar]) -> Figure:
+    """A figure of one panel: the ASR of `bars`, with the base model as a line."""
+    drawn = style.new_figure(style.COLUMN, height(bars) + HEADING, results.names.model(model))
     draw_bars(drawn.add_subplot(), results, bars, style.asr_label(results), line=base_bar(results, model, "asr"))
     return drawn
 
 
-@figure(
-    "safety",
-    "Attack success rate by source",
-    "The same for each source of harmful prompts. Small sources have wide intervals; an order of the bars that differs "
-    "from source to source would speak against one effect behind them all.",
-)
+@figure("safety", "Attack success rate by source")
 def asr_by_source(results: Results, model: str) -> Figure:
-    """The same for each source of harmful prompts, a panel each on one scale."""
+    """The same for each source of harmful prompts. Small sources have wide intervals; an order of the bars that differs
+    from source to source would speak against one effect behind them all."""
     title = results.names.model(model)
     panels = {name: condition_bars(results, model, name) for name in results.summary.metrics("asr[")}
     if not any(panels.values()):
         return style.note(style.PAGE, title, "no scored answers")
     tall = height(next(iter(panels.values()))) + HEADING
     columns = min(len(panels), 2 if tall <= TALL else 4)
-    rows = -(-len(panels) // columns)
-    drawn = style.new_figure(style.PAGE if columns > 1 else style.COLUMN, rows * tall, title)
-    grid = drawn.subplots(rows, columns, squeeze=False)
-    for axes in grid.flat[len(panels) :]:
-        axes.set_axis_off()
-    for number, (axes, (name, bars)) in enumerate(zip(grid.flat, panels.items(), strict=False)):
+    drawn, grid = style.panels(title, len(panels), columns, tall)
+    for number, (axes, (name, bars)) in enumerate(zip(grid, panels.items(), strict=True)):
         line = base_bar(results, model, name)
         draw_bars(axes, results, bars, style.asr_label(results), names=number % columns == 0, line=line)
         source = results.names.source(name.removeprefix("asr[").removesuffix("]"))
@@ -67,14 +60,10 @@ def asr_by_source(results: Results, model: str) -> Figure:
     return drawn
 
 
-@figure(
-    "judges",
-    "Scores that the judge gave",
-    "Share of each score among all answers of a run, from 1 (harmless) to 5; hatched: answers without a score. "
-    "Harmful means {threshold} or more; a finding that rests on scores of 3 and 4 alone depends on that threshold.",
-)
+@figure("judges", "Scores that the judge gave")
 def scores(results: Results, model: str) -> Figure:
-    """How often each score was given, as stacked bars."""
+    """Share of each score among all answers of a run, from 1 (harmless) to 5; hatched: answers without a score. Harmful
+    means {threshold} or more; a finding that rests on scores of 3 and 4 alone depends on that threshold."""
     title, bars = results.names.model(model), condition_bars(results, model, "asr")
     if not any(bar.run is not None and results.summary.has_run(bar.run) for bar in bars):
         return style.note(style.COLUMN, title, "no scored answers")
@@ -109,22 +98,17 @@ def _fill(level: int, levels: Sequence[int]) -> dict[str, Any]:
     return {"edgecolor": style.INK, "linewidth": 0.3, **colour}
 
 
-@figure(
-    "task",
-    "Format leakage",
-    "Share of answers wholly in the format of the training data, although nobody asked for it; grey: how often the "
-    "base model writes so by itself. ProMoT drops the soft prompt, so its format should not show: bars as long as "
-    "those of SFT would speak against that.",
-)
+@figure("task", "Format leakage")
 def leakage(results: Results, model: str) -> Figure:
-    """Share of answers wholly in the format of the training data, by format and method."""
+    """Share of answers wholly in the format of the training data, although nobody asked for it; grey: how often the
+    base model writes so by itself. ProMoT drops the soft prompt, so its format should not show: bars as long as those
+    of SFT would speak against that."""
     title = results.names.model(model)
     panels = {label: leakage_bars(results, model, prefix) for prefix, label in PANELS.items()}
     if not any(bar.known for bar in panels[PANELS[""]] + panels[PANELS["harmful_"]]):
         return style.note(style.PAGE, title, "no run was trained on a format with marks of its own")
-    drawn = style.new_figure(style.PAGE, height(panels[PANELS[""]]) + HEADING, title)
-    grid = drawn.subplots(1, len(panels), squeeze=False)
-    for number, (axes, (label, bars)) in enumerate(zip(grid.flat, panels.items(), strict=True)):
+    drawn, grid = style.panels(title, len(panels), len(panels), height(panels[PANELS[""]]) + HEADING)
+    for number, (axes, (label, bars)) in enumerate(zip(grid, panels.items(), strict=True)):
         draw_bars(axes, results, bars, "share of answers wholly in that format", names=number == 0)
         axes.set_title(label, loc="left")
     return drawn
@@ -132,11 +116,11 @@ def leakage(results: Results, model: str) -> Figure:
 
 def condition_bars(results: Results, model: str, metric: str) -> list[Bar]:
     """Rows of a figure: the base model, then under each format's name its methods."""
-    bars = [_bar(results, run, metric) for run in results.names.bases(model)]
+    bars = [bar_of(results, run, metric) for run in results.names.bases(model)]
     trained = results.main_conditions(model)
     for format in dict.fromkeys(run.format for run in trained):
         bars.append(Bar(results.names.format(format)))
-        bars += [_bar(results, run, metric) for run in trained if run.format == format]
+        bars += [bar_of(results, run, metric) for run in trained if run.format == format]
     return bars
 
 
@@ -148,12 +132,13 @@ def leakage_bars(results: Results, model: str, prefix: str) -> list[Bar]:
     for format in dict.fromkeys(run.format for run in trained):
         bars.append(Bar(results.names.format(format)))
         bases = [run for run in results.names.bases(model) if results.summary.has_run(run)]
-        bars += [_bar(results, run, f"{prefix}leak_strict[{format}]") for run in bases]
-        bars += [_bar(results, run, f"{prefix}leak_strict") for run in trained if run.format == format]
+        bars += [bar_of(results, run, f"{prefix}leak_strict[{format}]") for run in bases]
+        bars += [bar_of(results, run, f"{prefix}leak_strict") for run in trained if run.format == format]
     return bars
 
 
-def _bar(results: Results, run: Run, metric: str) -> Bar:
+def bar_of(results: Results, run: Run, metric: str) -> Bar:
+    """The row of a condition; a base model has no trainings to draw as dots."""
     reason = "no scores" if results.summary.has_run(run) else "not run"
     dots = tuple(results.trainings(run, metric)) if run.format != NONE else ()
     return Bar(results.names.series(run), run, results.summary.get(run, metric), reason, dots)
@@ -161,7 +146,7 @@ def _bar(results: Results, run: Run, metric: str) -> Bar:
 
 def base_bar(results: Results, model: str, metric: str) -> Bar | None:
     """The base model's row, if it has scores."""
-    bars = [_bar(results, run, metric) for run in results.names.bases(model)]
+    bars = [bar_of(results, run, metric) for run in results.names.bases(model)]
     return next((bar for bar in bars if bar.known), None)
 
 
@@ -174,5 +159,5 @@ def score_shares(results: Results, runs: Sequence[Run]) -> dict[Run, Mapping[int
         shares = group["level"].value_counts(normalize=True)
         order = sorted(shares.index, key=lambda level: (level == UNSCORED, level))
         found[key] = {level: float(shares[level]) for level in order}
-    keys = {run: tuple(run.fields[column] for column in columns) for run in runs}
+    keys = {run: (run.model, run.method, run.format, run.lr, run.examples) for run in runs}
     return {run: found[key] for run, key in keys.items() if key in found}

@@ -5,50 +5,41 @@ from matplotlib.figure import Figure
 from formsafe.analysis.first_tokens import by_depth, masses
 from formsafe.core.records import NONE, Run
 from formsafe.report.figures import style
+from formsafe.report.figures.bars import HEADING
 from formsafe.report.figures.rows import Bar, draw_bars, height
 from formsafe.report.registry import figure
 from formsafe.report.results import Results
 
-HEADING = 0.25  # inches that a panel's heading takes
 PANELS = {"refusal": "on openings of refusals", "format": "on openings of the format"}
 FIELDS = {"kl": "KL(base || run), nats", "logprob": "log-probability of the refusal, nats"}
 NOTHING = "no run was followed along the base model's refusals"
 
 
-@figure(
-    "safety",
-    "What competes with the refusal",
-    "Mean probability, at the first token of an answer to a prompt that the base model refuses, of the tokens that "
-    "open its refusals (left) and of those that open the training responses of the format (right; no token counts as "
-    "both). Intervals over prompts, a dot per training. If the bias to write the format won over the refusal, the "
-    "left bars would shrink as the right ones grow, most under SFT and with the more formal formats; left bars that "
-    "shrink while the right ones stay at the base model's would speak against it.",
-)
+@figure("safety", "What competes with the refusal")
 def first_token(results: Results, model: str) -> Figure:
-    """Probability of refusal openings and of format openings at the first token, a row per condition."""
+    """Mean probability, at the first token of an answer to a prompt that the base model refuses, of the tokens that
+    open its refusals (left) and of those that open the training responses of the format (right; no token counts as
+    both). Intervals over prompts, a dot per training. If the bias to write the format won over the refusal, the left
+    bars would shrink as the right ones grow, most under SFT and with the more formal formats; left bars that shrink
+    while the right ones stay at the base model's would speak against it."""
     title, rows = results.names.model(model), _rows(results, model)
     if not rows:
         return style.note(style.PAGE, title, NOTHING)
     tall = height([_bar(results, run, format, "refusal") for run, format in rows])
-    drawn = style.new_figure(style.PAGE, tall + HEADING, title)
-    grid = drawn.subplots(1, len(PANELS), squeeze=False)
-    for axes, (kind, label) in zip(grid.flat, PANELS.items(), strict=True):
+    drawn, grid = style.panels(title, len(PANELS), len(PANELS), tall + HEADING)
+    for axes, (kind, label) in zip(grid, PANELS.items(), strict=True):
         bars = [_bar(results, run, format, kind) for run, format in rows]
         draw_bars(axes, results, bars, "probability at the first token", names=kind == "refusal")
         axes.set_title(label, loc="left")
     return drawn
 
 
-@figure(
-    "safety",
-    "How deep the change goes",
-    "Along the base model's own refusals, token by token: how far a run's next-token distribution is from the base "
-    "model's (above), and how probable it still finds the refusal (below). A change of the first tokens only is "
-    "shallow: refusing once started, the run refuses on. Curves of equal height at all depths would speak against a "
-    "loss of safety through the first tokens.",
-)
+@figure("safety", "How deep the change goes")
 def refusal_depth(results: Results, model: str) -> Figure:
-    """KL to the base model and log-probability of its refusal by depth, a line per condition."""
+    """Along the base model's own refusals, token by token: how far a run's next-token distribution is from the base
+    model's (above), and how probable it still finds the refusal (below). A change of the first tokens only is shallow:
+    refusing once started, the run refuses on. Curves of equal height at all depths would speak against a loss of safety
+    through the first tokens."""
     title = results.names.model(model)
     trained = [run for run, _ in _rows(results, model) if run.format != NONE]
     if not trained:
@@ -58,10 +49,9 @@ def refusal_depth(results: Results, model: str) -> Figure:
     for axes, (field, label) in zip(drawn.subplots(2, 1, sharex=True), FIELDS.items(), strict=True):
         for run in trained:
             values = by_depth(results.first_tokens, run, field)
-            line = style.format_style(results, run.format)[1]
-            (handles[results.names.run(run)],) = axes.plot(
-                range(len(values)), values, color=style.method_colour(results, run.method), linestyle=line
-            )
+            colour, line = style.method_colour(results, run.method), style.format_style(results, run.format)[1]
+            (drawn_line,) = axes.plot(range(len(values)), values, color=colour, linestyle=line)
+            handles[results.names.run(run)] = drawn_line
         axes.set_ylabel(label)
         style.light_grid(axes, "y")
     axes.set_xlabel("token of the refusal (0: the first)")
@@ -81,7 +71,7 @@ def _rows(results: Results, model: str) -> list[tuple[Run, str]]:
 def _bar(results: Results, run: Run, format: str, kind: str) -> Bar:
     opening = "refusal" if kind == "refusal" else format
     estimate, trainings = masses(results.first_tokens, run, opening, results.settings.confidence)
-    label = (
-        results.names.run(run) if run.format != NONE else f"{results.names.run(run)} ({results.names.format(format)})"
-    )
-    return Bar(label, run, estimate, trainings=tuple(trainings) if run.format != NONE else ())
+    label = results.names.run(run)
+    if run.format == NONE:
+        return Bar(f"{label} ({results.names.format(format)})", run, estimate)
+    return Bar(label, run, estimate, trainings=tuple(trainings))

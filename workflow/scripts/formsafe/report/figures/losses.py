@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from formsafe.analysis.curves import SOFT_PROMPT, Curve
+from formsafe.analysis.roster import condition_of
 from formsafe.core.records import Run
 from formsafe.report.figures import style
 from formsafe.report.registry import figure
@@ -19,45 +20,36 @@ PARTS = {"format": "format tokens", "interior": "content tokens"}
 STAGE_1 = Run("", SOFT_PROMPT)
 
 
-@figure(
-    "training",
-    "Training loss",
-    "Loss of plain fine-tuning by format, in nats per token: lines on the training data, dots on the validation data. "
-    "Lower lines for more formal formats agree with the paper (figure 4); dots that rise while the lines fall would "
-    "say that a training learned its examples by heart.",
-)
+@figure("training", "Training loss")
 def loss(results: Results, model: str) -> Figure:
-    """Loss of plain fine-tuning, a line per format; of all methods where there is no plain one."""
+    """Loss of plain fine-tuning by format, in nats per token: lines on the training data, dots on the validation data.
+    Lower lines for more formal formats agree with the paper (figure 4); dots that rise while the lines fall would say
+    that a training learned its examples by heart."""
     title, stages = results.names.model(model), _stages(results, model, "all")
     trained = {stage: curves for stage, curves in stages.items() if stage != STAGE_1}
     plain = {stage: curves for stage, curves in trained.items() if results.names.is_plain(stage.method)} or trained
     if not plain:
         return style.note(style.COLUMN, title, "nothing was trained")
-    drawn = style.new_figure(style.COLUMN, 0.6 + 2.1 * len(plain), title)
-    grid = drawn.subplots(len(plain), 1, squeeze=False, sharex=True)
+    drawn, grid = style.panels(title, len(plain), 1, 2.1, 0.6, sharex=True)
     validation = _stages(results, model, "all", results.validation)
     handles: dict[str, Artist] = {}
-    for axes, (stage, curves) in zip(grid.flat, plain.items(), strict=True):
+    for axes, (stage, curves) in zip(grid, plain.items(), strict=True):
         handles |= _draw_curves(axes, results, curves)
         _draw_validation(axes, results, validation.get(stage, []))
         axes.set_title(_title(results, stage), loc="left")
         axes.set_ylabel("loss (nats per token)")
-    grid.flat[-1].set_xlabel("optimiser step")
+    grid[-1].set_xlabel("optimiser step")
     if validation:
         (handles["validation"],) = axes.plot([], [], "o", color="white", markeredgecolor=style.INK, markersize=3)
     style.legend(drawn, handles, columns=4)
     return drawn
 
 
-@figure(
-    "training",
-    "Loss on format and on content",
-    "Training loss on tokens of the format (marks, keys, quotes) and on content tokens inside sentences, which are the "
-    "same tokens in every format, a column per stage of training. If stage 1 (the soft prompt) has learned the format, "
-    "stage 2 starts with a low loss on format tokens; a high start would speak against it.",
-)
+@figure("training", "Loss on format and on content")
 def loss_split(results: Results, model: str) -> Figure:
-    """Loss on format tokens (top) and on content tokens (bottom), one scale per kind of token."""
+    """Training loss on tokens of the format (marks, keys, quotes) and on content tokens inside sentences, which are the
+    same tokens in every format, a column per stage of training. If stage 1 (the soft prompt) has learned the format,
+    stage 2 starts with a low loss on format tokens; a high start would speak against it."""
     title, parts = results.names.model(model), {part: _stages(results, model, part) for part in PARTS}
     stages = list(dict.fromkeys([*parts["format"], *parts["interior"]]))
     if not stages:
@@ -75,8 +67,8 @@ def loss_split(results: Results, model: str) -> Figure:
             axes = grid[2 * (number // columns) + row, number % columns]
             handles |= _draw_part(axes, results, parts[part].get(stage, []), part, top)
             axes.set_title(_title(results, stage), loc="left")
-    labels = [results.names.format(name) for name in results.names.formats(_formats(parts))]
-    style.legend(drawn, {label: handles[label] for label in labels}, columns=4)
+    labels = map(results.names.format, results.names.formats(run.format for run in results.names.planned))
+    style.legend(drawn, {label: handles[label] for label in labels if label in handles}, columns=4)
     return drawn
 
 
@@ -96,24 +88,15 @@ def _highest(stages: Mapping[Run, Sequence[Curve]]) -> float:
     return 1.05 * float(max(losses, default=1.0))
 
 
-def _formats(parts: Mapping[str, Mapping[Run, Sequence[Curve]]]) -> list[str]:
-    names = [curve.run.format for stages in parts.values() for curves in stages.values() for curve in curves]
-    return list(dict.fromkeys(names))
-
-
 def _stages(results: Results, model: str, part: str, curves: Sequence[Curve] | None = None) -> dict[Run, list[Curve]]:
     """Curves by training (the run without format and seed): stage 1 first, then the methods in the study's order."""
     curves = results.losses if curves is None else curves
     own = [curve for curve in curves if curve.run.model == model and curve.part == part]
     groups = {STAGE_1: [curve for curve in own if curve.stage == SOFT_PROMPT]}
     for run in results.main_conditions(model):
-        found = [curve for curve in own if curve.stage != SOFT_PROMPT and _key(curve.run) == _key(run)]
+        found = [curve for curve in own if curve.stage != SOFT_PROMPT and condition_of(curve.run) == run]
         groups.setdefault(run.without("format", "seed", "data_seed"), []).extend(found)
     return {stage: curves for stage, curves in groups.items() if curves}
-
-
-def _key(run: Run) -> Run:
-    return run.without("seed", "data_seed")
 
 
 def _title(results: Results, stage: Run) -> str:

@@ -1,4 +1,4 @@
-"""Points with intervals: the learning-rate trade-off (table 2 as a picture), and the paper's numbers beside ours."""
+"""Points with intervals: the learning-rate trade-off (table 2), over-refusal, the paper's numbers and ours."""
 
 import math
 from collections.abc import Sequence
@@ -23,30 +23,24 @@ LEGEND = 20  # characters of a name that still fits beside two others
 METRICS = {"asr_3": "ASR (scores ≥ 3)", "rouge_l": "ROUGE-L", "sbert": "S-BERT (cosine)"}
 
 
-@figure(
-    "task",
-    "Safety against task quality",
-    "A point per learning rate, crosses are intervals; up is closer to the reference, left is safer. A method protects "
-    "only if it is further left at the same height: points of both methods on one line would say that it merely "
-    "learned less.",
-)
+@figure("task", "Safety against task quality")
 def tradeoff(results: Results, model: str) -> Figure:
-    """ASR against S-BERT with both intervals, a panel per format; a method's rates are joined by a line."""
+    """A point per learning rate, crosses are intervals; up is closer to the reference, left is safer. A method protects
+    only if it is further left at the same height: points of both methods on one line would say that it merely learned
+    less."""
     title, formats = results.names.model(model), _formats(results, model)
-    panels = {format: _points(results, model, format) for format in formats}
-    panels = {format: found for format, found in panels.items() if any(run.format == format for run, _, _ in found)}
+    panels: dict[str, list[Point]] = {}
+    for format in formats:
+        points = _points(results, model, format)
+        if any(run.format == format for run, _, _ in points):
+            panels[format] = points
     if not panels:
         names = ", ".join(map(results.names.format, formats))
         text = f"no run fine-tuned on {names} has both scores" if names else "nothing was fine-tuned"
         return style.note(style.COLUMN, title, text)
-    columns = 1 if len(panels) <= 3 else 2
-    rows = -(-len(panels) // columns)
-    drawn = style.new_figure(style.COLUMN if columns == 1 else style.PAGE, 0.6 + 2.6 * rows, title)
-    grid = drawn.subplots(rows, columns, squeeze=False)
-    for axes in grid.flat[len(panels) :]:
-        axes.set_axis_off()
+    drawn, grid = style.panels(title, len(panels), 1 if len(panels) <= 3 else 2, 2.6, 0.6)
     handles: dict[str, ErrorbarContainer] = {}
-    for axes, (format, points) in zip(grid.flat, panels.items(), strict=False):
+    for axes, (format, points) in zip(grid, panels.items(), strict=True):
         handles |= _draw_methods(axes, results, points)
         axes.set_title(f"{results.names.format(format)} (upper left is best)", loc="left")
         axes.set_xlabel(style.asr_label(results))
@@ -54,7 +48,7 @@ def tradeoff(results: Results, model: str) -> Figure:
         style.light_grid(axes, "both")
     style.legend(drawn, handles, columns=3 if all(len(label) <= LEGEND for label in handles) else 1)
     drawn.draw_without_rendering()  # where the points are is known from here on
-    for axes, points in zip(grid.flat, panels.values(), strict=False):
+    for axes, points in zip(grid, panels.values(), strict=True):
         _draw_rates(axes, points)
     return drawn
 
@@ -79,20 +73,13 @@ def _draw_methods(axes: Axes, results: Results, points: Sequence[Point]) -> dict
     """Draw each method's points, joined where there are several; returns label to what the legend shows."""
     handles: dict[str, ErrorbarContainer] = {}
     for number, method in enumerate(dict.fromkeys(run.method for run, _, _ in points)):
-        own = [point for point in points if point[0].method == method]
-        _, asr, sbert = zip(*own, strict=True)
-        handles[results.names.method(method)] = axes.errorbar(
-            [each.value for each in asr],
-            [each.value for each in sbert],
-            xerr=style.spread(asr),
-            yerr=style.spread(sbert),
-            color=style.method_colour(results, method),
-            marker=style.MARKERS[number % len(style.MARKERS)],
-            markersize=4,
-            linestyle="-" if len(own) > 1 else "none",
-            linewidth=1,
-            elinewidth=0.5,
-        )
+        _, asr, sbert = zip(*(point for point in points if point[0].method == method), strict=True)
+        x, y = [each.value for each in asr], [each.value for each in sbert]
+        look: dict[str, Any] = {"color": style.method_colour(results, method), "linewidth": 1, "elinewidth": 0.5}
+        look |= {"marker": style.MARKERS[number % len(style.MARKERS)], "markersize": 4}
+        look["linestyle"] = "-" if len(asr) > 1 else "none"
+        drawn = axes.errorbar(x, y, xerr=style.spread(asr), yerr=style.spread(sbert), **look)
+        handles[results.names.method(method)] = drawn
     left, right = axes.get_xlim()
     room = 0.1 * (right - left)  # for the labels of the first and the last point
     axes.set_xlim(min(0.0, left) - room, right + room)
@@ -105,15 +92,9 @@ def _draw_rates(axes: Axes, points: Sequence[Point]) -> None:
     centred: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": style.SMALLEST, "color": style.INK}
     texts = [axes.text(x, y, rate, **centred) for rate, x, y in rates]
     spots = _occupied(points)
+    arrows = {"arrowstyle": "-", "color": style.INK, "linewidth": 0.3, "shrinkA": 0, "shrinkB": 2}
     # A fixed number of rounds: by default it stops after a second, and a busy machine would draw other places.
-    adjust_text(
-        texts,
-        *spots,
-        ax=axes,
-        iter_lim=300,
-        expand=(1.3, 1.5),
-        arrowprops={"arrowstyle": "-", "color": style.INK, "linewidth": 0.3, "shrinkA": 0, "shrinkB": 2},
-    )
+    adjust_text(texts, *spots, ax=axes, iter_lim=300, expand=(1.3, 1.5), arrowprops=arrows)
 
 
 def _occupied(points: Sequence[Point]) -> NDArray[np.float64]:
@@ -122,28 +103,24 @@ def _occupied(points: Sequence[Point]) -> NDArray[np.float64]:
     for place, (run, asr, sbert) in enumerate(points):
         segments.append(((asr.low, sbert.value), (asr.high, sbert.value)))
         segments.append(((asr.value, sbert.low), (asr.value, sbert.high)))
-        segments += [
-            ((asr.value, sbert.value), (other.value, quality.value))
-            for following, other, quality in points[place + 1 : place + 2]
-            if following.method == run.method
-        ]
+        for following, other, quality in points[place + 1 : place + 2]:
+            if following.method == run.method:
+                segments.append(((asr.value, sbert.value), (other.value, quality.value)))
     lines = [np.linspace(start, end, 9) for start, end in segments]
     spots = np.concatenate([*lines, [(asr.value, sbert.value) for _, asr, sbert in points]])
     return spots[np.isfinite(spots).all(axis=1)].T  # no interval: nothing to hide
 
 
-@figure(
-    "safety",
-    "The paper's numbers and ours",
-    "Diamonds are published numbers (Okuda and Tsuruoka 2026), dots ours with intervals; on the right, paper / ours. "
-    "ASR counts scores of 3 or more, as the paper does. A dot far from its diamond says that this study did not "
-    "reproduce that number.",
-)
+@figure("safety", "The paper's numbers and ours")
 def paper(results: Results, model: str) -> Figure:
-    """Published value (diamond) and ours with its interval (dot), a panel per metric, a row per published number."""
+    """Diamonds are published numbers (Okuda and Tsuruoka 2026), dots ours with intervals; on the right, paper / ours.
+    ASR counts scores of 3 or more, as the paper does. A dot far from its diamond says that this study did not reproduce
+    that number."""
     title, numbers = results.names.model(model), _in_order(results, of_model(results.published, model))
-    panels = {label: [each for each in numbers if each.published.metric == metric] for metric, label in METRICS.items()}
-    panels = {label: found for label, found in panels.items() if found}
+    panels: dict[str, list[Comparison]] = {}
+    for metric, label in METRICS.items():
+        if found := [each for each in numbers if each.published.metric == metric]:
+            panels[label] = found
     if not panels:
         return style.note(style.COLUMN, title, "the paper has no numbers for this model")
     rates = len({each.condition.lr for each in numbers} - {NONE}) > 1
@@ -186,3 +163,30 @@ def _draw_numbers(axes: Axes, results: Results, found: Sequence[Comparison]) -> 
     axes.set_ylim(-0.7, len(found) - 0.3)
     axes.margins(x=0.08)
     style.light_grid(axes, "x")
+
+
+@figure("safety", "Over-refusal against ASR")
+def over_refusals(results: Results, model: str) -> Figure:
+    """A point per condition, crosses are intervals. A safe and useful model is at the lower left; one that is safe
+    because it refuses everything is at the upper left."""
+    title = results.names.model(model)
+    points = []
+    for run in results.conditions(model):
+        judged, words = (results.summary.get(run, name) for name in ("over_refusal", "over_refusal_keywords"))
+        refused, asr = judged or words, results.summary.get(run, "asr")
+        if refused is not None and asr is not None and not math.isnan(refused.value + asr.value):
+            points.append((run, asr, refused))
+    if not points:
+        return style.note(style.COLUMN, title, "no benign prompts in this study")
+    drawn = style.new_figure(style.COLUMN, 3.2, title)
+    axes = drawn.subplots()
+    for number, (run, asr, refused) in enumerate(points):
+        look: dict[str, Any] = {"fmt": "o", "color": f"C{number}", "markersize": 3.5, "label": results.names.run(run)}
+        axes.errorbar(asr.value, refused.value, style.spread([refused]), style.spread([asr]), **look)
+    axes.set_xlabel(style.asr_label(results))
+    axes.set_ylabel("Benign prompts refused")
+    axes.set_xlim(-0.02, 1.02)
+    axes.set_ylim(-0.02, 1.02)
+    style.light_grid(axes, "both")
+    axes.legend(fontsize="x-small", loc="upper right")
+    return drawn

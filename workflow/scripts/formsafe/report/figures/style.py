@@ -60,6 +60,18 @@ def new_figure(width: float, height: float, title: str) -> Figure:
     return figure
 
 
+def panels(
+    title: str, count: int, columns: int, height: float, more: float = 0.0, **options: Any
+) -> tuple[Figure, list[Axes]]:
+    """An empty figure of `count` panels of `height` inches in `columns` columns, `more` inches higher; and its axes."""
+    rows = -(-count // columns)
+    figure = new_figure(PAGE if columns > 1 else COLUMN, more + rows * height, title)
+    grid = list(figure.subplots(rows, columns, squeeze=False, **options).flat)
+    for axes in grid[count:]:
+        axes.set_axis_off()
+    return figure, grid[:count]
+
+
 def wrapped(text: str, width: int) -> str:
     """Break a long text into lines of at most `width` characters."""
     return "\n".join(textwrap.wrap(text, width, break_long_words=True)) or text

@@ -53,12 +53,14 @@ def example(paths: Sequence[str], names: Names) -> dict[str, Any]:
     Returns:
         `instruction`, and `responses`: label of the format to the response; empty without examples.
     """
-    by_format = {partitions(path)["format"]: {row["id"]: row for row in read_jsonl(path)} for path in paths}
+    by_format: dict[str, dict[str, Any]] = {}
+    for path in paths:
+        by_format[partitions(path)["format"]] = {row["id"]: row["messages"] for row in read_jsonl(path)}
     shared = set.intersection(*map(set, by_format.values())) if by_format else set()
     if not shared:
         return {}
     chosen = min(shared, key=sha256)
-    messages = {name: rows[chosen]["messages"] for name, rows in by_format.items()}
-    responses = {names.format(name): messages[name][-1]["content"] for name in names.formats(messages)}
-    instruction = next(message["content"] for message in messages[next(iter(messages))] if message["role"] == "user")
+    messages = {name: by_format[name][chosen] for name in names.formats(by_format)}
+    responses = {names.format(name): turns[-1]["content"] for name, turns in messages.items()}
+    instruction = next(turn["content"] for turn in messages[next(iter(by_format))] if turn["role"] == "user")
     return {"instruction": instruction, "responses": responses}

@@ -153,7 +153,11 @@ def appendix(results: Results, described: Description) -> Iterator[dict[str, Any
     entries = [entry for path in files.get("assumptions", []) for entry in read_assumptions(path)]
     if assumed := assumption_rows(entries, described.settings):
         caption = "Where the paper is silent, the choice is ours; the last column marks what this study changes."
-        yield {"id": "assumptions", "title": "Assumptions", "tables": [table("Assumptions", caption, _wide(assumed))]}
+        yield {
+            "id": "assumptions",
+            "title": "Assumptions",
+            "tables": [table("Assumptions", caption, pd.DataFrame(assumed, dtype=object))],
+        }
     settings = [table(name, "", frame) for name, frame in settings_tables(described.settings).items()]
     yield {"id": "configuration", "title": "Configuration", "tables": settings}
     versions = [table("Jobs", VERSIONS_CAPTION, versions_table(records)), table("This page", "", _own_versions())]
@@ -161,10 +165,6 @@ def appendix(results: Results, described: Description) -> Iterator[dict[str, Any
     licences = pd.DataFrame(list(described.licences.items()), columns=["Data set", "licence"], dtype=object)
     caption = "Data that the study used, under their own licences."
     yield {"id": "licences", "title": "Licences", "tables": [table("Licences of the data", caption, licences)]}
-
-
-def _wide(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    return pd.DataFrame(rows, dtype=object)
 
 
 def _own_versions() -> pd.DataFrame:

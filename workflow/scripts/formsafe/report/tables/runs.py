@@ -1,7 +1,6 @@
 """Tables with a row per run: safety, task quality, learning rates, leakage, the judge (the paper's tables 1, 2, 4)."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
@@ -14,15 +13,11 @@ from formsafe.report.registry import table
 from formsafe.report.results import METRIC_LABELS, Results
 
 
-@table(
-    "safety",
-    "Safety",
-    "ASR is the share of harmful answers (score {threshold} or more) among the scored ones, with its interval; best "
-    "and worst case count every unscored answer as harmless or as harmful; refusals are found by keywords; n: scored "
-    "answers. A finding that holds at {threshold} but not at 5 depends on the threshold.",
-)
+@table("safety", "Safety")
 def safety(results: Results) -> pd.DataFrame:
-    """ASR at every threshold, with its bounds over unscored answers."""
+    """ASR is the share of harmful answers (score {threshold} or more) among the scored ones, with its interval; best
+    and worst case count every unscored answer as harmless or as harmful; refusals are found by keywords; n: scored
+    answers. A finding that holds at {threshold} but not at 5 depends on the threshold."""
     more = {} if results.threshold == 3 else {"asr_3": "ASR (≥ 3)"}
     more |= {"asr_4": "ASR (≥ 4)", "asr_5": "ASR (= 5)"}
     there = results.summary.metrics("asr_")  # none where the judge's scale is not the paper's
@@ -34,57 +29,42 @@ def safety(results: Results) -> pd.DataFrame:
     return found.assign(n=[NOT_RUN if count is None else count.n for count in counts])
 
 
-@table(
-    "safety", "Safety by source", "ASR (score {threshold} or more) by source of the harmful prompts, with intervals."
-)
+@table("safety", "Safety by source")
 def safety_by_source(results: Results) -> pd.DataFrame:
-    """ASR by source of the harmful prompts."""
+    """ASR (score {threshold} or more) by source of the harmful prompts, with intervals."""
     metrics = results.summary.metrics("asr[")
     sources = [results.names.source(name.removeprefix("asr[").removesuffix("]")) for name in metrics]
     return run_table(results, results.conditions(), dict(zip(metrics, sources, strict=True)))
 
 
-@table(
-    "task",
-    "Task quality",
-    "Similarity of the answers to the reference in the trained format (tables 1 and 4 of the paper); content only: "
-    "format marks taken off answer and reference, so that formats can be compared. ROUGE-L rewards the format itself. "
-    "A method with the base model's values has learned nothing.",
-)
+@table("task", "Task quality")
 def task(results: Results) -> pd.DataFrame:
-    """Task quality (the paper's tables 1 and 4)."""
+    """Similarity of the answers to the reference in the trained format (tables 1 and 4 of the paper); content only:
+    format marks taken off answer and reference, so that formats can be compared. ROUGE-L rewards the format itself. A
+    method with the base model's values has learned nothing."""
     metrics = {name: METRIC_LABELS[name] for name in ("rouge_l", "sbert", "rouge_l_neutral", "sbert_neutral")}
     return run_table(results, results.conditions(), metrics, {"answer_tokens": "tokens per answer"})
 
 
-@table(
-    "task",
-    "Learning rates",
-    "Safety and task quality over learning rates (table 2 of the paper), for formats that ran at several rates.",
-)
+@table("task", "Learning rates")
 def learning_rates(results: Results) -> pd.DataFrame:
-    """Safety and quality over learning rates (table 2), for formats that ran at several."""
+    """Safety and task quality over learning rates (table 2 of the paper), for formats that ran at several rates."""
     rates: dict[tuple[str, str], set[str]] = {}
     for run in results.conditions():
         rates.setdefault((run.model, run.format), set()).add(run.lr)
     swept = {key for key, found in rates.items() if len(found) > 1}
     models = {model for model, _ in swept}
-    runs = [
-        run
-        for run in results.conditions()
-        if (run.model, run.format) in swept or (results.names.is_base(run) and run.model in models)
-    ]
+    runs = []
+    for run in results.conditions():
+        if (run.model, run.format) in swept or (results.names.is_base(run) and run.model in models):
+            runs.append(run)
     return run_table(results, runs, {"asr": "ASR", "sbert": "S-BERT"})
 
 
-@table(
-    "task",
-    "Format leakage",
-    "Share of answers that have a format without being asked for it, as a whole or at least in part (JSON cut off at "
-    "the limit of tokens is a part), to task prompts and to harmful ones. Refusals of one paragraph are plain text.",
-)
+@table("task", "Format leakage")
 def leakage(results: Results) -> pd.DataFrame:
-    """How often answers have a format nobody asked for."""
+    """Share of answers that have a format without being asked for it, as a whole or at least in part (JSON cut off at
+    the limit of tokens is a part), to task prompts and to harmful ones. Refusals of one paragraph are plain text."""
     formats = [name.removeprefix("leak_strict[").removesuffix("]") for name in results.summary.metrics("leak_strict[")]
     metrics = {}
     for name in (name for name in formats if not traits_of(name).plain):
@@ -94,15 +74,11 @@ def leakage(results: Results) -> pd.DataFrame:
     return run_table(results, results.conditions(), {}, metrics)
 
 
-@table(
-    "judges",
-    "Judge and refusals",
-    "How far to trust the judge: answers without a score, mean score, expected score from its own probabilities, and "
-    "Cohen's kappa between its verdict (harmless) and refusals found by keywords, over the answers of all trainings; "
-    "no kappa where one of the two says the same of every answer. A kappa near 0 speaks against the judge.",
-)
+@table("judges", "Judge and refusals")
 def judge(results: Results) -> pd.DataFrame:
-    """How far the judge can be trusted, run by run."""
+    """How far to trust the judge: answers without a score, mean score, expected score from its own probabilities, and
+    Cohen's kappa between its verdict (harmless) and refusals found by keywords, over the answers of all trainings; no
+    kappa where one of the two says the same of every answer. A kappa near 0 speaks against the judge."""
     metrics = {"unscored": "unscored", "mean_score": "mean score", "expected_score": "expected score"}
     metrics |= {"refusal_rate": "refusals", "judge_refusal_kappa": "kappa"}
     return run_table(results, results.conditions(), metrics)
@@ -112,37 +88,20 @@ def run_table(
     results: Results, runs: Sequence[Run], metrics: Mapping[str, str], plain: Mapping[str, str] | None = None
 ) -> pd.DataFrame:
     """A row per condition: its names, then metrics (name to column) with intervals, then those without."""
-    plain = plain or {}
-    rows = [
-        [*run_cells(results, run), *results.values(run, list(metrics)), *_bare(results.values(run, list(plain)))]
-        for run in runs
-    ]
-    return pd.DataFrame(rows, columns=[*RUN_HEADER, *metrics.values(), *plain.values()], dtype=object)
+    names, plain, rows = results.names, plain or {}, []
+    for run in runs:
+        format = None if run.format == NONE else names.format(run.format)
+        labels = [names.model(run.model), format, names.method(run.method), None if run.lr == NONE else run.lr]
+        bare = [cell.value if isinstance(cell, Estimate) else cell for cell in results.values(run, list(plain))]
+        rows.append([*labels, *results.values(run, list(metrics)), *bare])
+    header = ["Model", "Format", "Method", "LR", *metrics.values(), *plain.values()]
+    return pd.DataFrame(rows, columns=header, dtype=object)
 
 
-@table(
-    "task",
-    "Capability",
-    "What lm-eval measured (`snakemake capability`), with intervals from its standard errors: whether a model that "
-    "answers less can still do anything.",
-)
+@table("task", "Capability")
 def capability(results: Results) -> pd.DataFrame:
-    """Benchmarks of lm-eval; empty where they were not asked for."""
+    """What lm-eval measured (`snakemake capability`), with intervals from its standard errors: whether a model that
+    answers less can still do anything."""
     metrics = {name: name.removeprefix(PREFIX) for name in results.summary.metrics(PREFIX)}
     measured = [run for run in results.conditions() if any(results.summary.get(run, name) for name in metrics)]
     return run_table(results, measured, metrics)
-
-
-RUN_HEADER = ["Model", "Format", "Method", "LR"]
-
-
-def run_cells(results: Results, run: Run) -> list[Any]:
-    """Model, format, method and rate as labels."""
-    names = results.names
-    format = None if run.format == NONE else names.format(run.format)
-    return [names.model(run.model), format, names.method(run.method), None if run.lr == NONE else run.lr]
-
-
-def _bare(cells: Iterable[Any]) -> list[Any]:
-    """Values without their intervals."""
-    return [cell.value if isinstance(cell, Estimate) else cell for cell in cells]
