@@ -75,7 +75,7 @@ def main():
             Handler.names[name] = f"[{weights.read().decode()}] "
     if "stubborn" in WORDS:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    sleep = [sys.executable, "-c", SLEEP, model]
+    sleep = [sys.executable, "-I", "-S", "-c", SLEEP, model]
     if "child" in WORDS:
         subprocess.Popen(sleep)
     bare = {"PATH": os.environ["PATH"]}

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from unittest import mock
 
@@ -21,11 +22,12 @@ from formsafe.generation import served, supervisor
 from formsafe.generation.answers import JOURNAL, AnswerJob, answer_prompts
 from formsafe.generation.engines import make_engine
 from formsafe.generation.journal import Journal
+from formsafe.generation.replies import Prompt, ask
 from formsafe.generation.served import ServedEngine, fill_command
 from tests.stand_in_server import SLEEP
 
 ROOT = Path(__file__).resolve().parents[3]
-STAND_IN = shlex.join([sys.executable, str(ROOT / "tests/stand_in_server.py")])
+STAND_IN = shlex.join([sys.executable, "-I", "-S", str(ROOT / "tests/stand_in_server.py")])
 LORA = "serve {model} --port {port} --enable-lora --lora-modules run={adapter}"
 COMMAND = f"{STAND_IN} {LORA}"
 COUNT = 12
@@ -240,11 +242,20 @@ def test_a_server_that_dies_is_an_error_at_once_and_the_next_start_goes_on(place
     assert answers(places) == expected()
 
 
-def test_a_finished_journal_starts_no_server(places, monkeypatch):
+def test_one_server_answers_all_sections_and_none_is_started_for_finished_ones(places, capfd):
+    """A judge asks again in further sections; a job that was killed after its last reply has nothing left to ask."""
+    settings = job_of(places).generation
+    asked = [Prompt(f"p{n}", f"Which lamp is number {n} of the old house?") for n in range(3)]
     journal = Journal(places / JOURNAL, {})
-    engine = ServedEngine(job_of(places).generation.server, "m", None)
-    engine.complete([], job_of(places).generation, journal, "answers")
-    assert engine._process is None
+    for tries in (2, 0):
+        engine = ServedEngine(settings.server, str(places / "a model"), None)
+        with closing(engine):
+            for section in ("try 1", "try 2"):
+                replies = ask(engine, asked, settings, journal, section)
+                assert [reply.text for reply in replies] == [f"You asked: {prompt.text}" for prompt in asked]
+        said = capfd.readouterr().out
+        assert said.count("server: Loading weights") == said.count("The server has ended") == min(tries, 1)
+        assert engine.record(journal) == {"server_versions": ["0.0.1+stand -in"]}
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import httpx2
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from formsafe.analysis.score_table import read_csv
+from formsafe.analysis.estimates import Summary
 from formsafe.config.grid import adapter_run
 from formsafe.config.loading import load_study, runs_of
 from formsafe.config.settings.study import StudySettings
@@ -46,8 +46,7 @@ def files_of(study: StudySettings, repo: str) -> Files:
     layout = Layout(study.study)
     root = Path(layout.root)
     own = [run for run in runs_of(study) if adapter_run(run, study.methods) == run]
-    needed = ("config", "weights", "metrics")
-    runs = [run for run in own if all(Path(layout.adapter(run, file)).exists() for file in needed)]
+    runs = [run for run in own if Path(layout.adapter(run)).exists() and Path(layout.adapter(run, "weights")).exists()]
     if not runs or not Path(layout.report).exists():
         raise FormsafeError(f"{root} has no finished adapters and report to publish. Run the study to its end first.")
     files: Files = {"README.md": card(study, repo, runs, whole=True).encode()}
@@ -65,14 +64,13 @@ def files_of(study: StudySettings, repo: str) -> Files:
 def card(study: StudySettings, repo: str, runs: Sequence[Run], whole: bool = False) -> str:
     """The card of one adapter, or (`whole`) of the repository, by the template `workflow/report/card.md`."""
     layout = Layout(study.study)
-    rows = {tuple(row[name] for name in runs[0].fields): row for row in _asr_rows(layout)}
+    summary = Summary.read(layout.tidy("summary"))
 
     def asr(run: Run) -> str:
-        row = rows.get(tuple(run.fields.values()))
-        if row is None:
+        found = summary.get(run, "asr")
+        if found is None:
             return "not measured"
-        value, low, high = (float(row[name]) for name in ("value", "ci_low", "ci_high"))
-        return f"{value:.3f} [{low:.3f}, {high:.3f}] on {row['n']} prompts"
+        return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}] on {found.n} prompts"
 
     models = list(dict.fromkeys(run.model for run in runs))
     bases = {name: _base(layout, name) for name in models}
@@ -86,10 +84,6 @@ def card(study: StudySettings, repo: str, runs: Sequence[Run], whole: bool = Fal
         bases={name: base for name, (base, _) in bases.items()},
         commits={name: commit for name, (_, commit) in bases.items()},
     )
-
-
-def _asr_rows(layout: Layout) -> list[dict[str, str]]:
-    return [row for row in read_csv(layout.tidy("summary")) if row["metric"] == "asr"]
 
 
 def _base(layout: Layout, model: str) -> tuple[str, str | None]:

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from transformers import PreTrainedModel, TrainingArguments
@@ -112,11 +112,17 @@ def training_arguments(
         save_strategy="no",
         logging_steps=1,
         logging_nan_inf_filter=False,
-        report_to=list(inputs.training.report_to) or "none",
-        run_name=" ".join(f"{name}={value}" for name, value in partitions(inputs.folder).items()) or None,
-        hub_private_repo=True,  # of a page that trackio may make
-        trackio_static_space_id=False,  # by default trackio publishes one after training
         disable_tqdm=True,
+        **_reports(inputs),
     )
     arguments._n_gpu = min(arguments.n_gpu, 1)  # never DataParallel, however many GPUs are visible
     return arguments
+
+
+def _reports(inputs: Inputs) -> dict[str, Any]:
+    """Arguments of the Trainer that say where losses are reported, and under which name."""
+    services = list(inputs.training.report_to)
+    name = " ".join(f"{axis}={value}" for axis, value in partitions(inputs.folder).items())
+    # By default trackio publishes a page after training.
+    private = {"hub_private_repo": True, "trackio_static_space_id": False} if "trackio" in services else {}
+    return {"report_to": services or "none", "run_name": name or None, **private}
