@@ -83,7 +83,7 @@ def main():
         subprocess.Popen(sleep, env=bare)
     if "daemon" in WORDS:
         subprocess.Popen(sleep, env=bare, start_new_session=True)
-    print("Loading weights", model, file=sys.stderr, flush=True)
+    print("Loading weights", model, os.environ.get("CUDA_VISIBLE_DEVICES"), file=sys.stderr, flush=True)
     if "refuse" in WORDS:
         sys.exit("no kernel image for this device")
     ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()

@@ -109,7 +109,10 @@ def await_gone(places):
 
 
 @pytest.mark.parametrize("adapter", [False, True])
-def test_a_server_of_the_jobs_own_answers_with_and_without_adapter(places, adapter, capfd):
+def test_a_server_of_the_jobs_own_answers_with_and_without_adapter(places, adapter, capfd, monkeypatch):
+    """The claimed card has a number for the server: vLLM knows no names of cards."""
+    monkeypatch.setattr(served, "installed_cards", lambda: ["GPU-a", "GPU-b"])
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-b" if adapter else "MIG-c")
     answer_prompts(job_of(places, adapter))
     assert answers(places) == expected(adapter)
     await_gone(places)
@@ -117,7 +120,8 @@ def test_a_server_of_the_jobs_own_answers_with_and_without_adapter(places, adapt
     assert metrics["engine"] == "server" and metrics["server_command"] == COMMAND
     assert metrics["server_versions"] == ["0.0.1+stand -in"] and metrics["tokens"] > COUNT
     said = capfd.readouterr().out
-    assert "server: Loading weights" in said and "The server has ended" in said
+    assert f"server: Loading weights {places}/a model {1 if adapter else 'MIG-c'}" in said
+    assert "The server has ended" in said
 
 
 @pytest.mark.parametrize("words", ["stubborn", "child", "stubborn child daemon"])

@@ -86,7 +86,8 @@ VLLM = "serve {model} --port {port} --enable-lora --lora-modules run={adapter}"
 def test_the_program_of_a_command_is_looked_for(program, state):
     check = check_server("s", ServerSettings(command=f"{program} {VLLM}"), {})
     assert check.state == state and program in check.detail
-    assert state == "ok" or "envs/vllm.yaml" in check.remedy
+    assert ("warning: without --host" in check.detail) if state == "ok" else ("envs/vllm.yaml" in check.remedy)
+    assert "warning" not in check_server("s", ServerSettings(command=f"{program} {VLLM} --host 127.0.0.1"), {}).detail
     assert check_server("s", ServerSettings(command=f"sh {VLLM}", key_variable="KEY"), {}).state == "no"
 
 

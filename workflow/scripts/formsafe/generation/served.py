@@ -25,6 +25,7 @@ from formsafe.generation.replies import Prompt, Reply
 from formsafe.generation.request_pace import Transient
 from formsafe.generation.server import ServerEngine
 from formsafe.generation.server_client import key_of
+from formsafe.models.devices import VARIABLE, installed_cards
 
 GRACE_SECONDS = 10.0  # between SIGTERM and SIGKILL
 FIRST_LINES, LAST_LINES, LONGEST_LINE = 200, 100, 500  # of what a server says, in the job's log
@@ -135,6 +136,9 @@ class ServedEngine(ServerEngine):
         # PYTHONPATH names this workflow's library, for another Python; vLLM reports its use to its makers by default.
         environment = {**os.environ, "DO_NOT_TRACK": "1"}
         environment.pop("PYTHONPATH", None)
+        cards = installed_cards()
+        if environment.get(VARIABLE) in cards:  # vLLM ends with a ValueError where a card has its name (GPU-...) there
+            environment |= {VARIABLE: str(cards.index(environment[VARIABLE])), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
         watcher = [sys.executable, "-I", "-S", supervisor.__file__, self._mark, str(GRACE_SECONDS)]
         print(f"Starting the server: {redact(shlex.join(self._command))}", flush=True)
         self._process = subprocess.Popen(

@@ -27,7 +27,7 @@ def check_server(name: str, server: ServerSettings, environment: Mapping[str, An
         said = f"the variable {server.key_variable} is empty"
         return Check(SECTION, name, "no", said, "Export the server's key in it.")
     if server.command is not None:
-        return _check_program(name, shlex.split(server.command)[0])
+        return _check_program(name, server.command)
     address = str(server.base_url).rstrip("/")
     status, models = _models(address, key)
     if status is None:
@@ -52,10 +52,13 @@ def check_server(name: str, server: ServerSettings, environment: Mapping[str, An
     return Check(SECTION, name, "no", said, remedy)
 
 
-def _check_program(name: str, program: str) -> Check:
+def _check_program(name: str, command: str) -> Check:
+    program = shlex.split(command)[0]
     found = shutil.which(program)
     if found is not None:
-        return Check(SECTION, name, "ok", f"each job starts {found}; the answers are those of that program")
+        # vLLM does by default
+        warning = "" if "--host" in command else " (warning: without --host 127.0.0.1 it may listen to the network)"
+        return Check(SECTION, name, "ok", f"each job starts {found}; the answers are those of that program{warning}")
     remedy = "Install it in an environment of its own (envs/vllm.yaml), and write its whole path into `command`."
     return Check(SECTION, name, "no", f"there is no program {program}", remedy)
 
