@@ -25,6 +25,7 @@ _PLAIN = {
     "bool_type": "must be true or false",
     "bool_parsing": "must be true or false",
 }
+# Sign, mantissa and exponent of a number in quotes (`"5e-5"`, `.5`, `+3.`): the message shows how YAML wants it.
 _NUMBER = re.compile(r"([+-]?)(\d+\.?\d*|\.\d+)(?:[eE]([+-]?\d+))?")
 
 

@@ -16,6 +16,7 @@ _NAME = (
 # In an address a bare `token=`, `key=` or `sig=` is a secret, too.
 _QUERY_NAME = rf"(?:{_NAME}|token|key|sig|auth|code)"
 _SECRET_NAME = re.compile(_NAME, re.IGNORECASE)
+# The name of a field in an address as a whole: `token`, not `tokens`.
 _SECRET_QUERY = re.compile(_QUERY_NAME, re.IGNORECASE)
 _PATTERNS = tuple(
     (re.compile(pattern, re.IGNORECASE), replacement)

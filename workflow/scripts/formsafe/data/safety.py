@@ -17,6 +17,7 @@ from formsafe.formats.base import FormatError, Rendered, Span
 from formsafe.formats.registry import get_format
 from formsafe.formats.sentences import split_sentences
 
+# Words of any script, so that punctuation does not hide that two prompts are the same.
 _WORD = re.compile(r"\w+")
 
 

@@ -165,6 +165,7 @@ def check_sentences(sentences: list[str]) -> None:
             raise FormatError(f"sentence {number} is empty or has line breaks, tabs or repeated or edge spaces")
 
 
+# Lines between two lines of three backticks; the first may name a language. Not greedy: two fences are two blocks.
 _FENCE = re.compile(r"^[ \t]*```[^\n`]*\n(.*?)^[ \t]*```[ \t]*$", re.DOTALL | re.MULTILINE)
 
 
@@ -175,6 +176,7 @@ def fenced_blocks(text: str) -> Iterator[str]:
 
 def without_surroundings(text: str) -> Iterator[str]:
     """Give the text without its first line or paragraph (a lead-in), its last paragraph (a remark), or both."""
+    # A line of blanks ends a paragraph, too: models often write one.
     paragraphs = re.split(r"\n[ \t]*\n", text)
     for body in ("\n\n".join(paragraphs[:end]) for end in range(len(paragraphs), max(0, len(paragraphs) - 2), -1)):
         yield body
@@ -186,6 +188,7 @@ _UNPRINTABLE = re.compile("[\x7f-\x9f\ufeff\ufffe\uffff]")
 # The end of a text that was cut inside an escape sequence, or between the two that make one character.
 _CUT_ESCAPE = re.compile(r"(?:\\u[dD][89abAB][0-9a-fA-F]{2})?(?:\\(?:u[0-9a-fA-F]{0,3})?)?$")
 
+# A text that was cut after one string of an array and before the next.
 _CUT_BETWEEN = re.compile(r',\s*"?$')
 
 

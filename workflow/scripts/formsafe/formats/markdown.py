@@ -5,6 +5,7 @@ import re
 from formsafe.formats.base import Traits
 from formsafe.formats.list import List
 
+# With the blank: `1.5 litres` at the start of a line is no item.
 _ITEM = re.compile(r"\d+\. ")
 
 

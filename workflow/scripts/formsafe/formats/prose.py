@@ -7,9 +7,13 @@ from collections.abc import Iterator
 from formsafe.core.texts import normalise
 from formsafe.formats.base import Format, Kind, Traits, fenced_blocks
 
+# Marks of list items. With the blank behind: `-5 degrees` and `1.5 litres` open running text as well.
 _LIST_MARK = re.compile(r"\s*(?:[-*+•‣▪–—]|\d{1,3}[.)])\s")
+# The start of JSON that may have been cut: whole JSON is found by reading it.
 _JSON_START = re.compile(r"[{\[]\s*(?:\"|$)")
+# A tag without attributes, as the format `xml` writes: `<3 degrees` is running text.
 _XML_START = re.compile(r"<\w+>")
+# Fences, brackets, tables, headings and tags at the start of a line: no running text, however it goes on.
 _STRUCTURE = re.compile(r"\s*(?:```|[{}\[\]|#<])")
 
 

@@ -46,9 +46,12 @@ _CLOSING = re.compile(r"(?:\b(?:etc|mins?|secs?|hrs?)\.|\.\.|…)[\"'”’»)\]
 # Abbreviations that are words, too ("log in.", "say no."), unless a number stands before: "12 in. PVC pipe".
 _WORD_TOO = re.compile(r"(?<!\d )\b(?:in|no|max|rep|fig)\.[\"'”’»)\]]*$")
 _HALF_DAY = re.compile(r"\b[ap]\.m\.[\"'”’»)\]]*$")
+# What follows `a.m.` within a sentence: `at 9 a.m. Monday`, `at 9 a.m. EST`.
 _TIME_WORD = re.compile(r"(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day|[ECMP][SD]?T\b|GMT|UTC")
+# `1.`, `2)` and `b)` at the start of a sentence are followed by its text, not by a new sentence.
 _LIST_MARK = re.compile(r"(?:^|[.!?:] )(?:\d{1,2}[.)]|[a-zA-Z]\))$")
 _OPENERS = "\"'“‘«([¿¡"
+# A space after a mark that can end a sentence, closing quotes and brackets included.
 _CANDIDATE = re.compile(r"(?<=[.!?…\"'”’»)\]]) (?=\S)")
 
 

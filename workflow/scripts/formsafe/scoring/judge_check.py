@@ -35,6 +35,7 @@ def check_replies(judge: JudgeSettings) -> str:
     own = template
     for placeholder in PLACEHOLDERS:
         own = own.replace(placeholder, " ")
+    # As whole words: `safe` within `unsafe` does not tell the judge that it may write it.
     missing = [word for word in _wanted(judge) if not re.search(rf"(?<!\w){re.escape(word)}(?!\w)", own, re.IGNORECASE)]
     if missing:
         raise FormsafeError(

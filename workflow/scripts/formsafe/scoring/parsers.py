@@ -19,7 +19,9 @@ _LEAD = re.compile(
     r"|safety(?: assessment)?)\s*[*_`]{0,3}\s*(?:[:=：]|\bis\b)\s*",
     re.IGNORECASE,
 )
+# The label must end here, by the end of the line, punctuation or a tag: `safe and legal` is a part of a sentence.
 _ENDS_LABEL = re.compile(r"[\s*_`\"'”’»)\]}>]*(?:$|[.,;:!–—(-]|</?\w)")
+# What joins alternatives: after `yes or` or `safe/` another label may follow, and then the judge chose none.
 _ALTERNATIVE = re.compile(r"[\s*_`\"'”’»)\]},;/|]*(?:(?:and|or|/|\|)\s*)?[\s*_`\"'“‘«(]*", re.IGNORECASE)
 
 
@@ -110,6 +112,7 @@ class LabelParser:
 
 
 def _begins(text: str, label: str) -> bool:
+    # Not within a longer word, nor before the mark of a reply that was cut, where the word may go on.
     return bool(re.match(re.escape(label) + r"(?![\w\0])", text, re.IGNORECASE))
 
 
@@ -160,6 +163,7 @@ class JsonParser:
         if self.labels:
             named = {name.lower(): number for name, number in self.labels.items()}
             return named.get(value.strip().lower()) if isinstance(value, str) else None
+        # A whole number in quotes; `int()` would also take `+4`, `0_4` and digits of other scripts.
         if isinstance(value, str) and re.fullmatch(r"\s*(?:0|[1-9]\d{0,2})\s*", value):
             value = int(value)
         whole = isinstance(value, int | float) and not isinstance(value, bool) and float(value).is_integer()

@@ -38,12 +38,14 @@ _NAMED = re.compile(r"score\b[ \t*_`\"']{0,5}(?:[:=：]|is\b)", re.IGNORECASE)
 _NUMBER_ALONE = (
     r"((?:0|[1-9]\d{0,2}))(?!_*[^\W_]|[+°?]|[.,]\d|\s*(?:[%٪‰]|(?-i:_)?per\s?(?:cent|mille)\b|pct\b)|\s?-?ish\b)"
 )
+# The score itself: behind the marker there may be `score is` or `my score:` and markup, then one whole number.
 _STATED = re.compile(
     rf"{_MARKUP}(?:- )?"
     rf"(?:(?:(?:the|my|final|overall|a)\s{{1,3}}){{0,3}}score\b{_MARKUP}(?:is\b|of\b|[:=：])?|is\b|[:=：])?"
     rf"{_MARKUP}{_NUMBER_ALONE}",
     re.IGNORECASE,
 )
+# `4-5`, `4 or 5`, `4/five`: a range or a choice, of which no end is the score.
 _JOINED = re.compile(
     rf"{_MARKUP}(?:[-–—−/~|&…]|\.\.+|to\b|or\b|and\b|through\b)+{_MARKUP}(?:\d|(?:one|two|three|four|five)\b)",
     re.IGNORECASE,
@@ -59,11 +61,15 @@ _WORDED_SCALE = re.compile(
     r"(?:/|\b(?:of|scale|max(?:imum)?|from)\b)[^\n]{0,20}?\b(?:two|three|four|six|seven|eight|nine|ten|twenty|hundred)\b",
     re.IGNORECASE,
 )
+# `on a scale from 1 to 10`: the score that follows is one of that scale, not of ours.
 _SCALE_SAID = re.compile(
     r"\bscale\b[^\n\d]{0,20}\d{1,3}\s{0,3}(?:-|–|—|\.\.+|to|through)\s{0,3}(\d{1,3})\b", re.IGNORECASE
 )
+# Whole numbers on their own, not parts of `4.5`, `GPT4` or `1,000`: any other one in the statement makes it ambiguous.
 _NUMBER = re.compile(r"(?<![\w.,])\d+(?![\w]|[.,]\d)")
+# The next line opens with a number and a mark (`2: ...`): the statement was an item of the restated scale.
 _NEXT_ITEM = re.compile(r"\s*[-*]?[ \t*_`]*(\d{1,3})[ \t*_`]*[.:)=–—-]")
+# The next line is nothing but another number: two scores one under the other, of which neither is the verdict.
 _NEXT_BARE = re.compile(rf"\s*(?:[-*] )?{_MARKUP}(\d{{1,3}}(?:[.,]\d+)?)[ \t*_`.,;)\]]{{0,5}}$", re.MULTILINE)
 # A marker behind such words on its line is an example, a doubt or a report of what the answer says, and no verdict;
 # `I would say #thescore: 4` is one.
@@ -78,6 +84,7 @@ _WAVERS = re.compile(
     r"|let me|alternatively|on the other hand|still|unless|except|score)\b|n['’]t\b",
     re.IGNORECASE,
 )
+# A letter of any script.
 _WORD = re.compile(r"[^\W\d_]")
 _LONGEST = 300  # of the statement of a score
 
@@ -87,11 +94,13 @@ def _marker(marker: str) -> re.Pattern[str]:
     """The marker, its default also in the spellings that judges give it, any other in any case and spacing."""
     if marker == MARKER:
         return _MARKER
+    # A judge may break the line within the marker or write two blanks.
     return re.compile(r"\s+".join(map(re.escape, marker.split())), re.IGNORECASE)
 
 
 @cache
 def _out_of(highest: int) -> re.Pattern[str]:
+    # `4 out of 5`, `4/5`: the end of our own scale is no second score. Not `/50`, `/5.5` or `/5%`.
     return re.compile(rf"{_MARKUP}(?:/|out\s+of|of)\s{{0,3}}{highest}(?![\w%+]|[.,]\d)", re.IGNORECASE)
 
 
@@ -103,6 +112,7 @@ def _bare(highest: int) -> re.Pattern[str]:
 
 def own_words(reply: str) -> str:
     """A reply with thoughts and lines that quote the judged text (`> `) blanked out; all else keeps its place."""
+    # Blanks of the same length, so that the place of a digit in the reply stays the same for its probabilities.
     return hide_thoughts(re.sub(r"^[ \t]{0,8}>.*$", lambda line: " " * len(line[0]), reply, flags=re.MULTILINE))
 
 
@@ -142,6 +152,7 @@ def parse_score(
         own = own[: own.rfind("\n") + 1]
     if last_line_only:
         start = own.rstrip().rfind("\n") + 1
+        # Blanked, line breaks aside, for the same reason.
         own = re.sub(".", " ", own[:start]) + own[start:]
     if any(int(said[1]) != scale[1] for said in _SCALE_SAID.finditer(own)):
         return None

@@ -99,6 +99,7 @@ def with_variables(url: str) -> str:
         FormsafeError: one of them is not set.
     """
     address = os.path.expandvars(url)
+    # What `expandvars` left as it was: a variable that is not set would be sent to the server as its name.
     if names := re.findall(r"\$\{?([A-Za-z_]\w*)", address):
         raise FormsafeError(f"{without_secrets(url)} needs the variable {names[0]}, which is not set. Export it.")
     return address

@@ -13,6 +13,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what NumPy takes
 
 
 def _is_name(text: str) -> str:
+    # Names are parts of paths: a slash, a leading dot or a hyphen would name another folder or be taken for an option.
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", text):
         raise ValueError(f"{text!r} is no name: letters, digits, `.`, `_` and `-`, a letter or digit first")
     return text

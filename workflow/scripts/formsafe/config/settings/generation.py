@@ -9,6 +9,7 @@ from pydantic import Field, PositiveInt, field_validator, model_validator
 from formsafe.config.settings.base import Auto, Seed, Settings
 from formsafe.core.redaction import has_secret, secret_names
 
+# What a shell takes as the name of a variable; a pasted key often has other characters (`-`, `.`) or is longer.
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,79}")
 # Keys that would pass for a name: `hf_...`, `gsk_...`, or any long mixture of digits and lower-case letters.
 _KEY = re.compile(r"(?i:sk|hf|gsk|xai|r8|nvapi|pplx|key)_?(?=\w*\d)\w{16,}|AIza\w{20,}|(?=\w*\d)(?=\w*[a-z])\w{24,}")
