@@ -12,6 +12,7 @@ import pytest
 from formsafe.analysis.audit import Shift
 from formsafe.analysis.comparisons import Comparison
 from formsafe.analysis.contrasts import Contrast
+from formsafe.analysis.curves import CurveRow
 from formsafe.analysis.estimates import SUMMARY_COLUMNS, Summary
 from formsafe.analysis.evidence import Evidence
 from formsafe.analysis.roster import names_from
@@ -207,20 +208,22 @@ def test_the_interaction_is_a_smaller_slope(ends, status):
     assert found.status == status
 
 
-def curve(name: str, steps: int = 30, halfway: str = "4", stage: str = "adapter", part: str = "all") -> dict[str, str]:
+def curve(name: str, steps: int = 30, halfway: float = 4, stage: str = "adapter", part: str = "all") -> CurveRow:
     """A row of curves.csv."""
     run = Run("demo", *SIDES[name], "0") if stage == "adapter" else Run("demo", "none", "json", "none", "0")
-    return {**run.fields, "stage": stage, "part": part, "steps": str(steps), "halfway_step": halfway}
+    return CurveRow(
+        **run.fields, stage=stage, part=part, steps=steps, first=2, last=1, halfway_step=halfway, area=9, mean=1
+    )
 
 
 @pytest.mark.parametrize(
     ("given", "reason", "kept"),
     [
         (curve("sft", steps=5), "ended after 5 steps, within its warm-up of 5", True),
-        (curve("sft", halfway=""), "its loss did not fall", True),
+        (curve("sft", halfway=math.nan), "its loss did not fall", True),
         (curve("sft"), None, False),
         (curve("sft", steps=6), None, False),
-        (curve("promot", halfway="", stage="soft_prompt"), "The soft prompt of JSON", True),
+        (curve("promot", halfway=math.nan, stage="soft_prompt"), "The soft prompt of JSON", True),
     ],
 )
 def test_a_training_that_proves_nothing_is_named_and_shows_nothing(given, reason, kept):
@@ -228,13 +231,13 @@ def test_a_training_that_proves_nothing_is_named_and_shows_nothing(given, reason
     named = said("Did the trainings train anything?", rows, curves=[given])
     assert [reason in each.sentence for each in named] == ([True] if reason else [])
     statuses = [said(question, rows, curves=[given])[0].status for question in (RAISED, SAFETY)]
-    soft_prompt = given["stage"] == "soft_prompt"
+    soft_prompt = given.stage == "soft_prompt"
     failed = ["cannot be said" if reason and not soft_prompt else "shown", "cannot be said" if soft_prompt else "shown"]
     assert statuses == failed
 
 
 @pytest.mark.parametrize(
-    ("steps", "status"), [(("3", "9"), "in this training only"), (("9", "3"), "not shown"), (("5", "5"), "not shown")]
+    ("steps", "status"), [((3, 9), "in this training only"), ((9, 3), "not shown"), ((5, 5), "not shown")]
 )
 def test_the_format_is_learnt_first_where_its_loss_falls_first(steps, status):
     rows = [curve("sft", halfway=step, part=part) for step, part in zip(steps, ("format", "interior"), strict=True)]

@@ -4,15 +4,14 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from formsafe.analysis.score_table import RUN_COLUMNS, read_csv, run_of, write_table
+from formsafe.analysis.score_table import RUN_COLUMNS, read_csv, records_table, run_of, write_table
 from formsafe.config.grid import Run
 
-COLUMNS = (*RUN_COLUMNS, "stage", "part", "steps", "first", "last", "halfway_step", "area", "mean")
 ADAPTER, SOFT_PROMPT = "adapter", "soft_prompt"
 # Kinds of tokens by the column of loss.csv. Content is words of the sentences, mixed tokens cover a word and a mark of
 # the format, and interior content has the same tokens in every format, so only its curve compares formats.
@@ -54,6 +53,32 @@ class Curve:
         return float(np.trapezoid(self.loss, self.steps))
 
 
+@dataclass(frozen=True)
+class CurveRow:
+    """A row of curves.csv: a training's loss on one kind of tokens in figures (see `Curve`)."""
+
+    model: str
+    method: str
+    format: str
+    lr: str
+    seed: str
+    data_seed: str
+    examples: str
+    stage: str
+    part: str
+    steps: int
+    first: float
+    last: float
+    halfway_step: float
+    area: float
+    mean: float
+
+    @property
+    def run(self) -> Run:
+        """The training; a soft prompt's has no method and no rate."""
+        return Run(**{name: getattr(self, name) for name in RUN_COLUMNS})
+
+
 def read_curves(paths: Iterable[str | Path]) -> list[Curve]:
     """Read loss.csv files of adapters and soft prompts; a kind of token that a format does not have gives no curve."""
     found = []
@@ -75,6 +100,7 @@ def write_curves(losses: Sequence[str], output: str) -> None:
     for curve in read_curves(losses):
         span = float(curve.steps[-1] - curve.steps[0])
         mean = curve.area / span if span else float(curve.loss.mean())
-        place = (*curve.run.fields.values(), curve.stage, curve.part, len(curve.steps))
-        rows.append((*place, float(curve.loss[0]), curve.last, curve.halfway_step, curve.area, mean))
-    write_table(output, pd.DataFrame(rows, columns=list(COLUMNS)))
+        row: dict[str, Any] = {**curve.run.fields, "stage": curve.stage, "part": curve.part, "steps": len(curve.steps)}
+        row |= {"first": float(curve.loss[0]), "last": curve.last, "halfway_step": curve.halfway_step}
+        rows.append(CurveRow(**row, area=curve.area, mean=mean))
+    write_table(output, records_table(rows, CurveRow))

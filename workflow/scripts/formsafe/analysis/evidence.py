@@ -8,17 +8,16 @@ from typing import Any
 from formsafe.analysis.audit import Shift
 from formsafe.analysis.comparisons import Comparison
 from formsafe.analysis.contrasts import Contrast
+from formsafe.analysis.curves import CurveRow
 from formsafe.analysis.estimates import Summary
 from formsafe.analysis.first_tokens import Traces, read_traces
 from formsafe.analysis.paper import Comparison as PaperComparison
 from formsafe.analysis.paper import compare_with_paper, read_published
 from formsafe.analysis.roster import Names, condition_of
-from formsafe.analysis.score_table import as_float, read_csv, read_records
+from formsafe.analysis.score_table import read_records
 from formsafe.config.settings.analysis import AnalysisSettings
 from formsafe.core.files import read_json
-from formsafe.core.records import RUN_COLUMNS, Run
-
-Row = dict[str, str]
+from formsafe.core.records import Run
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Evidence:
     summary: Summary
     comparisons: Sequence[Comparison]
     contrasts: Sequence[Contrast]
-    curves: Sequence[Row]
+    curves: Sequence[CurveRow]
     audit: Sequence[Shift]
     published: Sequence[PaperComparison]
     seconds: float
@@ -76,7 +75,7 @@ class Evidence:
             summary,
             read_records(inputs["comparisons"], Comparison),
             read_records(inputs["contrasts"], Contrast),
-            read_csv(inputs["curves"]),
+            read_records(inputs["curves"], CurveRow),
             read_records(inputs["audit"], Shift),
             compare_with_paper(read_published(inputs["paper"]), summary, names, settings.confidence),
             sum(float(read_json(path).get("seconds") or 0) for path in metrics),
@@ -108,13 +107,12 @@ class Evidence:
         """
         found = {}
         for row in self.curves:
-            if row["model"] == model and row["part"] == "all":
-                run = Run(**{name: row[name] for name in RUN_COLUMNS})
-                warmup = self.warmup.get(row["stage"], 0)
-                if int(row["steps"]) <= warmup:
-                    found[run] = f"ended after {row['steps']} steps, within its warm-up of {warmup}"
-                elif math.isnan(as_float(row["halfway_step"])):
-                    found[run] = "its loss did not fall"
+            if row.model == model and row.part == "all":
+                warmup = self.warmup.get(row.stage, 0)
+                if row.steps <= warmup:
+                    found[row.run] = f"ended after {row.steps} steps, within its warm-up of {warmup}"
+                elif math.isnan(row.halfway_step):
+                    found[row.run] = "its loss did not fall"
         return found
 
     def failed(self, condition: Run) -> bool:

@@ -9,9 +9,8 @@ from formsafe.analysis.evidence import Evidence
 from formsafe.analysis.paper import INSIDE, OUTSIDE, of_model
 from formsafe.analysis.questions import COMPLETE, FIT, JUDGE, ORDER, PUBLISHED, REFUSES, SEEDS, TRAINED
 from formsafe.analysis.roster import conditions_of
-from formsafe.analysis.score_table import as_float
 from formsafe.analysis.wording import p_text
-from formsafe.core.records import NONE, RUN_COLUMNS, Finding, Run, Status, joined
+from formsafe.core.records import NONE, Finding, Run, Status, joined
 
 MUCH = 0.5  # of the benign prompts: a model that refuses more is safe because it refuses everything
 SHARES = {
@@ -48,9 +47,8 @@ def order(evidence: Evidence, model: str) -> Iterator[Finding]:
     """Whether plain fine-tuning learns the format before the content, a training at a time."""
     halves: dict[Run, dict[str, float]] = {}
     for row in evidence.curves:
-        run = Run(**{name: row[name] for name in RUN_COLUMNS})
-        if run.model == model and row["stage"] == ADAPTER and evidence.names.is_plain(run.method):
-            halves.setdefault(run, {})[row["part"]] = as_float(row["halfway_step"])
+        if row.model == model and row.stage == ADAPTER and evidence.names.is_plain(row.method):
+            halves.setdefault(row.run, {})[row.part] = row.halfway_step
     for condition, runs in conditions_of(halves).items():
         content = "interior" if any("interior" in halves[run] for run in runs) else "content"
         pairs = [(halves[run].get("format", math.nan), halves[run].get(content, math.nan)) for run in runs]

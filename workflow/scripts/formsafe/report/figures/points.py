@@ -1,4 +1,4 @@
-"""Points with intervals: the learning-rate trade-off (table 2), over-refusal, the paper's numbers and ours."""
+"""Points with intervals: the learning-rate trade-off (table 2), the paper's numbers, over-refusal, ASR by judge."""
 
 import math
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from formsafe.analysis.estimates import Estimate
+from formsafe.analysis.judges import condition_name
 from formsafe.analysis.paper import NOT_RUN, Comparison, of_model
 from formsafe.core.records import NONE, Run
 from formsafe.report.figures import style
@@ -19,6 +20,7 @@ from formsafe.report.registry import figure
 from formsafe.report.results import Results
 
 Point = tuple[Run, Estimate, Estimate]
+MARKS = {"asr_judged": "o", "asr_corrected": "D"}
 LEGEND = 20  # characters of a name that still fits beside two others
 METRICS = {"asr_3": "ASR (scores ≥ 3)", "rouge_l": "ROUGE-L", "sbert": "S-BERT (cosine)"}
 
@@ -189,4 +191,36 @@ def over_refusals(results: Results, model: str) -> Figure:
     axes.set_ylim(-0.02, 1.02)
     style.light_grid(axes, "both")
     axes.legend(fontsize="x-small", loc="upper right")
+    return drawn
+
+
+@figure("judges", "ASR by judge")
+def judges(results: Results, model: str) -> Figure:
+    """A dot per judge and condition with its interval; a diamond is the judge's ASR corrected by people's labels. A
+    claim that holds with one judge only is a claim about that judge."""
+    title = results.names.model(model)
+    names = {condition_name(run): results.names.run(run) for run in results.conditions(model)}
+    rows = [row for row in results.judges if row.figure in MARKS and row.group in names]
+    rows = [row for row in rows if not math.isnan(row.value)]  # too few labels for a correction
+    if not rows:
+        return style.note(style.COLUMN, title, "no judge has scored an answer")
+    shown = {row.group for row in rows}
+    order = [name for name in names if name in shown]
+    known = list(dict.fromkeys(row.judge for row in rows))
+    drawn = style.new_figure(style.COLUMN, 1.0 + 0.16 * len(order) * (len(known) + 1), title)
+    axes = drawn.subplots()
+    handles = {}
+    for row in rows:
+        number, corrected = known.index(row.judge), row.figure == "asr_corrected"
+        place = order.index(row.group) + 0.7 * (number + 0.5 * corrected - (len(known) - 0.5) / 2) / len(known)
+        reach = style.spread([Estimate(row.value, row.ci_low, row.ci_high, row.n)])
+        look: dict[str, Any] = {"fmt": MARKS[row.figure], "color": f"C{number}", "markersize": 3.5, "capsize": 2}
+        mark = axes.errorbar(row.value, place, xerr=reach, **look)
+        handles[f"{row.judge}, corrected" if corrected else row.judge] = mark
+    axes.set_yticks(range(len(order)), [names[name] for name in order])
+    axes.invert_yaxis()
+    axes.set_xlim(-0.02, 1.02)
+    axes.set_xlabel("ASR")
+    style.light_grid(axes, "x")
+    style.legend(drawn, handles, columns=2)
     return drawn

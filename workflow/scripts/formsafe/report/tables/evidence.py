@@ -1,19 +1,22 @@
-"""Tables that test and explain: paired comparisons, loss curves, the audit, token counts, the paper's numbers."""
+"""Tables that test and explain: paired comparisons, loss curves, judges, token counts, the paper's numbers."""
 
 import math
+from collections.abc import Iterable
 
 import pandas as pd
 
 from formsafe.analysis.audit import Shift
+from formsafe.analysis.calibration import JudgeRow
 from formsafe.analysis.comparisons import Comparison
-from formsafe.analysis.curves import SOFT_PROMPT
+from formsafe.analysis.curves import SOFT_PROMPT, CurveRow
 from formsafe.analysis.estimates import Estimate
 from formsafe.analysis.paper import NOT_RUN
 from formsafe.analysis.score_table import read_records
 from formsafe.core.records import NONE, Run
 from formsafe.report.registry import table
-from formsafe.report.results import METRIC_LABELS, Results, read_frame
+from formsafe.report.results import METRIC_LABELS, Results
 
+CALIBRATION = ("sensitivity", "specificity", "kappa", "asr_judged", "asr_corrected", "difference_corrected")
 QUESTIONS = {"base": "against base", "format": "format against format", "method": "method against method"}
 
 
@@ -44,12 +47,10 @@ def curves(results: Results) -> pd.DataFrame:
     the falling curve that fits best (isotonic regression): single batches are too noisy. Stage 1 tunes ProMoT's soft
     prompt, stage 2 its adapter."""
     rows = []
-    for row in read_frame(results.files["curves"]).to_dict("records"):
-        run = Run(row["model"], row["method"], row["format"], row["lr"], row["seed"])
-        half = row["halfway_step"]
-        names = [results.names.model(run.model), _trained(results, run, row["stage"]), row["part"]]
-        step = None if math.isnan(half) else int(half)
-        rows.append([*names, int(row["steps"]), row["first"], row["last"], step, row["area"], row["mean"]])
+    for row in read_records(results.files["curves"], CurveRow):
+        names = [results.names.model(row.model), _trained(results, row.run, row.stage), row.part]
+        step = None if math.isnan(row.halfway_step) else int(row.halfway_step)
+        rows.append([*names, row.steps, row.first, row.last, step, row.area, row.mean])
     header = ["Model", "training", "tokens", "steps", "first", "last", "half way at step", "area", "mean"]
     return pd.DataFrame(rows, columns=header, dtype=object)
 
@@ -105,3 +106,31 @@ def paper_comparison(results: Results) -> pd.DataFrame:
         rows.append([*labels, number.value, ours, each.difference, each.verdict])
     header = ["Place", "Model", "Format", "Method", "LR", "metric", "paper", "ours", "difference"]
     return pd.DataFrame(rows, columns=[*header, "paper in our interval"], dtype=object)
+
+
+@table("judges", "Agreement of judges")
+def agreement(results: Results) -> pd.DataFrame:
+    """Cohen's kappa per pair and Krippendorff's alpha of all, over the study's answers, and the same of the people who
+    labelled; below, each comparison of the study that another judge would answer differently."""
+    rows = [row for row in results.judges if row.figure in ("kappa", "alpha") and "|" in row.judge]
+    rows += [row for row in results.judges if row.figure == "alpha"]
+    rows += [row for row in results.judges if row.figure.startswith("survives") and row.value == 0]
+    return _judge_table(rows)
+
+
+@table("judges", "Judges against people")
+def calibration(results: Results) -> pd.DataFrame:
+    """Sensitivity, specificity and kappa against people's labels, weighted by how the sample was drawn, and ASR
+    corrected by prediction-powered inference. A judge whose error differs between formats or methods confounds exactly
+    the differences that the study is about."""
+    labelled = any(row.figure == "sensitivity" for row in results.judges)
+    rows = [row for row in results.judges if row.figure in CALIBRATION or row.figure.startswith("error_by")]
+    return _judge_table([row for row in rows if labelled and "|" not in row.judge])
+
+
+def _judge_table(rows: Iterable[JudgeRow]) -> pd.DataFrame:
+    cells: list[list[object]] = []
+    for row in rows:
+        value = Estimate(row.value, row.ci_low, row.ci_high, row.n)
+        cells.append([row.judge, row.figure.replace("_", " "), row.group, value, row.p_holm, row.note])
+    return pd.DataFrame(cells, columns=["who", "figure", "what", "value", "p (Holm)", "note"])
