@@ -247,7 +247,7 @@ def write_family(family: Family, directory: Path, seed: int = 0) -> Path:
     ends = [tokenizer.convert_tokens_to_ids(mark) for mark in family.ends]
     # Besides the real ends, some ordinary tokens: a random model would nearly always go on to the limit.
     model.get_input_embeddings().weight.data *= family.shrink
-    model.generation_config.eos_token_id = sorted({eos, *ends, *range(30, 300, 20)})
+    model.generation_config.eos_token_id = sorted({eos, *ends, *range(30, 300, 10)})
     model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
     return directory

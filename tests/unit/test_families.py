@@ -177,7 +177,7 @@ def test_answers_with_the_adapter_are_those_of_generate(trained):
         split_thoughts(text)[0].strip() for text in expected
     ]
     assert len(set(expected)) > 1 and {answer["finish_reason"] for answer in trained.answers} >= {"stop"}
-    assert expected != greedy(trained, plain(trained), rows), "the adapter changes nothing"
+    assert expected[:2] != greedy(trained, plain(trained), rows[:2]), "the adapter changes nothing"
 
 
 def test_judgements_are_those_of_generate(trained):
