@@ -281,6 +281,18 @@ def test_a_system_prompt_is_where_the_family_puts_it_or_refused(name):
         assert "Be brief." in render_exchange(tokenizer, "Hi?", "Hello.", "Be brief.").text
 
 
+def test_preflight_refuses_a_system_prompt_only_where_it_would_be_lost(tmp_path):
+    for name in ("mistral", "gemma3_text", "qwen3"):
+        tokenizer_of(FAMILIES[name]).save_pretrained(tmp_path / name)
+        asked, both = [None, "Be brief."], {}
+        for part in ("systems", "training_systems"):
+            settings = model_settings(tmp_path / name)
+            both[part] = check_chat("m", settings, tmp_path / name, **{part: asked}).state
+        # PTST gives a system prompt when answering only: Mistral's template is good enough for that.
+        expected = {"mistral": ("ok", "no"), "gemma3_text": ("no", "no"), "qwen3": ("ok", "ok")}[name]
+        assert (both["systems"], both["training_systems"]) == expected, name
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_judge_may_take_the_exchange_as_a_conversation(name):
     tokenizer = tokenizer_of(FAMILIES[name])

@@ -28,16 +28,7 @@ rule preflight:
             for model in {run.model for run in PLANNED_RUNS}
         ),
         made=[f"{DEMO}/"],
-        systems=sorted(
-            {
-                prompt
-                for run in PLANNED_RUNS
-                for prompt in (
-                    STUDY.methods[run.method].system_prompt_training,
-                    STUDY.methods[run.method].system_prompt_test,
-                )
-            },
-            key=str,
-        ),
+        systems=sorted({STUDY.methods[run.method].system_prompt_test for run in PLANNED_RUNS}, key=str),
+        training_systems=sorted({STUDY.methods[run.method].system_prompt_training for run in PLANNED_RUNS}, key=str),
     script:
         "../scripts/preflight.py"

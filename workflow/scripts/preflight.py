@@ -13,6 +13,7 @@ planned = Planned(
     lock=params.lock,
     made=params.made,
     systems=params.systems,
+    training_systems=params.training_systems,
     slurm=slurm_request(params.profile, params.minutes),
 )
 go, page = preflight(load_study(snakemake.config), planned)

@@ -149,7 +149,7 @@ def test_local_sources(tmp_path, tiny_model):
 
 
 def test_chat_templates_render_or_say_what_is_wrong(tmp_path, tiny_model):
-    assert check_chat("m", PLAIN, tiny_model, [None, "Be brief."]).state == "ok"
+    assert check_chat("m", PLAIN, tiny_model, [None, "Be brief."], [None, "Be brief."]).state == "ok"
     assert check_chat("m", PLAIN, None, [None]).state == "unchecked"
     for name, template in {"none": None, "broken": "{{ messages[7].content }}", "deaf": "{{ bos_token }}hello"}.items():
         folder = shutil.copytree(tiny_model, tmp_path / name)

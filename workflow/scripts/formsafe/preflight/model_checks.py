@@ -15,18 +15,34 @@ MODELS = "Models"
 ABSENT = "Run the target `models`, then again."
 
 
-def check_chat(name: str, model: ModelSettings, folder: Path | None, systems: Sequence[str | None]) -> Check:
-    """Render a prompt and an exchange with the model's own template, with each system prompt the methods use."""
+def check_chat(
+    name: str,
+    model: ModelSettings,
+    folder: Path | None,
+    systems: Sequence[str | None] = (None,),
+    training_systems: Sequence[str | None] = (None,),
+) -> Check:
+    """Render prompts and exchanges with the model's own template.
+
+    Args:
+        name: the model's.
+        model: its settings.
+        folder: of the model; None where it is not here yet.
+        systems: system prompts of the prompts.
+        training_systems: those of the exchanges; some templates write one into a prompt and none into an exchange.
+    """
     label = f"{name} chat"
     if folder is None:
         return Check(MODELS, label, "unchecked", "its tokenizer is not here yet", ABSENT)
     try:
-        from formsafe.models.chat import render_exchange
+        from formsafe.models.chat import render_exchange, render_prompt
         from formsafe.models.load import load_tokenizer
 
         tokenizer = load_tokenizer(folder, model)
         for system in systems:
-            length = render_exchange(tokenizer, "How to boil an egg?", "Boil it.", system).prompt_length
+            length = len(render_prompt(tokenizer, "How to boil an egg?", system))
+        for system in training_systems:
+            render_exchange(tokenizer, "How to boil an egg?", "Boil it.", system)
     except FormsafeError as error:
         return refused(MODELS, label, error)
     except Exception as error:  # what a template or a broken tokenizer file raises
@@ -94,10 +110,12 @@ def _quantised_twice(context: ModelContext) -> str | None:
 
 
 def _experts_in_four_bits(context: ModelContext, model: Any, trained: bool) -> str | None:
+    from formsafe.models.load import place
     from formsafe.training.adapters import expert_share
 
-    settings, share = context.settings, expert_share(model)
-    asked = {settings.inference_quantisation, settings.quantisation if trained else "none"}
+    share, asked = expert_share(model), {place(context, "inference").quantisation}
+    if trained:
+        asked.add(place(context, "training").quantisation)
     if not share or "nf4" not in asked:
         return None
     return f"{share:.0%} of its weights are a mixture's experts, which bitsandbytes does not hold in 4 bits"

@@ -47,7 +47,8 @@ class Planned:
         jobs: metrics files by stage (`soft prompts`, `adapters`, `answers`, `judge`), with `model=` in their paths.
         lock: the lock of sources.
         made: folders that the workflow fills by itself.
-        systems: system prompts that the methods use.
+        systems: system prompts with which the methods answer.
+        training_systems: those with which they train.
         slurm: what the Slurm profile asks for; None where the study does not run by Slurm.
     """
 
@@ -55,6 +56,7 @@ class Planned:
     lock: str
     made: Sequence[str] = ()
     systems: Sequence[str | None] = (None,)
+    training_systems: Sequence[str | None] = (None,)
     slurm: SlurmRequest | None = None
 
 
@@ -69,7 +71,7 @@ def preflight(plan: StudySettings, planned: Planned) -> tuple[bool, str]:
     found, folders, download = _look_at_sources(plan, models, sources, layout)
     card = card_of(gpu, plan.gpu_memory_gb)
     contexts = contexts_of(plan, models, folders, gpu, card)
-    found += _look_at_models(plan, works, contexts, folders, planned.systems)
+    found += _look_at_models(plan, works, contexts, folders, planned)
     found += [*check_steps(plan), *check_labels(_labels(plan, works))]
     shapes = {name: context.shape for name, context in contexts.items()}
     machine += check_reports(plan.training.report_to)
@@ -91,13 +93,13 @@ def _look_at_models(
     works: Sequence[Work],
     contexts: Mapping[str, ModelContext],
     folders: Mapping[str, Path | None],
-    systems: Sequence[str | None],
+    planned: Planned,
 ) -> list[Check]:
     """Whether models can be instructed, built and adapted, and whether judges have room for their prompts."""
     trained, checks = {work.model for work in works if work.trains}, []
     answering, server = {work.model for work in works if work.stage == "answers"}, plan.generation.server
     for name, context in contexts.items():
-        checks.append(check_chat(name, context.settings, folders[name], systems))
+        checks.append(check_chat(name, context.settings, folders[name], planned.systems, planned.training_systems))
         if checks[-1].state == "ok" and server is not None and name in answering:
             checks += filter(None, [check_served_chat(name, context.settings, folders[name], server)])
         checks += check_build(name, context, folders[name], plan.adapter.lora if name in trained else None)
