@@ -125,7 +125,7 @@ def test_bounds_leave_out_prompts_that_were_never_answered():
 def test_bounds_are_those_of_the_summary():
     given = {BASE: [1, 1, None, 5], sft(0): [5, None, 1, 5], sft(1): [None, 5, 5, 5]}
     (row,) = rows_of(given)
-    table = summary_table(study_of(given))
+    table = summary_table(study_of(given), {})
     found = {(line.method, line.seed, line.metric): line.value for line in table.itertuples()}
     best, worst = (("asr_best", "asr_worst"), ("asr_worst", "asr_best"))
     for bound, (b, a) in ((row.bound_low, best), (row.bound_high, worst)):
