@@ -99,6 +99,7 @@ def prediction_powered(found: pd.DataFrame, verdicts: Array, confidence: float) 
     given = (found["label"].to_numpy(), found["verdict"].to_numpy(), verdicts)
     value = ppi_mean_pointestimate(*given, lam=1, w=weights)
     low, high = ppi_mean_ci(*given, alpha=1 - confidence, lam=1, w=weights)
+    # The estimate is a mean plus a correction, which can leave the range of a share.
     value, low, high = (float(np.clip(np.ravel(number)[0], 0, 1)) for number in (value, low, high))
     return Estimate(value, low, high, len(found))
 
@@ -130,6 +131,7 @@ def error_differs(found: pd.DataFrame, axis: str, seed: int) -> float:
         shuffled = groups.copy()
         for members in classes:
             shuffled[members] = rng.permutation(groups[members])
+        # The same split of the errors in another order sums up to a last bit less, and would not count as extreme.
         extreme += spread(shuffled) >= observed - 1e-12
     return (extreme + 1) / (PERMUTATIONS + 1)
 

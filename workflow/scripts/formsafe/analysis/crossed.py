@@ -59,9 +59,11 @@ def crossed(sides: Sequence[Side], clusters: Clusters = None) -> Spread:
     value = np.sum([side.weight * known_mean(known_mean(side.values, -1), -1) for side in sides], axis=0)
     prompts, groups, effect = prompt_variance(contrast - contrast.mean(axis=-1, keepdims=True), clusters)
     scatter, residual, scale = trainings_variance(sides)
+    # The difference estimates a variance and can be negative, as for any random effect without one.
     variance = prompts + np.maximum(scatter - residual, 0)
     below = prompts**2 / max(1, groups - 1) + scale
     freedom = np.divide(variance**2, below, out=np.full_like(variance, np.inf), where=below > 0)
+    # Satterthwaite's approximation goes below 1 for a variance that is nearly 0; t has no such quantile.
     return Spread(np.asarray(value), variance, np.maximum(freedom, 1), effect)
 
 
@@ -79,6 +81,7 @@ def prompt_variance(deviations: Array, clusters: Clusters) -> tuple[Array, int, 
     totals = deviations @ (clusters[:, None] == np.unique(clusters)).astype(float)
     clustered = (totals**2).sum(axis=-1) * groups / (n**2 * max(1, groups - 1))
     effect = np.divide(clustered, variance, out=one.copy(), where=variance > 0)
+    # Clusters that are by chance less alike than single prompts must not narrow the interval.
     return variance * np.maximum(effect, 1), groups, np.maximum(effect, 1)
 
 

@@ -24,10 +24,12 @@ def near_duplicates(prompts: Mapping[str, str]) -> dict[str, str]:
     vocabulary = {word: place for place, word in enumerate(sorted(set().union(*words)))}
     columns = [vocabulary[word] for each in words for word in sorted(each)]
     starts = np.cumsum([0, *map(len, words)])
+    # At least one column: prompts without a letter or digit have no words, and a table without columns no product.
     table = csr_matrix((np.ones(len(columns)), columns, starts), shape=(len(words), max(1, len(vocabulary))))
     common = (table @ table.T).toarray()
     sizes = common.diagonal()
     together = sizes[:, None] + sizes - common
+    # At least one word together, else two prompts without words would be 0 / 0 alike.
     _, labels = connected_components(csr_matrix(common >= ALIKE * np.maximum(together, 1)))
     ids = list(prompts)
     first = {int(label): ids[place] for place, label in reversed(list(enumerate(labels)))}

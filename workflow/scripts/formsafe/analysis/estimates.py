@@ -46,6 +46,7 @@ def wilson(share: float, n: float, critical: float) -> tuple[float, float]:
     spread = critical**2 / n
     middle = (share + spread / 2) / (1 + spread)
     reach = critical / (1 + spread) * math.sqrt(share * (1 - share) / n + spread / (4 * n))
+    # At shares of 0 and 1 rounding puts a limit outside by a last bit.
     return max(0.0, middle - reach), min(1.0, middle + reach)
 
 

@@ -135,6 +135,7 @@ def omnibus(sides: Sequence[Side], share: bool = True, clusters: Clusters = None
     within, groups, _ = prompt_variance(residuals - residuals.mean(axis=1, keepdims=True), clusters)
     prompts_share = float(within.sum()) / (k - 1)
     scatter, residual, scale = trainings_variance(sides)
+    # An estimate of a variance by a difference can be negative: the trainings then add nothing.
     variance = prompts_share + max(0.0, float(scatter - residual)) / k
     if not variance > NO_SPREAD:
         return replace(found, p=1.0 if found.value < NO_SPREAD else np.nan, test="none")

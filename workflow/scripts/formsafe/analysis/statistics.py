@@ -45,6 +45,7 @@ def newcombe(table: Table, critical: float) -> tuple[float, float]:
     scale = np.sqrt(a * (1 - a) * b * (1 - b)) * n**2
     phi = corrected / scale if scale else 0.0
     below, above = (b - b_low, a_high - a), (b_high - b, a - a_low)
+    # With a perfect correlation the sum is 0, and rounding can make it negative: its root would be NaN.
     reach = [float(np.sqrt(max(0.0, one**2 - 2 * phi * one * other + other**2))) for one, other in (below, above)]
     return max(-1.0, b - a - reach[0]), min(1.0, b - a + reach[1])
 
@@ -88,6 +89,7 @@ def detectable_difference(against: float, room: float, n: int, level: float, pow
     Returns:
         NaN where not even the largest difference is found.
     """
+    # At a difference of exactly 0 without discordant pairs the chance in `mcnemar_power` is 0 / 0.
     least, most = 1e-9, min(room, 1 - 2 * against)
     if not n or np.isnan(against) or most <= least or mcnemar_power(most, against, n, level) < power:
         return np.nan
@@ -98,6 +100,7 @@ def known_mean(values: Array, axis: int) -> Array:
     """Mean along an axis of what is not NaN; NaN where nothing is known."""
     known = ~np.isnan(values)
     counts = known.sum(axis=axis)
+    # Filled with 0 and divided by at least 1: `nanmean` warns of every empty slice, in each job's log.
     return np.where(counts > 0, np.where(known, values, 0.0).sum(axis=axis) / np.maximum(counts, 1), np.nan)
 
 

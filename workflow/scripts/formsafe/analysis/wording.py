@@ -93,6 +93,7 @@ def _undecided(evidence: Evidence, row: Comparison) -> str:
 
 def _bounds(row: Comparison) -> str:
     """How far the unscored answers could move the difference; nothing where all are scored."""
+    # The bounds are sums in another order: where nothing is unscored they differ by rounding only.
     if math.isnan(row.bound_low) or row.bound_high - row.bound_low < 1e-9:
         return ""
     text = f"; with the unscored answers counted either way, between {row.bound_low:+.3f} and {row.bound_high:+.3f}"

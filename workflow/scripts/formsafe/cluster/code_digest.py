@@ -105,6 +105,7 @@ def _describe(path: Path) -> tuple[str, list[str]]:
     if key not in _known:
         tree = ast.parse(source, filename=str(path))
         text = _normal(tree)
+        # A source may hold a lone surrogate as an escape, which UTF-8 cannot encode.
         _known[key] = (hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest(), sorted(set(_imports(tree))))
     return _known[key]
 

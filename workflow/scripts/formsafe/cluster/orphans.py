@@ -177,6 +177,7 @@ def _log_files(directory: Path) -> list[Path]:
 
 
 def _text(log: Path) -> str:
+    # A log of a Snakemake that was killed may end within a letter, and holds whatever jobs printed.
     return log.read_text(encoding="utf-8", errors="replace")
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from snakemake import api, cli
 
+# Started as a file, Python looks for modules in this folder, where `formsafe` is not.
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from formsafe.cluster.reasons import explain

@@ -62,6 +62,7 @@ class Progress(logging.Handler):
         known = [self.left[rule] * seconds for rule, seconds in usual.items() if seconds is not None]
         if not waiting:
             return f"{words}."
+        # Seconds of work per second; the first job can end within the clock's resolution.
         at_once = max(1.0, sum(map(sum, self._took.values())) / max(elapsed, 1e-9))
         unknown = sum(self.left[rule] for rule, seconds in usual.items() if seconds is None)
         rest = f"about {in_words(sum(known) / at_once)} to go" if known else "the time to go is not known yet"

@@ -77,6 +77,7 @@ def recover(
 def _unlock(study: str, arguments: Sequence[str], directory: Path) -> None:
     run_snakemake(["--unlock", *arguments], directory)
     for leftover in directory.glob(".snakemake/tmp.*"):
+        # Another process may remove its own at the same time.
         shutil.rmtree(leftover, ignore_errors=True)
     for script in directory.glob(".snakemake/scripts/tmp*"):
         script.unlink(missing_ok=True)

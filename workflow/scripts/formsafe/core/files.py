@@ -59,6 +59,7 @@ def replacing(path: str | Path, private: bool = False) -> Iterator[Path]:
 
 def create(path: str | Path, private: bool = False) -> int:
     """Make a new file, never through a link, and return its descriptor; its mode follows the umask (see `private`)."""
+    # O_EXCL and O_NOFOLLOW: a file or link that somebody put there meanwhile is an error, and nothing is written to it.
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, private_mode() if private else 0o666)
 
 
@@ -107,6 +108,7 @@ def open_lock(path: str | Path) -> int:
         FormsafeError: it is a symbolic link.
     """
     refuse_links(path)
+    # O_CLOEXEC: a child process that inherited the descriptor would hold the lock after its parent has ended.
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
 
 

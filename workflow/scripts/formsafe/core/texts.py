@@ -101,4 +101,5 @@ def escape_markdown(text: str) -> str:
 
 def escape_csv(text: str) -> str:
     """`text` so that no spreadsheet takes it for a formula, which could call programs (`=cmd|...`)."""
+    # Spreadsheets take the apostrophe for "this is text" and do not show it.
     return f"'{text}" if text.lstrip()[:1] in ("=", "+", "-", "@") else text

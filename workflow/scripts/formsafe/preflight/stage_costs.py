@@ -157,6 +157,7 @@ def _scaled(record: Mapping[str, Any], units: int, trains: bool) -> float | None
     loop, done = sum(record.get(key) or 0 for key in _LOOP[trains]), record.get(_UNITS[trains])
     if not loop or not done:
         return None
+    # Rounded figures, and those of a job that continued, can have a loop longer than the job.
     return max(0.0, record["seconds"] - loop) + loop * units / done
 
 

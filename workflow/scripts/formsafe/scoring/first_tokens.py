@@ -154,6 +154,7 @@ def _traces(
     chances = log_softmax(logits, -1)
     kl = divergence(logits, reference).split(lengths)
     logprob = chances.gather(1, labels)[:, 0].split(lengths)
+    # The rows of all refusals are one after another: each one's first is at the sum of the lengths before it.
     firsts = chances[torch.tensor([0, *lengths]).cumsum(0)[:-1]].exp()
     for number, (prompt, _) in enumerate(refusals):
         mass = {name: round(firsts[number, ids].sum().item(), 6) for name, ids in openings.items()}

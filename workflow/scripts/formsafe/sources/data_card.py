@@ -65,6 +65,7 @@ def _front_matter(card: Path) -> Any:
     text = card.read_text(encoding="utf-8", errors="replace")
     if card.name == "README.md":
         # YAML between two lines of three dashes at the very beginning; a card without it says nothing.
+        # Cards written on Windows have a byte order mark and other line ends.
         text = text.lstrip("\ufeff").replace("\r\n", "\n")
         text = text[4:].partition("\n---")[0] if text.startswith("---\n") else ""
     try:

@@ -84,6 +84,7 @@ def row_height(names: Iterable[str]) -> float:
 
 def spread(estimates: Sequence[Estimate]) -> list[list[float]]:
     """Lengths [2, n] of the error bars below and above the values."""
+    # Rounded limits can be a last digit inside the value; matplotlib refuses negative error bars.
     lower = [max(0.0, each.value - each.low) for each in estimates]
     return [lower, [max(0.0, each.high - each.value) for each in estimates]]
 
