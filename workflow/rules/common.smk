@@ -20,7 +20,7 @@ sys.path.insert(0, str(SCRIPTS))
 from formsafe.cluster.code_digest import digest
 from formsafe.config.loading import load_study, runs_of
 from formsafe.config.files import require_files
-from formsafe.config.given import model_presets, nested_settings, require_known_targets, require_unique_keys
+from formsafe.config.given import nested_settings, require_known_targets, require_unique_keys, with_presets
 from formsafe.core.errors import FormsafeError
 from formsafe.core.files import matching_files, read_json, refuse_links_below
 from formsafe.formats.registry import and_the_papers, format_module, plain_format
@@ -58,9 +58,7 @@ try:
     update_config(config, nested_settings(workflow.config_settings.config_args or []))
     if workflow.is_main_process:
         require_unique_keys([Path(workflow.basedir) / "config" / "config.yaml", *workflow.overwrite_configfiles])
-    PRESETS = {"models": model_presets(Path(workflow.basedir) / "config" / "models")}
-    update_config(PRESETS, {"models": config.get("models", {})})  # a study's own entries and keys go before
-    config.update(PRESETS)
+    config["models"] = with_presets(config.get("models", {}), Path(workflow.basedir) / "config" / "models")
     STUDY = load_study(config)
     L = Layout(STUDY.study)
     SITE = job_resources.site_of(getattr(workflow.resource_settings.default_resources, "args", []))  # none: local jobs

@@ -1,8 +1,16 @@
 """What a user gives beside the merged configuration: files with a key twice, `--config`, names of files."""
 
+from pathlib import Path
+
 import pytest
 
-from formsafe.config.given import nested_settings, require_known_targets, require_unique_keys
+from formsafe.config.given import (
+    model_presets,
+    nested_settings,
+    require_known_targets,
+    require_unique_keys,
+    with_presets,
+)
 from formsafe.config.loading import load_study
 from formsafe.core.errors import FormsafeError
 from tests.unit.config.test_config import ROOT, merged, raw
@@ -62,6 +70,36 @@ def test_targets_of_the_study_are_known():
     good = [RUN, f"{RUN}+data=1/prompts=harmful/judge=policy/scores.jsonl", "results/paper/data/format=json+data=1/x"]
     base = "results/paper/runs/model=llama-2-7b-chat/method=base/format=none/lr=none/seed=none/manifest.json"
     require_known_targets([*good, base, "results/paper/summary.csv"], load_study(raw("config.yaml")))
+
+
+def test_a_study_changes_drops_and_adds_to_the_presets():
+    given = raw("config.yaml", "families.yaml")
+    changes = {
+        "qwen3-8b": {"thinking": True},
+        "smollm3-3b": None,
+        "mine": {"label": "Mine", "path": "m", "parameters": 1e6},
+    }
+    models = with_presets(given["models"] | changes, ROOT / "config/models")
+    assert models["qwen3-8b"] == model_presets(ROOT / "config/models")["qwen3-8b"] | {"thinking": True}
+    assert {"llama-3.1-8b-instruct", "gemma-3-4b-it", "mine"} < set(models)
+    with pytest.raises(FormsafeError, match=r"grid.0.models: 'smollm3-3b' is not in models"):
+        load_study(given | {"models": models})
+    study = load_study(given | {"models": with_presets(given["models"], ROOT / "config/models")})
+    assert study.models["granite-3.3-8b-instruct"].hub.repo == "ibm-granite/granite-3.3-8b-instruct"
+    # What is no section is for the checks of the configuration, which name its key.
+    assert with_presets("qwen3-8b", ROOT / "config/models") == "qwen3-8b"
+
+
+def test_a_file_of_presets_that_is_no_model_is_named(tmp_path):
+    (tmp_path / "good.yaml").write_text("label: Good\n")
+    assert model_presets(tmp_path) == {"good": {"label": "Good"}}
+    for name, text in {"broken": b"label: [Bad", "empty": b"", "list": b"- label", "binary": b"\xff\xfe\xff"}.items():
+        (tmp_path / f"{name}.yaml").write_bytes(text)
+    with pytest.raises(FormsafeError) as refused:
+        model_presets(tmp_path)
+    lines = str(refused.value).splitlines()[1:]
+    assert [Path(line.strip().split(": ")[0]).stem for line in lines] == ["binary", "broken", "empty", "list"]
+    assert "line 1" in lines[1] and "must be the section of a model" in lines[2]
 
 
 def problems(overlay) -> str:

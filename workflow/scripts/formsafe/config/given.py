@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from snakemake.utils import update_config
 
 from formsafe.config.grid import learning_rate_id
 from formsafe.config.messages import config_error
@@ -45,9 +46,31 @@ def _twice(node: yaml.Node | None, prefix: str = "") -> Iterator[tuple[str, int,
         yield from _twice(value, f"{name}.")
 
 
+def with_presets(models: Any, folder: str | Path) -> Any:
+    """The section `models` of a study on top of the presets in `folder`: its own entries and keys take precedence."""
+    merged = {"models": model_presets(folder)}
+    update_config(merged, {"models": models})
+    return merged["models"]
+
+
 def model_presets(folder: str | Path) -> dict[str, Any]:
-    """The entries of `models` that every study can name: each file of `folder` is one, under the file's name."""
-    return {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(Path(folder).glob("*.yaml"))}
+    """The entries of `models` that every study can name: each file of `folder` is one, under the file's name.
+
+    Raises:
+        FormsafeError: naming each file that holds no such entry.
+    """
+    found, problems = {}, []
+    for path in sorted(Path(folder).glob("*.yaml")):
+        try:
+            found[path.stem] = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (UnicodeDecodeError, yaml.YAMLError) as error:
+            problems.append(f"{path}: is not YAML ({' '.join(str(error).split())})")
+            continue
+        if not isinstance(found[path.stem], dict):
+            problems.append(f"{path}: must be the section of a model (keys with values)")
+    if problems:
+        raise config_error(problems)
+    return found
 
 
 def nested_settings(entries: Iterable[str]) -> dict[str, Any]:
