@@ -21,7 +21,7 @@ from formsafe.cluster.orphans import (
 )
 from formsafe.cluster.plan import all_jobs, config_files, run_snakemake, split_arguments
 from formsafe.cluster.records import unfinished_outputs
-from formsafe.core.errors import FormsafeError
+from formsafe.core.errors import FormsafeError, command
 from formsafe.core.files import is_below, refuse_links_below
 from formsafe.core.layout import Layout
 
@@ -154,6 +154,7 @@ def _overrides(command: Sequence[str]) -> list[str]:
     return sorted(takewhile(lambda word: not word.startswith("-"), command[at + 1 :]))
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line: `python -m formsafe.cluster.recover STUDY [--wait | --cancel] [--force] -- SNAKEMAKE ARGUMENTS`."""
     parser = argparse.ArgumentParser(prog="recover", description=__doc__)
@@ -164,11 +165,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--force", action="store_true", help="a Snakemake on another host is known to be dead")
     words, arguments = split_arguments(sys.argv[1:] if argv is None else argv)
     chosen = parser.parse_args(words)
-    try:
-        return 0 if recover(chosen.study, chosen.orphans, arguments, Path.cwd(), chosen.force) else 1
-    except FormsafeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return 0 if recover(chosen.study, chosen.orphans, arguments, Path.cwd(), chosen.force) else 1
 
 
 if __name__ == "__main__":

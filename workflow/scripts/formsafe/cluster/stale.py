@@ -10,7 +10,7 @@ from statistics import median
 from formsafe.cluster.plan import PlannedJob, all_jobs, split_arguments
 from formsafe.cluster.reasons import shortened
 from formsafe.core.durations import seconds_of
-from formsafe.core.errors import FormsafeError
+from formsafe.core.errors import command
 from formsafe.core.files import read_json
 
 _SHOWN = 3
@@ -102,18 +102,15 @@ def _took(job: PlannedJob, directory: Path) -> float | None:
     return max([started, *(read_json(path)["seconds"] for path in metrics if path.exists())])
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line: `python -m formsafe.cluster.stale [--warn] -- SNAKEMAKE ARGUMENTS`."""
     parser = argparse.ArgumentParser(prog="stale", description=__doc__)
     parser.add_argument("--warn", action="store_true", help="one line where anything is stale, else nothing")
     words, arguments = split_arguments(sys.argv[1:] if argv is None else argv)
     chosen = parser.parse_args(words)
-    try:
-        directory = Path.cwd()
-        jobs = all_jobs(arguments, directory)
-    except FormsafeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    directory = Path.cwd()
+    jobs = all_jobs(arguments, directory)
     if not chosen.warn:
         print(report(jobs, directory), end="")
     elif stale := [job for job in jobs if job.planned]:

@@ -1,5 +1,10 @@
 """The one exception a user is meant to read."""
 
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
 from formsafe.core.redaction import redact
 from formsafe.core.texts import printable
 
@@ -13,3 +18,17 @@ class FormsafeError(Exception):
 
     def __str__(self) -> str:
         return redact(printable(super().__str__()))
+
+
+def command(main: Callable[..., int]) -> Callable[..., int]:
+    """A command line that shows a FormsafeError as its message, not as a traceback, and ends with 1 then."""
+
+    @wraps(main)
+    def run(*arguments: Any) -> int:
+        try:
+            return main(*arguments)
+        except FormsafeError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+
+    return run

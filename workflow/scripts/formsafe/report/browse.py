@@ -14,7 +14,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from formsafe.core.errors import FormsafeError
+from formsafe.core.errors import FormsafeError, command
 from formsafe.core.files import read_jsonl, write_text
 from formsafe.core.layout import partitions, run_of
 from formsafe.core.records import NONE, RUN_COLUMNS
@@ -95,15 +95,12 @@ def _write_page(study: Path) -> Path:
     return study / "answers.html"
 
 
+@command
 def main() -> int:
     """Command line: `python -m formsafe.report.browse results/STUDY`."""
     parser = argparse.ArgumentParser(prog="browse", description=__doc__)
     parser.add_argument("study", type=Path, help="the folder of a study's results")
-    try:
-        page = write_browser(parser.parse_args().study)
-    except FormsafeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    page = write_browser(parser.parse_args().study)
     print(f"Answers: {page} (harmful texts: not to be shared)")
     return 0
 

@@ -21,7 +21,7 @@ from formsafe.analysis.estimates import Summary
 from formsafe.config.grid import adapter_run
 from formsafe.config.loading import load_study, runs_of
 from formsafe.config.settings.study import StudySettings
-from formsafe.core.errors import FormsafeError
+from formsafe.core.errors import FormsafeError, command
 from formsafe.core.files import read_json, read_jsonl
 from formsafe.core.layout import HARMFUL, SAFETY, Layout, run_path
 from formsafe.core.records import Run
@@ -175,6 +175,7 @@ def publish(repo: str, configs: Sequence[str], confirm: bool, gated: bool) -> No
     print(f"Uploaded: {upload(files, repo, gated)}" if confirm else "Nothing was uploaded. To upload: CONFIRM=1.")
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line: `python -m formsafe.report.publish OWNER/NAME [--confirm] [--gated] CONFIG ...`."""
     parser = argparse.ArgumentParser(prog="publish", description=__doc__)
@@ -182,11 +183,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("configs", nargs="*", help="files of the configuration")
     parser.add_argument("--confirm", action="store_true", help="upload; without it, only say what would be uploaded")
     parser.add_argument("--gated", action="store_true", help="public, each access on request")
-    try:
-        publish(**vars(parser.parse_args(argv)))
-    except FormsafeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    publish(**vars(parser.parse_args(argv)))
     return 0
 
 

@@ -103,5 +103,8 @@ def capability(results: Results) -> pd.DataFrame:
     """What lm-eval measured (`snakemake capability`), with intervals from its standard errors: whether a model that
     answers less can still do anything."""
     metrics = {name: name.removeprefix(PREFIX) for name in results.summary.metrics(PREFIX)}
-    measured = [run for run in results.conditions() if any(results.summary.get(run, name) for name in metrics)]
+    measured = []
+    for run in results.conditions():
+        if any(results.summary.get(run, name) for name in metrics):
+            measured.append(run)
     return run_table(results, measured, metrics)
