@@ -32,6 +32,7 @@ rule work:
 WORK = """
 import time
 from pathlib import Path
+Path("at_work").touch()
 while not Path("go").exists():
     time.sleep(0.05)
 for output in snakemake.output:
@@ -49,9 +50,11 @@ def killed_while_working(checkout: Path) -> list[Orphan]:
     snakemake = subprocess.Popen(
         [sys.executable, "-m", "snakemake", *CALL], cwd=checkout, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    while not (jobs := list(local_orphans(checkout))):
+    # A process is there before it runs the script: Snakemake's own removal of the script would end it.
+    while not ((checkout / "at_work").exists() and (jobs := list(local_orphans(checkout)))):
         assert snakemake.poll() is None
         time.sleep(0.05)
+    (checkout / "at_work").unlink()
     snakemake.send_signal(signal.SIGKILL)
     snakemake.wait()
     return jobs

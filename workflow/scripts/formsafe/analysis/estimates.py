@@ -46,8 +46,8 @@ def wilson(share: float, n: float, critical: float) -> tuple[float, float]:
     spread = critical**2 / n
     middle = (share + spread / 2) / (1 + spread)
     reach = critical / (1 + spread) * math.sqrt(share * (1 - share) / n + spread / (4 * n))
-    # At shares of 0 and 1 rounding puts a limit outside by a last bit.
-    return max(0.0, middle - reach), min(1.0, middle + reach)
+    # Rounding puts the limit at a share of 0 or 1 a last bit beside it: 3.5e-18 in the tables, or below 0.
+    return (middle - reach if share > 0 else 0.0), (middle + reach if share < 1 else 1.0)
 
 
 class Summary:
