@@ -8,7 +8,7 @@ import pytest
 from scipy import stats as scipy_stats
 
 from formsafe.analysis.estimates import Estimate, Summary, wilson
-from formsafe.analysis.paper import Comparison, compare_with_paper, read_published
+from formsafe.analysis.paper import PaperComparison, compare_with_paper, read_published
 from formsafe.core.records import Run
 from formsafe.report.registry import entries
 from tests import synthetic
@@ -107,7 +107,7 @@ def test_the_papers_asr_is_held_against_scores_of_3_or_more(tmp_path):
 def test_what_has_no_interval_or_no_score_is_not_called_outside():
     number, run = read_published(PAPER)[0], Run("demo", "base")
     verdicts = [
-        Comparison(number, run, ours).verdict
+        PaperComparison(number, run, ours).verdict
         for ours in (Estimate(0.5, math.nan, math.nan, 9), Estimate(math.nan, math.nan, math.nan, 0), None)
     ]
     assert verdicts == ["no interval", "no scores", "not run"]
@@ -119,10 +119,10 @@ def test_a_run_without_harmful_prompts_was_run_all_the_same(tmp_path):
     assert found[0].published.metric == "asr_3" and found[0].verdict == "no scores"
 
 
-def compared(value: float, ours: Estimate, single: Estimate | None = None) -> Comparison:
+def compared(value: float, ours: Estimate, single: Estimate | None = None) -> PaperComparison:
     """A published ASR beside ours."""
     number = next(each for each in read_published(PAPER) if each.metric == "asr_3")
-    return Comparison(replace(number, value=value, n=1320), Run("demo", "base"), ours, single or ours)
+    return PaperComparison(replace(number, value=value, n=1320), Run("demo", "base"), ours, single or ours)
 
 
 def test_the_prediction_interval_holds_the_error_of_both_sides():
@@ -149,5 +149,5 @@ def test_the_scatter_of_trainings_widens_the_prediction():
 def test_the_papers_error_of_a_mean_is_that_of_one_of_our_trainings():
     number = next(each for each in read_published(PAPER) if each.metric == "sbert")
     ours, single = Estimate(0.86, 0.85, 0.87, 300, 3, math.nan), Estimate(0.86, 0.84, 0.88, 400)
-    low, high = Comparison(number, Run("demo", "base"), ours, single).prediction
+    low, high = PaperComparison(number, Run("demo", "base"), ours, single).prediction
     assert high - 0.86 == pytest.approx(0.86 - low) == pytest.approx(math.hypot(0.02 * 2, 0.01))

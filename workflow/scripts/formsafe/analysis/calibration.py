@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 from statsmodels.stats.inter_rater import cohens_kappa
 
-from formsafe.analysis.estimates import Estimate, wilson
-from formsafe.analysis.statistics import UNKNOWN, Array, holm
+from formsafe.analysis.estimates import UNKNOWN, Estimate, wilson
+from formsafe.analysis.score_table import Array
+from formsafe.analysis.statistics import holm
 
 AXES = ("format", "method")
 PERMUTATIONS = 4000

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from formsafe.analysis.statistics import Array, known_mean
+from formsafe.analysis.score_table import Array
+from formsafe.analysis.statistics import known_mean
 
 Clusters = NDArray[np.int_] | None
 

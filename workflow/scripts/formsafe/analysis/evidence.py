@@ -11,8 +11,7 @@ from formsafe.analysis.contrasts import Contrast
 from formsafe.analysis.curves import CurveRow
 from formsafe.analysis.estimates import Summary
 from formsafe.analysis.first_tokens import Traces, read_traces
-from formsafe.analysis.paper import Comparison as PaperComparison
-from formsafe.analysis.paper import compare_with_paper, read_published
+from formsafe.analysis.paper import PaperComparison, compare_with_paper, read_published
 from formsafe.analysis.roster import Names, condition_of
 from formsafe.analysis.score_table import read_records
 from formsafe.config.settings.analysis import AnalysisSettings

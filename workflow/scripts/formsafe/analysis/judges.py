@@ -13,8 +13,8 @@ from formsafe.analysis.calibration import NAN, JudgeRow, judge_row
 from formsafe.analysis.comparisons import pairs_of
 from formsafe.analysis.estimates import Estimate
 from formsafe.analysis.roster import Names
-from formsafe.analysis.score_table import records_table, write_table
-from formsafe.analysis.statistics import Array, kappa
+from formsafe.analysis.score_table import Array, records_table, write_table
+from formsafe.analysis.statistics import kappa
 from formsafe.core.files import read_jsonl
 from formsafe.core.layout import partitions, run_of, run_path
 from formsafe.core.records import Run, joined

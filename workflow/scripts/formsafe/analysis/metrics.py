@@ -7,8 +7,7 @@ import numpy as np
 import pandas as pd
 
 from formsafe.analysis.crossed import Clusters
-from formsafe.analysis.score_table import BENIGN, HARMFUL, TASK, Scores
-from formsafe.analysis.statistics import Array
+from formsafe.analysis.score_table import BENIGN, HARMFUL, TASK, Array, Scores
 from formsafe.config.grid import Run
 
 DEGENERATE = ("empty", "repeated", "cut")

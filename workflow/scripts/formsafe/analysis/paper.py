@@ -6,13 +6,12 @@ from dataclasses import dataclass
 
 from scipy.special import ndtri, stdtrit  # a tenth of a second; scipy.stats takes a whole one
 
-from formsafe.analysis.estimates import Estimate, Summary, wilson
+from formsafe.analysis.estimates import UNKNOWN, Estimate, Summary, wilson
 from formsafe.analysis.roster import ALL_SEEDS, Names
 from formsafe.analysis.score_table import read_records
 from formsafe.core.records import Run
 
 NOT_RUN, NO_SCORES, NO_INTERVAL, INSIDE, OUTSIDE = "not run", "no scores", "no interval", "inside", "outside"
-UNKNOWN = Estimate(math.nan, math.nan, math.nan, 0)
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Published:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PaperComparison:
     """A published number and what we have for it: all trainings together, and the first of them alone."""
 
     published: Published
@@ -91,14 +90,14 @@ def read_published(path: str) -> list[Published]:
 
 def compare_with_paper(
     published: Iterable[Published], summary: Summary, names: Names, confidence: float = 0.95
-) -> list[Comparison]:
+) -> list[PaperComparison]:
     """Find our condition for each published number, in the paper's order; `confidence`: of the summary's intervals."""
     found = []
     for number in published:
         model = model_named(number.model, names)
         condition = Run(model, number.method, number.format, number.lr, ALL_SEEDS)
         ours = (summary.get(condition, number.metric) or UNKNOWN) if summary.has_run(condition) else None
-        found.append(Comparison(number, condition, ours, summary.training(condition, number.metric), confidence))
+        found.append(PaperComparison(number, condition, ours, summary.training(condition, number.metric), confidence))
     return found
 
 
@@ -108,9 +107,9 @@ def model_named(label: str, names: Names) -> str:
     return next((name for name, own in names.models.items() if wanted in (name.casefold(), own.casefold())), label)
 
 
-def of_model(comparisons: Sequence[Comparison], model: str) -> list[Comparison]:
+def of_model(comparisons: Sequence[PaperComparison], model: str) -> list[PaperComparison]:
     """One model's numbers, each once: table 2 repeats some of figure 3 and table 1."""
-    once: dict[tuple[Run, str], Comparison] = {}
+    once: dict[tuple[Run, str], PaperComparison] = {}
     for each in comparisons:
         once.setdefault((each.condition, each.published.metric), each)
     return [each for each in once.values() if each.condition.model == model]

@@ -4,14 +4,11 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.stats import binom, binomtest, norm
 
-from formsafe.analysis.estimates import Estimate, wilson
-
-Array = NDArray[np.float64]
-UNKNOWN = Estimate(np.nan, np.nan, np.nan, 0)
+from formsafe.analysis.estimates import UNKNOWN, Estimate, wilson
+from formsafe.analysis.score_table import Array
 
 
 class Table(NamedTuple):

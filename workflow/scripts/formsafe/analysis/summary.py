@@ -14,8 +14,8 @@ from formsafe.analysis.estimates import SUMMARY_COLUMNS, Estimate
 from formsafe.analysis.inference import estimate
 from formsafe.analysis.metrics import Metric, applies, at_least, clusters_of, metrics_of, outcomes
 from formsafe.analysis.roster import Names, conditions_of
-from formsafe.analysis.score_table import HARMFUL, read_scores, records_table, write_table
-from formsafe.analysis.statistics import Array, kappa, known_mean
+from formsafe.analysis.score_table import HARMFUL, Array, read_scores, records_table, write_table
+from formsafe.analysis.statistics import kappa, known_mean
 from formsafe.config.settings.analysis import AnalysisSettings
 from formsafe.core.records import Run
 

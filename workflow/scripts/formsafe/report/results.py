@@ -13,7 +13,7 @@ from formsafe.analysis.calibration import JudgeRow
 from formsafe.analysis.curves import Curve, read_curves
 from formsafe.analysis.estimates import Estimate, Summary
 from formsafe.analysis.first_tokens import read_traces
-from formsafe.analysis.paper import NOT_RUN, Comparison, compare_with_paper, read_published
+from formsafe.analysis.paper import NOT_RUN, PaperComparison, compare_with_paper, read_published
 from formsafe.analysis.roster import Names, conditions_of, names_from
 from formsafe.analysis.score_table import read_records
 from formsafe.config.settings.analysis import AnalysisSettings
@@ -79,7 +79,7 @@ class Results:
         return read_traces(self.files.get("first_tokens", []))
 
     @cached_property
-    def published(self) -> list[Comparison]:
+    def published(self) -> list[PaperComparison]:
         """The paper's numbers and ours."""
         return compare_with_paper(read_published(self.files["paper"]), self.summary, self.names)
 

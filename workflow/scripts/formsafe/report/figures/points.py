@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from formsafe.analysis.estimates import Estimate
 from formsafe.analysis.judges import condition_name
-from formsafe.analysis.paper import NOT_RUN, Comparison, of_model
+from formsafe.analysis.paper import NOT_RUN, PaperComparison, of_model
 from formsafe.core.records import NONE, Run
 from formsafe.report.figures import style
 from formsafe.report.registry import figure
@@ -119,7 +119,7 @@ def paper(results: Results, model: str) -> Figure:
     ASR counts scores of 3 or more, as the paper does. A dot far from its diamond says that this study did not reproduce
     that number."""
     title, numbers = results.names.model(model), _in_order(results, of_model(results.published, model))
-    panels: dict[str, list[Comparison]] = {}
+    panels: dict[str, list[PaperComparison]] = {}
     for metric, label in METRICS.items():
         if found := [each for each in numbers if each.published.metric == metric]:
             panels[label] = found
@@ -141,13 +141,13 @@ def paper(results: Results, model: str) -> Figure:
     return drawn
 
 
-def _in_order(results: Results, numbers: Sequence[Comparison]) -> list[Comparison]:
+def _in_order(results: Results, numbers: Sequence[PaperComparison]) -> list[PaperComparison]:
     """The numbers in the order of all figures and tables; conditions that the study does not plan come last."""
     order = {run: place for place, run in enumerate(results.conditions())}
     return sorted(numbers, key=lambda each: order.get(each.condition, len(order)))
 
 
-def _draw_numbers(axes: Axes, results: Results, found: Sequence[Comparison]) -> None:
+def _draw_numbers(axes: Axes, results: Results, found: Sequence[PaperComparison]) -> None:
     for place, each in zip(np.arange(len(found))[::-1], found, strict=True):
         ours, published = each.ours, each.published.value
         axes.plot(published, place, "D", color="white", markeredgecolor=style.INK, markersize=4.5, zorder=3)
