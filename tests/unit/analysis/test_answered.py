@@ -8,7 +8,7 @@ from formsafe.analysis.answered import answered
 from formsafe.core.layout import Layout
 from formsafe.core.records import Run
 
-VLLM = {"server_command": "vllm serve {model}", "server_versions": ["0.33.0"], "engine": "server"}
+VLLM = {"server_command": "/home/me/bin/vllm serve {model}", "server_versions": ["0.33.0"], "engine": "server"}
 NEWER = VLLM | {"server_versions": ["0.33.0", "0.34.0"]}
 
 
@@ -40,7 +40,7 @@ def test_a_study_without_a_server_has_no_finding(metrics):
         ((VLLM, VLLM), "shown", ["All answers", "2 runs by a server in the job (vllm serve {model}; version 0.33.0)."]),
         ((VLLM, {}), "not shown", ["not all", "1 run by a server in the job", "1 run by this workflow itself"]),
         ((VLLM, NEWER), "not shown", ["version 0.33.0)", "version 0.33.0, 0.34.0)"]),
-        ((VLLM, VLLM | {"server_command": "x"}), "not shown", ["(vllm serve {model};", "(x;"]),
+        ((VLLM, VLLM | {"server_command": "x y"}), "not shown", ["(vllm serve {model};", "(x y;"]),
         (({"server_model": "gpt"},), "shown", ["1 run by a server (gpt)"]),
     ],
 )

@@ -195,21 +195,29 @@ def wait_until(condition, job):
     ("stage", "number"),
     [
         ("before health", signal.SIGKILL),
+        ("at health", signal.SIGKILL),
         *(("midway", number) for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)),
     ],
 )
 def test_a_job_that_is_killed_leaves_no_process_and_the_next_goes_on(places, child, stage, number):
-    words = {"before health": "slow stubborn child daemon", "midway": "hang=6 stubborn child daemon"}[stage]
-    job = child(places, words)
-    wait_until(lambda: len(sleepers(places)) == 2 if stage == "before health" else journalled(places) == 5, job)
+    words = {"before health": "slow", "at health": "hang=1", "midway": "hang=6"}[stage]
+    answered = 5 if stage == "midway" else 0
+
+    def reached():
+        journal = places / JOURNAL
+        told = '"versions"' in journal.read_text() if journal.exists() else False  # noted when the server is ready
+        return len(sleepers(places)) == 2 and told == (stage != "before health") and journalled(places) == answered
+
+    job = child(places, f"{words} stubborn child daemon")
+    wait_until(reached, job)
     os.kill(job.pid, number)
     job.join()
     assert job.exitcode != 0
     await_gone(places)
-    assert journalled(places) == (0 if stage == "before health" else 5)
+    assert journalled(places) == answered
     answer_prompts(job_of(places))
     assert answers(places) == expected()
-    assert json.loads((places / "metrics.json").read_text())["continued"] == (0 if stage == "before health" else 5)
+    assert json.loads((places / "metrics.json").read_text())["continued"] == answered
 
 
 def test_what_a_killed_supervisor_leaves_is_ended_by_the_next_start_and_nothing_else_is(

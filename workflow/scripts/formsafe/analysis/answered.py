@@ -1,6 +1,7 @@
 """Who generated the answers: what a server wrote is not compared unnoticed with what this library wrote."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from formsafe.core.files import read_json
 from formsafe.core.layout import run_of, stage_of
@@ -21,8 +22,10 @@ def answered(metrics: Sequence[str]) -> Iterator[Finding]:
         found = read_json(path)
         way = IN_PROCESS
         if "server_command" in found:
+            program, _, arguments = found["server_command"].partition(" ")
             versions = ", ".join(found.get("server_versions", []))
-            way = f"by a server in the job ({found['server_command']}; version {versions})"
+            # without the program's folder, which says something about this machine only
+            way = f"by a server in the job ({Path(program).name} {arguments}; version {versions})"
         elif "server_model" in found:
             way = f"by a server ({found['server_model']})"
         ways.setdefault(way, set()).add(run_of(path))
