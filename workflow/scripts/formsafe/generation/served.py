@@ -121,8 +121,8 @@ class ServedEngine(ServerEngine):
         lines = list(self._lines)
         hidden = overlapping(lines, self._texts, SHARED_LETTERS)
         shown = [f"server: {line}" for number, line in enumerate(lines) if number not in hidden]
-        end = f"The server has ended; {len(hidden)} of its last {len(lines)} lines may repeat texts and are left out."
-        print(*shown, end, sep="\n", flush=True)
+        left_out = f" {len(hidden)} of its last lines may repeat texts and are left out." if hidden else ""
+        print(*shown, f"The server has ended.{left_out}", sep="\n", flush=True)
 
     def _start(self, place: str) -> None:
         """Start the server and wait until it is ready."""
