@@ -316,8 +316,8 @@ def test_what_a_server_does_is_no_work_here(study):
 
 
 def test_the_paper_without_network_and_gpu(study, no_network, tmp_path, monkeypatch):
-    monkeypatch.setattr(preflight, "gpu_fault", lambda devices: None)
-    monkeypatch.setattr(preflight, "find_gpu", lambda: None)
+    monkeypatch.setattr(machine_checks, "gpu_fault", lambda devices: None)
+    monkeypatch.setattr(machine_checks, "find_gpu", lambda: None)
     advbench = study.harmful["advbench"].source.model_copy(update={"url": f"{no_network}/a.csv"})
     harmful = {**study.harmful, "advbench": study.harmful["advbench"].model_copy(update={"source": advbench})}
     plan, jobs = planned(study.model_copy(update={"harmful": harmful}))
@@ -332,9 +332,9 @@ def test_the_paper_without_network_and_gpu(study, no_network, tmp_path, monkeypa
 @pytest.fixture
 def at_hand(study, tmp_path, monkeypatch, tiny_model):
     """The paper's study with a small model, small data and a GPU, everything on this machine; takes changes."""
-    monkeypatch.setattr(preflight, "gpu_fault", lambda devices: None)
-    monkeypatch.setattr(preflight, "find_gpu", lambda: H200)
-    monkeypatch.setattr(preflight, "check_four_bit", lambda device, needed: Check("m", "4-bit", "ok", device))
+    monkeypatch.setattr(machine_checks, "gpu_fault", lambda devices: None)
+    monkeypatch.setattr(machine_checks, "find_gpu", lambda: H200)
+    monkeypatch.setattr(machine_checks, "check_four_bit", lambda device, needed: Check("m", "4-bit", "ok", device))
     monkeypatch.setattr(preflight, "check_encoder", lambda folder: Check("m", "encoder use", "ok", str(folder)))
     monkeypatch.chdir(tmp_path)
     how_tos = [{"title": f"How to {word}", "summary": f"Take a {word}. Use it."} for word in WORDS]

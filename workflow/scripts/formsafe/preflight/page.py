@@ -9,27 +9,8 @@ from formsafe.config.settings.models import ModelSettings
 from formsafe.config.settings.study import StudySettings
 from formsafe.core.layout import Layout
 from formsafe.models.context import ModelContext
+from formsafe.preflight import data_checks, machine_checks
 from formsafe.preflight.checks import Check, page, verdict
-from formsafe.preflight.data_checks import (
-    check_corpus,
-    check_judge,
-    check_labels,
-    check_prompts,
-    check_rows,
-    check_steps,
-    prompt_sources,
-)
-from formsafe.preflight.machine_checks import (
-    Gpu,
-    check_disk,
-    check_four_bit,
-    check_gpu,
-    check_reports,
-    check_writable,
-    find_gpu,
-    four_bit_device,
-    gpu_fault,
-)
 from formsafe.preflight.model_checks import check_build, check_chat, check_encoder
 from formsafe.preflight.server_check import check_served_chat, check_server
 from formsafe.preflight.slurm_checks import SlurmRequest, check_slurm
@@ -72,11 +53,11 @@ def preflight(plan: StudySettings, planned: Planned) -> tuple[bool, str]:
     card = card_of(gpu, plan.gpu_memory_gb)
     contexts = contexts_of(plan, models, folders, gpu, card)
     found += _look_at_models(plan, works, contexts, folders, planned)
-    found += [*check_steps(plan), *check_labels(_labels(plan, works))]
+    found += [*data_checks.check_steps(plan), *data_checks.check_labels(_labels(plan, works))]
     shapes = {name: context.shape for name, context in contexts.items()}
-    machine += check_reports(plan.training.report_to)
-    machine += check_disk(disk_needs(plan, works, shapes, results, download))
-    machine += check_writable([results, Path("logs"), Path(".snakemake")])
+    machine += machine_checks.check_reports(plan.training.report_to)
+    machine += machine_checks.check_disk(disk_needs(plan, works, shapes, results, download))
+    machine += machine_checks.check_writable([results, Path("logs"), Path(".snakemake")])
     if planned.slurm and any(model.device != "cpu" for model in models.values()):
         machine += check_slurm(planned.slurm)
     figures = [cost_of(work, plan, contexts[work.model], gpu, results) for work in works]
@@ -105,7 +86,7 @@ def _look_at_models(
         checks += check_build(name, context, folders[name], plan.adapter.lora if name in trained else None)
     for name, judge in plan.used_judges.items():
         folder, longest = folders.get(judge.model), plan.generation.max_new_tokens
-        checks.append(check_judge(name, judge, plan.models[judge.model], folder, longest))
+        checks.append(data_checks.check_judge(name, judge, plan.models[judge.model], folder, longest))
     return checks
 
 
@@ -116,16 +97,16 @@ def _labels(plan: StudySettings, works: Sequence[Work]) -> dict[str, str]:
     return models | {f"methods.{name}.label": plan.methods[name].label for name in sorted(methods)}
 
 
-def _look_at_machine(models: Mapping[str, ModelSettings]) -> tuple[Gpu | None, list[Check]]:
+def _look_at_machine(models: Mapping[str, ModelSettings]) -> tuple[machine_checks.Gpu | None, list[Check]]:
     """The GPU that models are computed on, if one can be used, and its checks."""
     devices = {name: model.device for name, model in models.items()}
     dtypes = {name: model.dtype for name, model in models.items()}
-    fault = gpu_fault(devices.values())
-    gpu = None if fault or set(devices.values()) <= {"cpu"} else find_gpu()
+    fault = machine_checks.gpu_fault(devices.values())
+    gpu = None if fault or set(devices.values()) <= {"cpu"} else machine_checks.find_gpu()
     stages = [(model.device, model.quantisation, model.inference_quantisation) for model in models.values()]
     quantised = [device for device, *quantisations in stages if "nf4" in quantisations]
-    four_bit = check_four_bit(four_bit_device(quantised, gpu), bool(quantised))
-    return gpu, [fault or check_gpu(gpu, devices, dtypes), four_bit]
+    four_bit = machine_checks.check_four_bit(machine_checks.four_bit_device(quantised, gpu), bool(quantised))
+    return gpu, [fault or machine_checks.check_gpu(gpu, devices, dtypes), four_bit]
 
 
 def _look_at_sources(
@@ -143,9 +124,10 @@ def _look_at_sources(
     servers |= {f"server of judge {name}": judge.generation.server for name, judge in plan.used_judges.items()}
     checks += [check_server(name, server, os.environ) for name, server in servers.items() if server is not None]
     checks += [check, check_encoder(encoder), *sources.network(), sources.token()]
-    checks.append(check_corpus(plan.corpus, sources, layout))
-    checks += [check_prompts(kind, name, source, sources, layout) for kind, name, source in prompt_sources(plan)]
-    checks += check_rows(plan, layout)
+    checks.append(data_checks.check_corpus(plan.corpus, sources, layout))
+    for kind, name, prompts in data_checks.prompt_sources(plan):
+        checks.append(data_checks.check_prompts(kind, name, prompts, sources, layout))
+    checks += data_checks.check_rows(plan, layout)
     return checks, folders, download + (size or 0)
 
 
