@@ -129,7 +129,7 @@ def test_a_python_that_is_too_old_is_one_sentence_that_names_the_remedy(checkout
     assert len(said.stderr.splitlines()) == 2  # the second line is make's own
 
 
-@pytest.mark.parametrize("target", ["stale", "recover", "report"])
+@pytest.mark.parametrize("target", ["stale", "recover", "report", "publish"])
 def test_a_missing_configuration_is_one_sentence(checkout: Path, target: str):
     said = make(checkout, target, "STUDY=mine")
     assert said.returncode != 0
