@@ -128,11 +128,11 @@ def compared(value: float, ours: Estimate, single: Estimate | None = None) -> Pa
 def test_the_prediction_interval_holds_the_error_of_both_sides():
     """Two shares of 1,320 prompts with the same truth: a number in our interval alone is a test at 83 %."""
     rng, inside, predicted = np.random.default_rng(0), [], []
-    for paper, ours in rng.binomial(1320, 0.3, (1500, 2)) / 1320:
+    for paper, ours in rng.binomial(1320, 0.3, (500, 2)) / 1320:
         each = compared(paper, Estimate(ours, *wilson(ours, 1320, 1.96), 1320))
         inside.append(each.ours.low <= paper <= each.ours.high)
         predicted.append(each.verdict == "inside")
-    assert 0.8 < np.mean(inside) < 0.87 and 0.93 < np.mean(predicted) < 0.97
+    assert 0.78 < np.mean(inside) < 0.88 and 0.92 < np.mean(predicted) < 0.98
 
 
 def test_the_scatter_of_trainings_widens_the_prediction():
