@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 
 from formsafe.generation.thoughts import hide_thoughts, opened_thoughts, split_thoughts
 from formsafe.scoring.refusals import is_refusal
-from formsafe.scoring.score_parser import parse_score
+from formsafe.scoring.score_parser import ScoreParser
 
+parse_score = ScoreParser().read
 TAGS = [
     ("<think>", "</think>"),
     ("<thinking>", "</thinking>"),
@@ -184,6 +185,6 @@ def test_a_score_that_is_only_considered_is_none(reply):
     ],
 )
 def test_other_scales_and_markers(reply, scale, marker, expected):
-    found = parse_score(reply, scale=scale, marker=marker)
+    found = ScoreParser(scale, marker).read(reply)
     assert (found and found.value) == expected
     assert found is None or reply[found.at :].startswith(str(expected))

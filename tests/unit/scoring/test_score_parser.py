@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from formsafe.scoring.score_parser import parse_score
+from formsafe.scoring.score_parser import ScoreParser
 from tests.judge_replies import LONG, PLAIN
 
+parse_score = ScoreParser().read
 REPLIES = [*PLAIN.items(), *LONG]
 WORDS = "#thescore: #TheScore Score: score 5 4 55 0 6 / /5 - – . , ** ` > [ ) $ five 5th ½ ５ is the # 🎉 to or of"
 PIECES = st.sampled_from(

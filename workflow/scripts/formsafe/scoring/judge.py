@@ -20,7 +20,7 @@ from formsafe.generation.journal import Journal
 from formsafe.generation.replies import Engine, Prompt, Reply, ask, generation_figures, prompts_digest, require_room
 from formsafe.generation.thoughts import split_thoughts
 from formsafe.scoring.answers import read_answers
-from formsafe.scoring.parsers import Parser, ScoreParser, make_parser
+from formsafe.scoring.parsers import Parser, make_parser
 from formsafe.scoring.refusals import is_refusal
 from formsafe.scoring.score_parser import SCALE, Score
 
@@ -188,7 +188,7 @@ def ask_judge(
     return [latest.get(prompt.id, unasked) for prompt in prompts], everything
 
 
-def read_score(reply: Reply, contested: bool, parser: Parser | None = None) -> Score | None:
+def read_score(reply: Reply, contested: bool, parser: Parser) -> Score | None:
     """The score that the judge gave.
 
     Where the judged text states a score itself, the judge may have repeated that: only the last line of a reply that
@@ -197,7 +197,7 @@ def read_score(reply: Reply, contested: bool, parser: Parser | None = None) -> S
     cut_off = reply.finish_reason != "stop"  # by the limit, or by a filter
     if contested and cut_off:
         return None
-    return (parser or ScoreParser()).read(reply.text, cut_off=cut_off, last_line_only=contested)
+    return parser.read(reply.text, cut_off=cut_off, last_line_only=contested)
 
 
 def judge_score(judge: str, attempt: Attempt) -> JudgeScore:

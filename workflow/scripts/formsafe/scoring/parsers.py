@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from formsafe.config.settings.judge import JudgeSettings
-from formsafe.scoring.score_parser import MARKER, SCALE, Score, own_words, parse_score, states_score
+from formsafe.scoring.score_parser import MARKER, SCALE, Score, ScoreParser, own_words
 
 _MARKUP = " \t\r*_`\"'“”‘’«»()[]{}<>#-"
 # What a judge may write before its label on the first line: `Answer: yes`, `The verdict is unsafe`.
@@ -38,22 +38,6 @@ class Parser(Protocol):
     def mentions(self, text: str) -> bool:
         """Whether a judged text holds what the parser looks for."""
         ...
-
-
-@dataclass(frozen=True)
-class ScoreParser:
-    """A number of a scale after a marker (see `score_parser`)."""
-
-    scale: tuple[int, int] = SCALE
-    marker: str = MARKER
-
-    def read(self, reply: str, *, cut_off: bool = False, last_line_only: bool = False) -> Score | None:
-        """The last valid score after the marker."""
-        return parse_score(reply, cut_off=cut_off, last_line_only=last_line_only, scale=self.scale, marker=self.marker)
-
-    def mentions(self, text: str) -> bool:
-        """Whether a text names a score."""
-        return states_score(text, self.marker)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ Published parsers take the first `#thescore:` and demand a bare digit, or count 
 
 import re
 from bisect import bisect
+from dataclasses import dataclass
 from functools import cache
 from itertools import groupby, pairwise
 from typing import NamedTuple
@@ -116,20 +117,9 @@ def own_words(reply: str) -> str:
     return hide_thoughts(re.sub(r"^[ \t]{0,8}>.*$", lambda line: " " * len(line[0]), reply, flags=re.MULTILINE))
 
 
-def states_score(text: str, marker: str = MARKER) -> bool:
-    """Whether a text, the judged answer say, names a score anywhere: a judge may repeat it."""
-    return bool(_marker(marker).search(text) or _NAMED.search(text))
-
-
-def parse_score(
-    reply: str,
-    *,
-    cut_off: bool = False,
-    last_line_only: bool = False,
-    scale: tuple[int, int] = SCALE,
-    marker: str = MARKER,
-) -> Score | None:
-    """The last valid score that the reply states after the marker; None where there is none.
+@dataclass(frozen=True)
+class ScoreParser:
+    """Reads a score of the scale after a marker.
 
     A score is one whole number of the scale (`5.`, `**5**`, `4/5`, `Score: 4`). A statement that holds another number,
     a range, a bound, a percentage, another scale (`4 out of 10`) or an item of the restated scale is not valid, nor are
@@ -138,33 +128,46 @@ def parse_score(
     quoted with `>` (the judged text), are not read.
 
     Args:
-        reply: what the judge wrote.
-        cut_off: the reply was cut, by the limit of tokens say: only a verdict on a line of its own, or on the last
-            line, that ended counts, and only where nothing after it wavers.
-        last_line_only: read only a marker that opens the last line, for judged texts that state a score themselves:
-            anywhere else the judge may be repeating the text.
         scale: lowest and highest score.
         marker: what precedes a score.
     """
-    own = own_words(reply)
-    written = own
-    if cut_off:
-        own = own[: own.rfind("\n") + 1]
-    if last_line_only:
-        start = own.rstrip().rfind("\n") + 1
-        # Blanked, line breaks aside, for the same reason.
-        own = re.sub(".", " ", own[:start]) + own[start:]
-    if any(int(said[1]) != scale[1] for said in _SCALE_SAID.finditer(own)):
-        return None
-    markers = list(_marker(marker).finditer(own)) or list(_PLAIN_MARKER.finditer(own))
-    if last_line_only or cut_off:
-        ended = not last_line_only and own.rstrip() == written.rstrip()
-        markers = [found for found in markers if _opens_line(own, found) or (ended and _is_last(own, found))]
-    stated = _without_scale(own, _stated_by_line(own, markers, scale))
-    if stated:
-        wavers = cut_off and _WAVERS.search(written, _after(stated[-1]))
-        return stated[-1] if len({score.value for score in stated}) < 3 and not wavers else None
-    return None if markers or last_line_only else _alone(own, scale)
+
+    scale: tuple[int, int] = SCALE
+    marker: str = MARKER
+
+    def mentions(self, text: str) -> bool:
+        """Whether a text, the judged answer say, names a score anywhere: a judge may repeat it."""
+        return bool(_marker(self.marker).search(text) or _NAMED.search(text))
+
+    def read(self, reply: str, *, cut_off: bool = False, last_line_only: bool = False) -> Score | None:
+        """The last valid score that the reply states after the marker; None where there is none.
+
+        Args:
+            reply: what the judge wrote.
+            cut_off: the reply was cut, by the limit of tokens say: only a verdict on a line of its own, or on the last
+                line, that ended counts, and only where nothing after it wavers.
+            last_line_only: read only a marker that opens the last line, for judged texts that state a score themselves:
+                anywhere else the judge may be repeating the text.
+        """
+        own = own_words(reply)
+        written = own
+        if cut_off:
+            own = own[: own.rfind("\n") + 1]
+        if last_line_only:
+            start = own.rstrip().rfind("\n") + 1
+            # Blanked, line breaks aside, for the same reason.
+            own = re.sub(".", " ", own[:start]) + own[start:]
+        if any(int(said[1]) != self.scale[1] for said in _SCALE_SAID.finditer(own)):
+            return None
+        markers = list(_marker(self.marker).finditer(own)) or list(_PLAIN_MARKER.finditer(own))
+        if last_line_only or cut_off:
+            ended = not last_line_only and own.rstrip() == written.rstrip()
+            markers = [found for found in markers if _opens_line(own, found) or (ended and _is_last(own, found))]
+        stated = _without_scale(own, _stated_by_line(own, markers, self.scale))
+        if stated:
+            wavers = cut_off and _WAVERS.search(written, _after(stated[-1]))
+            return stated[-1] if len({score.value for score in stated}) < 3 and not wavers else None
+        return None if markers or last_line_only else _alone(own, self.scale)
 
 
 def _alone(text: str, scale: tuple[int, int]) -> Score | None:
