@@ -73,6 +73,13 @@ def steps_with(examples: int, settings: Optimisation) -> int:
     return math.ceil(settings.epochs * math.ceil(examples / (settings.batch_size * settings.gradient_accumulation)))
 
 
+# Columns, evaluation, checkpoints, logs and progress are this library's own, not the Trainer's.
+OWN: dict[str, Any] = {
+    **{"remove_unused_columns": False, "eval_strategy": "no", "save_strategy": "no", "disable_tqdm": True},
+    **{"logging_steps": 1, "logging_nan_inf_filter": False},
+}
+
+
 def training_arguments(
     inputs: Inputs,
     settings: Optimisation,
@@ -106,13 +113,8 @@ def training_arguments(
         data_seed=inputs.seed,
         use_cpu=not cuda,
         dataloader_pin_memory=cuda,
-        remove_unused_columns=False,
         eval_on_start=resume is None,
-        eval_strategy="no",
-        save_strategy="no",
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        disable_tqdm=True,
+        **OWN,
         **_reports(inputs),
     )
     arguments._n_gpu = min(arguments.n_gpu, 1)  # never DataParallel, however many GPUs are visible
