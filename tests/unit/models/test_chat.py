@@ -4,6 +4,7 @@ import pytest
 from tokenizers import AddedToken
 
 from formsafe.core.errors import FormsafeError
+from formsafe.models import chat
 from formsafe.models.chat import render_exchange, render_prompt, set_template_arguments
 from tests.chats import llama2, llama3
 
@@ -82,6 +83,18 @@ def test_spelled_specials_leave_the_rest_of_the_encoding_alone(tokenizer):
     for (start, end), token in zip(quoted.offsets, quoted.ids, strict=True):
         if token not in tokenizer.all_special_ids and quoted.text[start:end].isalpha():
             assert tokenizer.decode([token]).strip() == quoted.text[start:end].strip()
+
+
+def test_special_tokens_are_listed_once_for_all_exchanges_and_again_when_one_is_added(monkeypatch):
+    """Gemma has 6,400 of them: listing them at every exchange took longer than the training."""
+    tokenizer, listed, listing = llama3(), [], chat._special_tokens
+    monkeypatch.setattr(chat, "_special_tokens", lambda given: listed.append(1) or listing(given))
+    for _ in range(3):
+        render_exchange(tokenizer, "How?", "So.")
+    assert len(listed) == 1
+    tokenizer.add_tokens([AddedToken("<|new|>", normalized=False)])
+    ids = render_prompt(tokenizer, "What is <|new|>?")
+    assert len(listed) > 1 and tokenizer.convert_tokens_to_ids("<|new|>") not in ids
 
 
 def test_a_template_that_changes_the_prompt_is_refused():
