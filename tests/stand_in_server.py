@@ -2,7 +2,8 @@
 
 It answers as `faulty_server.echo` does, with the adapter's name before it, and misbehaves as FORMSAFE_STAND_IN says:
 
-- `slow` is never healthy, `refuse` ends at once, `die=N` kills itself at request N, `hang=N` never answers from N on;
+- `slow` is never healthy, `mute` never listens, `refuse` ends at once, `die=N` kills itself at request N, `hang=N` never
+  answers from N on;
 - `stubborn` ignores SIGTERM, `child` starts a process that does, `bare` one that has overwritten its environment,
   `daemon` such a one in a session of its own;
 - `deaf` knows no adapter, `chatty` shows requests and replies.
@@ -86,6 +87,8 @@ def main():
     print("Loading weights", model, os.environ.get("CUDA_VISIBLE_DEVICES"), file=sys.stderr, flush=True)
     if "refuse" in WORDS:
         sys.exit("no kernel image for this device")
+    if "mute" in WORDS:
+        time.sleep(600)
     ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
 
 

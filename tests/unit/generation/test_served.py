@@ -7,8 +7,10 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import closing
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from unittest import mock
 
@@ -24,7 +26,7 @@ from formsafe.generation.engines import make_engine
 from formsafe.generation.journal import Journal
 from formsafe.generation.replies import Prompt, ask
 from formsafe.generation.served import ServedEngine, fill_command
-from tests.stand_in_server import SLEEP
+from tests.stand_in_server import SLEEP, Handler
 
 ROOT = Path(__file__).resolve().parents[3]
 STAND_IN = shlex.join([sys.executable, "-I", "-S", str(ROOT / "tests/stand_in_server.py")])
@@ -285,6 +287,18 @@ def test_a_server_that_cannot_answer_is_an_error_with_its_reason(places, monkeyp
         answer_prompts(job_of(places, **settings))
     assert not processes_of(places)
     assert words != "refuse" or "server: no kernel image" in capfd.readouterr().out
+
+
+def test_another_program_at_the_servers_port_gets_no_prompt(places, monkeypatch):
+    monkeypatch.setenv("FORMSAFE_STAND_IN", "mute")
+    engine = ServedEngine(job_of(places).generation.server, str(places / "a model"), None)
+    other = ThreadingHTTPServer(("127.0.0.1", engine._port), Handler)
+    threading.Thread(target=other.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    with closing(engine), pytest.raises(FormsafeError, match=rf"Another program answers at port {engine._port}"):
+        engine._start(str(places / JOURNAL))
+    other.shutdown()
+    other.server_close()
+    assert not processes_of(places)
 
 
 def test_the_log_has_the_servers_lines_without_texts_keys_and_control_characters(places, monkeypatch, capfd):

@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Any
 
 import httpx2
+import psutil
 
 from formsafe.config.settings.generation import Decoding, ServerSettings
 from formsafe.core.errors import FormsafeError
@@ -66,11 +67,11 @@ class ServedEngine(ServerEngine):
     def __init__(self, settings: ServerSettings, model: str, adapter: str | None, backoff_seconds: float = 1.0) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+            self._port = free.getsockname()[1]
         # folders as seen from anywhere: a server may change its own
         model, adapter = os.path.abspath(model), adapter and os.path.abspath(adapter)
-        self._command, name = fill_command(settings, model, adapter, port)
-        self._root, self._adapter = f"http://127.0.0.1:{port}", adapter
+        self._command, name = fill_command(settings, model, adapter, self._port)
+        self._root, self._adapter = f"http://127.0.0.1:{self._port}", adapter
         super().__init__(settings.model_copy(update={"base_url": f"{self._root}/v1", "model": name}), backoff_seconds)
         self._process: subprocess.Popen[bytes] | None = None
         self._pump = threading.Thread(target=self._read, daemon=True)
@@ -162,7 +163,7 @@ class ServedEngine(ServerEngine):
                     "log, or raise start_minutes (beside command)."
                 )
             time.sleep(0.1)
-        self._require_running("before it was ready")  # what answers is not another program at the same port
+        self._require_own_port()
         self._ready = True
         self._version = one_line(str(self._get("/version")[1].get("version", "unknown")))[:60]
         if self._adapter is not None:
@@ -171,6 +172,13 @@ class ServedEngine(ServerEngine):
     def _healthy(self) -> bool:
         status = self._get("/health")[0]
         return status == 200 or (status == 404 and self._get("/v1/models")[0] == 200)
+
+    def _require_own_port(self) -> None:
+        """Another program that took the port meanwhile may answer for another model, and would be sent the prompts."""
+        own = supervisor.members(self._mark)
+        at_port = [each for each in psutil.net_connections("tcp") if each.laddr and each.laddr.port == self._port]
+        if not any(each.pid in own for each in at_port if each.status == psutil.CONN_LISTEN):
+            raise FormsafeError(f"Another program answers at port {self._port}, which was free before. Run again.")
 
     def _require_adapter(self) -> None:
         """A server that does not know the adapter's name may answer as the base model without a word."""
