@@ -2,8 +2,8 @@
 
 It answers as `faulty_server.echo` does, with the adapter's name before it, and misbehaves as FORMSAFE_STAND_IN says:
 
-- `slow` is never healthy, `mute` never listens, `refuse` ends at once, `die=N` kills itself at request N, `hang=N` never
-  answers from N on;
+- `slow` is never healthy, `mute` never listens, `refuse` ends at once, `die=N` kills itself at request N, `hang=N`
+  never answers from N on;
 - `stubborn` ignores SIGTERM, `child` starts a process that does, `bare` one that has overwritten its environment,
   `daemon` such a one in a session of its own;
 - `deaf` knows no adapter, `chatty` shows requests and replies.
