@@ -54,6 +54,8 @@ class Storm:
     def run(self) -> None:
         """The whole story."""
         (self.checkout / "storm.yaml").write_text(SMALLER)
+        profile = self.checkout / "profiles/slurm/config.yaml"
+        profile.write_text(profile.read_text().replace("# cpu_partition:", "cpu_partition:"))
         over = threading.Event()
         reader = threading.Thread(target=self.read_logs, args=[over])
         reader.start()

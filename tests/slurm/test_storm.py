@@ -47,6 +47,8 @@ def test_gpu_rules_got_one_gpu_and_cpu_rules_none(jobs):
         if job["AllocTRES"] and job["State"] != "FAILED":
             gpus = re.findall(r"gres/gpu=(\d+)", job["AllocTRES"])
             assert gpus == (["1"] if rule_of(job) in GPU_RULES else []), job
+            # `cpu_partition` of the profile: its one node has no GPU.
+            assert (job["NodeList"] == "n3") == (rule_of(job) not in GPU_RULES), job
             assert "node=1" in job["AllocTRES"].split(",")
 
 
