@@ -140,6 +140,8 @@ def test_the_server_ends_with_all_that_it_started(places, monkeypatch, words):
 
 def run_job(places, words):
     """The job, in a process of its own."""
+    # A shell starts background jobs with SIGINT ignored, and children inherit that: this job would never end.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     log = os.open(places / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
