@@ -108,12 +108,10 @@ def test_recover_lists_the_orphans_and_waits_for_them_on_request(storm):
 
 
 def test_what_orphans_finished_was_not_computed_again(storm, jobs):
-    (kept,) = re.findall(r"Kept the results of (\d+) jobs", storm.said["waited"].stdout)
-    assert int(kept) >= 1
     began = next(at for at, what in storm.times if what == "second Snakemake")
     orphans = {orphan["id"] for orphan in storm.orphans}
     ended = {job["Comment"] for job in jobs if job["JobIDRaw"] in orphans and job["State"] == "COMPLETED"}
-    assert ended  # more may be kept: what had ended before the kill without Snakemake's knowing
+    assert ended  # a job in Slurm enters what it made into Snakemake's records by itself
     starts = ((job["Comment"], job["Start"]) for job in jobs if job["Comment"] in ended and job["Start"][:1].isdigit())
     assert [comment for comment, start in starts if time.mktime(time.strptime(start, ISO)) > began] == []
 
