@@ -4,13 +4,16 @@ import random
 import shutil
 from pathlib import Path
 
+import pytest
+
 from tests.checkout import copy_checkout
 from tests.kills import kill_and_restart, leftovers, one_format_study
 
-KILLS = 6
+KILLS = 10
 
 
-def test_kills_in_a_row_change_nothing(finished_demo: Path, tmp_path: Path):
+@pytest.mark.long
+def test_ten_kills_in_a_row_change_nothing(finished_demo: Path, tmp_path: Path):
     checkout = copy_checkout(tmp_path / "formsafe")
     for name in ("resources", ".snakemake/metadata"):  # the demo's model is not trained again
         shutil.copytree(finished_demo / name, checkout / name)
