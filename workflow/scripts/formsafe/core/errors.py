@@ -32,3 +32,8 @@ def command(main: Callable[..., int]) -> Callable[..., int]:
             return 1
 
     return run
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message; the error's kind where it has none (a bare `assert`)."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

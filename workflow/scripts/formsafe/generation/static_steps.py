@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import torch
 from transformers import DynamicCache, PreTrainedModel
 
+from formsafe.core.errors import first_line
 from formsafe.generation.buffers import StaticLayer, Window
 from formsafe.generation.decoding import Batch
 from formsafe.models import memory
@@ -38,7 +39,7 @@ class Graphs:
         except RuntimeError as error:
             if memory.is_lacking(error):
                 raise
-            reason = f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"
+            reason = f"{type(error).__name__}: {first_line(error)[:200]}"
         if torch.backends.cuda.cudnn_sdp_enabled():
             # The one kernel of the step that is chosen by library and card; the others need nothing special.
             print(f"A decoding step with cuDNN's attention cannot be captured ({reason}); trying without cuDNN's.")

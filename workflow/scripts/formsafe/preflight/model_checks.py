@@ -7,7 +7,7 @@ from typing import Any
 
 from formsafe.config.settings.models import ModelSettings
 from formsafe.config.settings.training import LoraSettings
-from formsafe.core.errors import FormsafeError
+from formsafe.core.errors import FormsafeError, first_line
 from formsafe.models.context import ModelContext
 from formsafe.preflight.checks import Check, refused
 
@@ -63,7 +63,7 @@ def check_encoder(folder: Path | None) -> Check:
         width = encoder.encode(["Boil it.", "Boil it well for ten."]).shape[1]
     except Exception as error:  # what its modules, tokenizer or weights raise
         remedy = "Name a sentence-transformers model with safetensors weights and a padding token."
-        return Check(MODELS, label, "no", f"it cannot encode ({str(error).splitlines()[0]})", remedy)
+        return Check(MODELS, label, "no", f"it cannot encode ({first_line(error)})", remedy)
     return Check(MODELS, label, "ok", f"texts become {width} numbers")
 
 
@@ -91,7 +91,7 @@ def check_build(name: str, context: ModelContext, folder: Path | None, lora: Lor
         attentions, model = _built(context)
     except (ImportError, ValueError) as error:  # what transformers raises at an attention it does not have
         remedy = "Set the model's attention to auto."
-        yield Check(MODELS, label, "no", str(error).splitlines()[0], remedy)
+        yield Check(MODELS, label, "no", first_line(error), remedy)
         return
     yield Check(MODELS, label, "ok", f"{type(model).__name__}, attention {' and '.join(attentions)}")
     if fault := _experts_in_four_bits(context, model, trained=lora is not None):
@@ -160,7 +160,7 @@ def _check_adapter(label: str, model: Any, lora: LoraSettings) -> Check:
         return Check(MODELS, label, "no", said, remedy)
     except ValueError as error:
         remedy = f"Name some of these under adapter.lora.target_modules: {', '.join(names)}; or write all-linear."
-        return Check(MODELS, label, "no", str(error).splitlines()[0], remedy)
+        return Check(MODELS, label, "no", first_line(error), remedy)
     found = [(name, module) for name, module in adapted.named_modules() if hasattr(module, "lora_A")]
     counts = Counter(name.rsplit(".", 1)[-1] for name, _ in found)
     unknown = sorted({*lora.target_modules} - set(counts)) if isinstance(lora.target_modules, list) else []
