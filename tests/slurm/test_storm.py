@@ -83,9 +83,9 @@ def test_what_was_hit_continued_rather_than_starting_over(storm, name, words):
 def test_a_second_attempt_asks_for_more_time(storm, jobs):
     comment = next(job["Comment"] for job in jobs if job["JobIDRaw"] == storm.hit["training over its limit"]["id"])
     limits = {job["JobIDRaw"]: job["Timelimit"] for job in jobs if job["Comment"] == comment}
-    first = {job["Timelimit"] for job in jobs if rule_of(job) == "train_adapter"} - set(limits.values())
+    first = min(job["Timelimit"] for job in jobs if rule_of(job) == "train_adapter" and job["Comment"] != comment)
     assert len(limits) >= 2
-    assert max(limits.values()) > max(first)
+    assert max(limits.values()) > first
 
 
 def test_the_outage_of_accounting_was_long_enough_to_matter(storm):
@@ -111,7 +111,7 @@ def test_what_orphans_finished_was_not_computed_again(storm, jobs):
     began = next(at for at, what in storm.times if what == "second Snakemake")
     orphans = {orphan["id"] for orphan in storm.orphans}
     ended = {job["Comment"] for job in jobs if job["JobIDRaw"] in orphans and job["State"] == "COMPLETED"}
-    assert ended  # a job in Slurm enters what it made into Snakemake's records by itself
+    assert ended and "Kept the results of" in storm.said["waited"].stdout
     starts = ((job["Comment"], job["Start"]) for job in jobs if job["Comment"] in ended and job["Start"][:1].isdigit())
     assert [comment for comment, start in starts if time.mktime(time.strptime(start, ISO)) > began] == []
 

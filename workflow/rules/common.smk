@@ -114,9 +114,14 @@ RECORDED = [Path(L.root), Path(DEMO)]
 if workflow.is_main_process:
     for folder in RECORDED:
         restore_records(folder, Path.cwd())
-    if "--touch" not in sys.argv:
+    # `recover` plans with --ignore-incomplete and enters results with --touch.
+    if not {"--touch", "--ignore-incomplete", "--unlock"} & set(sys.argv):
+        trained = [L.adapter(run) for run in PLANNED_RUNS if STUDY.methods[run.method].trains_adapter]
+        answered = [L.answers_metrics(run) for run in PLANNED_RUNS]
+        judged = [L.judge_metrics(run, judge) for run in PLANNED_RUNS for judge in STUDY.used_judges]
+        recover = make_command("recover", STUDY.study, workflow.overwrite_configfiles, Path.cwd())
         try:
-            require_records(map(L.answers_metrics, PLANNED_RUNS), Path(L.root), Path.cwd())
+            require_records([*trained, *answered, *judged], Path(L.root), Path.cwd(), recover)
         except FormsafeError as error:
             raise WorkflowError(str(error)) from None
 

@@ -8,7 +8,14 @@ import pytest
 from snakemake.persistence import MetadataRecord
 from snakemake.persistence.file import FilePersistence
 
-from formsafe.cluster.records import NAME, keep_records, require_records, restore_records, unfinished_outputs
+from formsafe.cluster.records import (
+    NAME,
+    finished_unseen,
+    keep_records,
+    require_records,
+    restore_records,
+    unfinished_outputs,
+)
 from formsafe.core.errors import FormsafeError
 
 STUDY = Path("results/mine")
@@ -83,10 +90,35 @@ def test_results_without_any_record_say_in_one_line_what_to_copy(made: Path, tmp
     (copy / STUDY / NAME).unlink()
     assert restore_records(STUDY, copy) == 0
     with pytest.raises(FormsafeError, match=r"copy results/mine/records\.jsonl\.gz") as refused:
-        require_records(FILES, STUDY, copy)
+        require_records(FILES, STUDY, copy, "make recover")
     assert "\n" not in str(refused.value)
-    require_records(["results/mine/not_made_yet.json"], STUDY, copy)
-    require_records(FILES, STUDY, made)
+    require_records(["results/mine/not_made_yet.json"], STUDY, copy, "make recover")
+    require_records(FILES, STUDY, made, "make recover")
+
+
+def test_one_result_without_a_record_names_the_call_that_enters_it(made: Path):
+    first, second, _ = FILES
+    snakemake_in(made)._delete_record(first)
+    with pytest.raises(FormsafeError, match=f"no record of 1 results, the first of them {first}.*: make recover"):
+        require_records(FILES, STUDY, made, "make recover")
+    require_records([second], STUDY, made, "make recover")
+    (made / ".snakemake/locks").mkdir()
+    (made / ".snakemake/locks/0.input.lock").touch()
+    require_records(FILES, STUDY, made, "make recover")  # a Snakemake at work enters it
+
+
+def test_only_what_is_newer_than_its_record_and_that_snakemake_was_finished_unseen(made: Path):
+    first, second, _ = FILES
+    now = (made / first).stat().st_mtime
+    snakemake_in(made)._write_record(first, MetadataRecord(endtime=now))
+    assert not finished_unseen([first], now - 60, made)  # recorded
+    assert finished_unseen([second], now - 60, made)  # its record has no time
+    snakemake_in(made)._write_record(first, MetadataRecord(endtime=now - 600))
+    assert finished_unseen([first], now - 60, made) and not finished_unseen([first], now + 60, made)
+    snakemake_in(made)._delete_record(first)
+    assert finished_unseen([first], now - 60, made) and not finished_unseen([first], now + 60, made)
+    snakemake_in(made)._io_write(str(made / ".snakemake/incomplete"), {"external_jobid": None}, first)
+    assert finished_unseen([second, first], now + 60, made)
 
 
 def test_what_a_killed_job_left_is_no_result_without_a_record(made: Path, tmp_path_factory):
@@ -95,7 +127,7 @@ def test_what_a_killed_job_left_is_no_result_without_a_record(made: Path, tmp_pa
     for path in FILES:
         snakemake_in(copy)._io_write(str(copy / ".snakemake/incomplete"), {"external_jobid": None}, path)
     assert unfinished_outputs(copy) == set(FILES) and unfinished_outputs(made) == set()
-    require_records(FILES, STUDY, copy)
+    require_records(FILES, STUDY, copy, "make recover")
 
 
 def test_the_copy_is_json_lines(made: Path):

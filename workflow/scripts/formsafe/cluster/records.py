@@ -19,6 +19,8 @@ NAME = "records.jsonl.gz"
 # Stored as the parameters of a file that is not the recorded one: it equals no rule's parameters, so that Snakemake
 # makes the file again.
 _ANOTHER = "'another file than the one that was recorded'"
+# Seconds by which a file's time and the same time in its record differ at most.
+_SAME_TIME = 0.01
 Record = dict[str, Any]
 
 
@@ -68,22 +70,54 @@ def restore_records(folder: Path, directory: Path) -> int:
     return count
 
 
-def require_records(results: Iterable[str], folder: Path, directory: Path) -> None:
-    """Raise FormsafeError where there are results, but a record of none of them.
+def require_records(results: Iterable[str], folder: Path, directory: Path, recover: str) -> None:
+    """Raise FormsafeError where a result has no record: a later change of its settings or code would not be seen.
 
     Args:
         results: files that jobs make, whether there or not.
         folder: the results of the study.
         directory: where Snakemake runs.
+        recover: the call that enters what jobs finished after their Snakemake was killed.
     """
+    if any((directory / ".snakemake/locks").glob("*")):
+        return  # a Snakemake is at work, which enters what its jobs finish, or was killed, which `recover` is for
     unfinished = unfinished_outputs(directory)
     there = [path for path in results if (directory / path).is_file() and path not in unfinished]
-    if there and not any(_record_file(directory, path).is_file() for path in there):
+    unrecorded = [path for path in there if not _record_file(directory, path).is_file()]
+    if there and unrecorded == there:
         raise FormsafeError(
             f"Nobody can tell how the results in {folder} were made: copy {folder / NAME} (or the folder "
-            f".snakemake/metadata) along with them, or delete {folder}. To take them as made with these settings and "
-            "this code: snakemake --touch."
+            f".snakemake/metadata) along with them, or delete {folder}. If their Snakemake was killed: {recover}. To "
+            "take them as made with these settings and this code: snakemake --touch."
         )
+    if unrecorded:
+        raise FormsafeError(
+            f"Snakemake has no record of {len(unrecorded)} results, the first of them {unrecorded[0]}: their jobs "
+            f"finished after it was killed. Enter them: {recover}"
+        )
+
+
+def finished_unseen(outputs: Iterable[str], since: float, directory: Path) -> bool:
+    """Whether a job finished without the knowledge of its Snakemake, so that records are missing or older.
+
+    A job under Snakemake itself still has the mark of an unfinished one. In a job of Slurm a Snakemake of its own
+    removes the mark, but leaves the record to the one that submitted it.
+
+    Args:
+        outputs: the job's, all there.
+        since: when that Snakemake started, in seconds since the epoch; older files are none of its doing.
+        directory: where Snakemake runs.
+    """
+    unfinished = unfinished_outputs(directory)
+    return any(path in unfinished or _is_newer(directory / path, since, directory) for path in outputs)
+
+
+def _is_newer(file: Path, since: float, directory: Path) -> bool:
+    """Whether a file was made since then and after its record, whose end is the file's time."""
+    made = file.stat().st_mtime
+    record = _record_file(directory, str(file.relative_to(directory)))
+    recorded = json.loads(record.read_text()).get("endtime") if record.is_file() else None
+    return made >= since and (recorded is None or made - recorded > _SAME_TIME)
 
 
 def unfinished_outputs(directory: Path) -> set[str]:

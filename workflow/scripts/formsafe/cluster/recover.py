@@ -20,7 +20,7 @@ from formsafe.cluster.orphans import (
     started_elsewhere,
 )
 from formsafe.cluster.plan import all_jobs, config_files, run_snakemake, split_arguments
-from formsafe.cluster.records import unfinished_outputs
+from formsafe.cluster.records import finished_unseen
 from formsafe.core.errors import FormsafeError, command
 from formsafe.core.files import is_below, refuse_links_below
 from formsafe.core.layout import Layout
@@ -113,12 +113,11 @@ def _keep_finished(study: str, arguments: Sequence[str], directory: Path) -> Non
     if newest is None:
         return
     path, log = newest
-    # Outputs of a script that ran under Snakemake itself still have the mark of an unfinished job, and records of the
-    # time before hold other parameters: what changed since the start is looked for in the files themselves.
+    # Marks of unfinished jobs and records of the time before say nothing of what orphans made: what changed since the
+    # start is looked for in the files themselves.
     lenient = ["--ignore-incomplete", "--rerun-triggers", "mtime"]
-    unfinished = unfinished_outputs(directory)
-    jobs = all_jobs([*lenient, *arguments], directory)
-    finished = [job.outputs for job in jobs if not (job.planned or job.gone) and unfinished.intersection(job.outputs)]
+    there = [job.outputs for job in all_jobs([*lenient, *arguments], directory) if not (job.planned or job.gone)]
+    finished = [outputs for outputs in there if finished_unseen(outputs, _start_of(path), directory)]
     if not finished:
         return
     if _edited_since(path, directory, config_files(arguments)) or _overrides(log.command) != _overrides(arguments):
@@ -134,9 +133,9 @@ def _keep_finished(study: str, arguments: Sequence[str], directory: Path) -> Non
 
 
 def _edited_since(log: Path, directory: Path, more: Sequence[str]) -> bool:
-    """Whether code or settings (`more`: files of these) are newer than the start of a Snakemake, which its log's name
-    tells. What the workflow itself writes there does not count, nor do guides."""
-    started = time.mktime(time.strptime(log.name.split(".")[0], "%Y-%m-%dT%H%M%S"))
+    """Whether code or settings (`more`: files of these) are newer than the start of a Snakemake. What the workflow
+    itself writes there does not count, nor do guides."""
+    started = _start_of(log)
     sources = (file for name in (*CODE, *more) for file in [directory / name, *(directory / name).rglob("*")])
     return any(
         file.stat().st_mtime > started
@@ -146,6 +145,11 @@ def _edited_since(log: Path, directory: Path, more: Sequence[str]) -> bool:
         and "sources.lock.yaml" not in file.name
         and file.suffix != ".md"
     )
+
+
+def _start_of(log: Path) -> float:
+    """When a Snakemake started, in seconds since the epoch: its log's name tells."""
+    return time.mktime(time.strptime(log.name.split(".")[0], "%Y-%m-%dT%H%M%S"))
 
 
 def _overrides(command: Sequence[str]) -> list[str]:
