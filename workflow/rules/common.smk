@@ -49,7 +49,7 @@ from formsafe.cluster.orphans import make_command, refuse_orphans
 from formsafe.sources.hub import is_read
 from formsafe.report.registry import modules_of, registered_names
 from formsafe.cluster.progress import watch
-from formsafe.cluster.records import keep_records, require_records, restore_records
+from formsafe.cluster.records import keep_records, refuse_unrecorded, require_records, restore_records
 
 DEMO = "resources/demo"
 STOPS = []
@@ -84,6 +84,8 @@ onstart:
         STOPS.append(watch(logger, planned, L.benchmark("x").removesuffix("x.tsv")))
     try:
         refuse_orphans(STUDY.study, workflow.overwrite_configfiles, Path.cwd())
+        if not {"--touch", "--ignore-incomplete"} & set(sys.argv):
+            refuse_unrecorded(EXPENSIVE, Path.cwd(), RECOVER)
     except FormsafeError as error:
         raise WorkflowError(str(error)) from None
 
@@ -109,19 +111,23 @@ onerror:
 LOCK = "config/sources.lock.yaml"
 PLANNED_RUNS = runs_of(STUDY)
 
+RECOVER = make_command("recover", STUDY.study, workflow.overwrite_configfiles, Path.cwd())
+# What jobs on GPUs make.
+EXPENSIVE = [
+    *[L.adapter(run) for run in PLANNED_RUNS if STUDY.methods[run.method].trains_adapter],
+    *[L.answers_metrics(run) for run in PLANNED_RUNS],
+    *[L.judge_metrics(run, judge) for run in PLANNED_RUNS for judge in STUDY.used_judges],
+]
+
 # Results that were copied here bring Snakemake's records with them, without which their settings could not be compared.
 RECORDED = [Path(L.root), Path(DEMO)]
 if workflow.is_main_process:
     for folder in RECORDED:
         restore_records(folder, Path.cwd())
     # `recover` plans with --ignore-incomplete and enters results with --touch.
-    if not {"--touch", "--ignore-incomplete", "--unlock"} & set(sys.argv):
-        trained = [L.adapter(run) for run in PLANNED_RUNS if STUDY.methods[run.method].trains_adapter]
-        answered = [L.answers_metrics(run) for run in PLANNED_RUNS]
-        judged = [L.judge_metrics(run, judge) for run in PLANNED_RUNS for judge in STUDY.used_judges]
-        recover = make_command("recover", STUDY.study, workflow.overwrite_configfiles, Path.cwd())
+    if not {"--touch", "--ignore-incomplete", "--unlock", "--list"} & set(sys.argv):
         try:
-            require_records([*trained, *answered, *judged], Path(L.root), Path.cwd(), recover)
+            require_records(EXPENSIVE, Path(L.root), Path.cwd(), RECOVER)
         except FormsafeError as error:
             raise WorkflowError(str(error)) from None
 

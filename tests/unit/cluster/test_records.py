@@ -12,6 +12,7 @@ from formsafe.cluster.records import (
     NAME,
     finished_unseen,
     keep_records,
+    refuse_unrecorded,
     require_records,
     restore_records,
     unfinished_outputs,
@@ -100,11 +101,13 @@ def test_one_result_without_a_record_names_the_call_that_enters_it(made: Path):
     first, second, _ = FILES
     snakemake_in(made)._delete_record(first)
     with pytest.raises(FormsafeError, match=f"no record of 1 results, the first of them {first}.*: make recover"):
-        require_records(FILES, STUDY, made, "make recover")
-    require_records([second], STUDY, made, "make recover")
+        refuse_unrecorded([second, first], made, "make recover")
+    refuse_unrecorded([second], made, "make recover")
+    with pytest.raises(FormsafeError, match="If their Snakemake was killed: make recover"):
+        require_records([first], STUDY, made, "make recover")
     (made / ".snakemake/locks").mkdir()
     (made / ".snakemake/locks/0.input.lock").touch()
-    require_records(FILES, STUDY, made, "make recover")  # a Snakemake at work enters it
+    require_records([first], STUDY, made, "make recover")  # a Snakemake at work enters it
 
 
 def test_only_what_is_newer_than_its_record_and_that_snakemake_was_finished_unseen(made: Path):

@@ -421,9 +421,12 @@ def test_labels_are_drawn_once_and_boxes_stop_no_study(at_hand, label, said):
 def test_a_gone_cache_is_named_with_the_way_back(at_hand, tmp_path):
     manifest = tmp_path / "results/paper/models/llama-2-7b-chat.json"
     manifest.parent.mkdir(parents=True)
-    manifest.write_text(json.dumps({"path": "/gone/snapshots/1", "files": {}}))
+    manifest.write_text(json.dumps({"path": None, "repo": "owner/name", "revision": "1" * 40, "files": {}}))
     go, written = at_hand()
-    assert not go and "/gone/snapshots/1, which is gone" in written and "HF_HOME" in written
+    assert not go and f"owner/name at commit {'1' * 40} is not in the hub's cache" in written and "HF_HOME" in written
+    manifest.write_text(json.dumps({"path": "/gone/model", "repo": None, "revision": None, "files": {}}))
+    go, written = at_hand()
+    assert not go and "/gone/model, which is gone" in written
 
 
 def test_rows_that_were_fetched_are_held_against_the_configuration(at_hand, tmp_path):

@@ -1,6 +1,7 @@
 """The hub: what is fetched and pinned, and failures that are known at once and say what to do."""
 
 import io
+import json
 
 import pytest
 import yaml
@@ -10,7 +11,7 @@ from formsafe.config.settings.data import DataSource
 from formsafe.config.settings.models import ModelSource
 from formsafe.core.errors import FormsafeError
 from formsafe.core.files import file_digest, read_json
-from formsafe.sources.hub import Repository, fetch_model
+from formsafe.sources.hub import Repository, fetch_model, model_folder
 from formsafe.sources.hub_probe import probe
 from formsafe.sources.rows import read_source
 from tests.fake_hub import COMMIT
@@ -33,6 +34,17 @@ def model(folder, repo="owner/name", revision="main"):
     return fetch_model("m", ModelSource(repo=repo, revision=revision), None, folder / "lock.yaml", folder / "m.json")
 
 
+def test_a_cache_that_moved_changes_no_manifest_and_is_found(hub, tmp_path, monkeypatch):
+    hub.add("models/owner/name", WEIGHTS)
+    manifest, moved = model(tmp_path), tmp_path / "elsewhere"
+    assert str(tmp_path) not in json.dumps(manifest)
+    model_folder(manifest).parents[2].rename(moved)
+    with pytest.raises(FormsafeError, match=f"owner/name at commit {COMMIT} is not in the hub's cache.*HF_HOME"):
+        model_folder(manifest)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(moved))
+    assert (model_folder(manifest) / "config.json").is_file() and model(tmp_path) == manifest
+
+
 def lock_of(folder):
     return yaml.safe_load((folder / "lock.yaml").read_text())["sources"]
 
@@ -43,7 +55,7 @@ def test_a_model_is_fetched_as_safetensors_only_and_pinned(hub, tmp_path):
     assert manifest == read_json(tmp_path / "m.json")
     assert set(manifest["files"]) == {"config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja"}
     assert (manifest["repo"], manifest["revision"]) == ("owner/name", COMMIT)
-    assert manifest["path"].endswith(f"snapshots/{COMMIT}")
+    assert model_folder(manifest).parts[-2:] == ("snapshots", COMMIT)
     assert lock_of(tmp_path) == {"model owner/name@main": {"commit": COMMIT}}
     assert not any("pytorch_model" in request or "consolidated" in request for request in hub.requests)
 

@@ -71,7 +71,7 @@ def restore_records(folder: Path, directory: Path) -> int:
 
 
 def require_records(results: Iterable[str], folder: Path, directory: Path, recover: str) -> None:
-    """Raise FormsafeError where a result has no record: a later change of its settings or code would not be seen.
+    """Raise FormsafeError where there are results, but a record of none of them.
 
     Args:
         results: files that jobs make, whether there or not.
@@ -81,20 +81,31 @@ def require_records(results: Iterable[str], folder: Path, directory: Path, recov
     """
     if any((directory / ".snakemake/locks").glob("*")):
         return  # a Snakemake is at work, which enters what its jobs finish, or was killed, which `recover` is for
-    unfinished = unfinished_outputs(directory)
-    there = [path for path in results if (directory / path).is_file() and path not in unfinished]
-    unrecorded = [path for path in there if not _record_file(directory, path).is_file()]
+    there, unrecorded = _there_and_unrecorded(results, directory)
     if there and unrecorded == there:
         raise FormsafeError(
             f"Nobody can tell how the results in {folder} were made: copy {folder / NAME} (or the folder "
             f".snakemake/metadata) along with them, or delete {folder}. If their Snakemake was killed: {recover}. To "
             "take them as made with these settings and this code: snakemake --touch."
         )
-    if unrecorded:
+
+
+def refuse_unrecorded(results: Iterable[str], directory: Path, recover: str) -> None:
+    """Raise FormsafeError where a result has no record: a later change of its settings or code would not be seen.
+
+    The arguments are those of `require_records`. For the start of jobs, when no other Snakemake is at work.
+    """
+    if unrecorded := _there_and_unrecorded(results, directory)[1]:
         raise FormsafeError(
             f"Snakemake has no record of {len(unrecorded)} results, the first of them {unrecorded[0]}: their jobs "
             f"finished after it was killed. Enter them: {recover}"
         )
+
+
+def _there_and_unrecorded(results: Iterable[str], directory: Path) -> tuple[list[str], list[str]]:
+    unfinished = unfinished_outputs(directory)
+    there = [path for path in results if (directory / path).is_file() and path not in unfinished]
+    return there, [path for path in there if not _record_file(directory, path).is_file()]
 
 
 def finished_unseen(outputs: Iterable[str], since: float, directory: Path) -> bool:

@@ -56,7 +56,7 @@ def _unrecorded(jobs: Sequence[PlannedJob]) -> Iterator[str]:
     unrecorded = [job.outputs[0] for job in jobs if job.unrecorded and not job.planned and not job.gone]
     if unrecorded:
         yield f"{len(unrecorded)} results have no record of settings and code: {shortened(unrecorded)}."
-        yield "They are taken as they are. To make one again: snakemake --force FILE."
+        yield "If Snakemake was killed, `make recover` enters what its jobs finished. Else: snakemake --force FILE."
 
 
 def _summed_up(reasons: Counter[str], jobs: int) -> list[str]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from formsafe.core.files import read_json, write_json
 from formsafe.data.records import TrainingExample
+from formsafe.sources.hub import model_folder
 
 _BATCH = 1000
 
@@ -22,7 +23,7 @@ def count_tokens(model: Path | str, train: Mapping[str, Path], counts: Path | st
     from transformers import AutoTokenizer
 
     manifest = read_json(model)
-    tokenizer = AutoTokenizer.from_pretrained(manifest["path"], trust_remote_code=False)
+    tokenizer = AutoTokenizer.from_pretrained(model_folder(manifest), trust_remote_code=False)
     formats = {}
     for name, path in train.items():
         texts = [example.response for example in TrainingExample.read(path)]

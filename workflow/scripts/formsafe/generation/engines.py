@@ -7,6 +7,7 @@ from formsafe.config.settings.generation import GenerationSettings
 from formsafe.config.settings.models import ModelSettings
 from formsafe.core.errors import FormsafeError
 from formsafe.generation.replies import Engine
+from formsafe.sources.hub import model_folder
 
 
 def make_engine(
@@ -21,7 +22,7 @@ def make_engine(
     """Make the engine that the settings ask for: a server, or the model in this process.
 
     Args:
-        manifest: the model's manifest, of which `path` is used.
+        manifest: the model's manifest.
         adapter: folder of an adapter.
         soft_prompt: folder of a soft prompt that stays at inference.
         watch_digits: note the probabilities of the digits 1 to 5 (a server gives none).
@@ -32,11 +33,11 @@ def make_engine(
     if generation.server is None:
         from formsafe.generation.local_engine import load_engine
 
-        return load_engine(manifest["path"], model, generation, gpu_memory_gb, adapter, soft_prompt, watch_digits)
+        return load_engine(model_folder(manifest), model, generation, gpu_memory_gb, adapter, soft_prompt, watch_digits)
     if generation.server.command is not None and soft_prompt is None:
         from formsafe.generation.served import ServedEngine
 
-        return ServedEngine(generation.server, manifest["path"], None if adapter is None else str(adapter))
+        return ServedEngine(generation.server, str(model_folder(manifest)), None if adapter is None else str(adapter))
     if adapter is not None or soft_prompt is not None:
         raise FormsafeError(
             f"generation.server serves {generation.server.model or 'models'} as they are, but this run has an adapter "

@@ -8,7 +8,7 @@ from formsafe.config.settings.models import ModelSource
 from formsafe.core.errors import FormsafeError
 from formsafe.core.files import matching_files, read_json
 from formsafe.preflight.checks import Check, refused
-from formsafe.sources.hub import locked_repository
+from formsafe.sources.hub import locked_repository, model_folder
 from formsafe.sources.hub_probe import Access, probe, within
 
 MODELS, DATA = "Models", "Data"
@@ -49,10 +49,16 @@ class Sources:
     def fetched_model(self, name: str, manifest: str | Path) -> Check | None:
         """Look for the folder that the target `models` wrote down: another HF_HOME, or a cache that was emptied."""
         record = read_json(manifest) if Path(manifest).is_file() else None
-        if record is None or Path(record["path"]).is_dir() or record["path"].startswith(self.made):
+        if record is None or (record["path"] or "").startswith(self.made):
             return None
-        remedy = f"Set HF_HOME as it was, or fetch it again: snakemake --cores 1 --force {manifest}."
-        return Check(MODELS, name, "no", f"it was fetched to {record['path']}, which is gone", remedy)
+        try:
+            folder = model_folder(record)
+        except FormsafeError as error:
+            problem, remedy = str(error).split(". ", 1)
+            return Check(MODELS, name, "no", problem, remedy)
+        if folder.is_dir():
+            return None
+        return Check(MODELS, name, "no", f"it was in {folder}, which is gone", "Put it back, or name another folder.")
 
     def data(self, name: str, source: DataSource, fetched: str | Path) -> Check:
         """Look for a data set; `fetched` is where its rows are once they were fetched."""

@@ -12,6 +12,7 @@ from formsafe.config.settings.models import ModelSettings
 from formsafe.core.errors import FormsafeError
 from formsafe.core.files import read_json, write_json
 from formsafe.core.provenance import stage_record
+from formsafe.sources.hub import model_folder
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def evaluate(
         FormsafeError: lm-eval is not installed, knows no such task, or cannot reach a task's data.
     """
     started, (lm_eval, task_manager) = time.time(), _lm_eval()
-    arguments: dict[str, Any] = {"pretrained": read_json(model_manifest)["path"], "trust_remote_code": False}
+    arguments: dict[str, Any] = {"pretrained": str(model_folder(read_json(model_manifest))), "trust_remote_code": False}
     arguments |= {"dtype": model.dtype} if model.dtype != "auto" else {}
     arguments |= {"peft": str(Path(adapter).parent)} if adapter is not None else {}
     device = "cpu" if model.device == "cpu" else None

@@ -25,6 +25,7 @@ from formsafe.models.chat import render_exchange, render_prompt
 from formsafe.models.context import read_context
 from formsafe.models.load import load_adapter, load_model, load_soft_prompt, load_tokenizer, place
 from formsafe.scoring.refusals import is_refusal
+from formsafe.sources.hub import model_folder
 from formsafe.training.collation import Collator
 from formsafe.training.examples import Example
 from formsafe.training.trainer import divergence, target_logits
@@ -76,7 +77,7 @@ def trace_refusals(job: TraceJob) -> None:
     """
     started = time.time()
     torch.set_num_threads(job.threads)
-    folder = read_json(job.model_manifest)["path"]
+    folder = model_folder(read_json(job.model_manifest))
     context = read_context(folder, job.model, job.gpu_memory_gb)
     base = load_model(folder, place(context, "inference"))
     vectors = None if job.soft_prompt is None else load_soft_prompt(job.soft_prompt, base)

@@ -16,6 +16,7 @@ from formsafe.scoring.answers import Answer, read_answers
 from formsafe.scoring.degenerate import degenerate
 from formsafe.scoring.refusals import is_refusal
 from formsafe.scoring.rouge import rouge_l
+from formsafe.sources.hub import model_folder
 
 Fit = Literal["strict", "loose"]
 Formats = Mapping[str, Format]
@@ -96,7 +97,7 @@ def _similarities(
         texts = _texts(path)
         pairs[f"[{name}]"] = [(answer.text, texts[answer.id]) for answer in answers]
     everything = [pair for column in pairs.values() for pair in column]
-    cosines = iter(cosine_similarities(everything, read_json(job.encoder)["path"], job.tasks))
+    cosines = iter(cosine_similarities(everything, model_folder(read_json(job.encoder)), job.tasks))
     found: dict[str, dict[str, float]] = {answer.id: {} for answer in answers}
     for suffix, column in pairs.items():
         for answer, pair in zip(answers, column, strict=True):

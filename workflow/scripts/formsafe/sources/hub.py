@@ -161,6 +161,29 @@ def cached_snapshot(repository: Repository, sure: bool) -> Path | None:
     return folder
 
 
+def model_folder(manifest: Mapping[str, Any]) -> Path:
+    """Where a fetched model's files are now.
+
+    The manifest of a hub's model names its commit and no folder: a cache that moved makes no result stale.
+
+    Args:
+        manifest: what `fetch_model` wrote.
+
+    Raises:
+        FormsafeError: the commit is not in the hub's cache of this machine.
+    """
+    if manifest["path"] is not None:
+        return Path(manifest["path"])
+    repo, commit = manifest["repo"], manifest["revision"]
+    folder = cached_snapshot(Repository(repo, "model", commit), sure=False)
+    if folder is None:
+        raise FormsafeError(
+            f"{repo} at commit {commit} is not in the hub's cache of this machine. Set HF_HOME to the cache that has "
+            "it, or fetch it again: snakemake --cores 1 --force models."
+        )
+    return folder
+
+
 def fetch_model(
     name: str,
     hub: ModelSource | None,
@@ -171,15 +194,16 @@ def fetch_model(
 ) -> dict[str, Any]:
     """Make sure that a model is on this machine and write its manifest.
 
-    That is `{name, path, repo, revision, files, digests, modified}`, with sizes of files in bytes. A local model has no
-    commit, but `digests` (SHA-256 of smaller files) and `modified` (times of larger ones): other files are noticed.
+    That is `{name, path, repo, revision, files, digests, modified}`, with sizes of files in bytes; `path` is None for
+    a hub's model (see `model_folder`). A local model has no commit, but `digests` (SHA-256 of smaller files) and
+    `modified` (times of larger ones): other files are noticed.
 
     Args:
         name: the model's name in the configuration.
         hub: its repository, or None.
         path: local directory, or None.
         lock: the lock of sources.
-        manifest: where the manifest goes; its `path` is what load functions take.
+        manifest: where the manifest goes.
         needed: a file that it must have (`modules.json`: a sentence-transformers model).
 
     Raises:
@@ -194,7 +218,8 @@ def fetch_model(
     _check_files(hub.repo if hub else str(path), folder, files, needed)
     if hub is not None:
         check_or_add(lock, key, {"commit": commit})
-    record = {"name": name, "path": str(folder), "repo": hub.repo if hub else None, "revision": commit, "files": files}
+    record: dict[str, Any] = {"name": name, "path": path if hub is None else None, "repo": hub.repo if hub else None}
+    record |= {"revision": commit, "files": files}
     record |= _identity(folder, {} if hub else found)
     write_json(manifest, record)
     return record

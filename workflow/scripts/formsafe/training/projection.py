@@ -17,6 +17,7 @@ from formsafe.core.errors import FormsafeError
 from formsafe.core.files import read_json, replacing, write_json
 from formsafe.core.provenance import stage_record
 from formsafe.models.load import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from formsafe.sources.hub import model_folder
 from formsafe.training.arm import METRICS
 
 _PREFIX, _B, _A = "base_model.model.", ".lora_B.weight", ".lora_A.weight"
@@ -58,7 +59,7 @@ def project_adapter(
     """
     started = time.time()
     weights = load_file(adapter / ADAPTER_WEIGHTS)
-    before, after = (_Weights(read_json(manifest)["path"]) for manifest in (base, aligned))
+    before, after = (_Weights(model_folder(read_json(manifest))) for manifest in (base, aligned))
     cosines = {}
     for layer in sorted(name.removesuffix(_B) for name in weights if name.endswith(_B)):
         name = layer.removeprefix(_PREFIX) + ".weight"

@@ -17,6 +17,7 @@ from formsafe.core.provenance import stage_record
 from formsafe.models import memory, varlen_attention
 from formsafe.models.context import ModelContext, read_context
 from formsafe.models.load import Placement, end_of_turn_ids, load_model, load_soft_prompt, load_tokenizer, place
+from formsafe.sources.hub import model_folder
 from formsafe.training import checkpoints, drift, examples, loss_log
 from formsafe.training.adapters import lora_config
 from formsafe.training.arm import METRICS, prompt_config, untrained_soft_prompt, write_soft_prompt
@@ -89,7 +90,7 @@ def _wrapped(model: PreTrainedModel, config: PeftConfig, seed: int) -> PeftModel
 
 def _load(inputs: Inputs) -> tuple[ModelContext, PreTrainedModel]:
     torch.set_num_threads(inputs.training.threads)
-    folder = read_json(inputs.manifest)["path"]
+    folder = model_folder(read_json(inputs.manifest))
     context = read_context(folder, inputs.model, inputs.gpu_memory_gb)
     return context, load_model(folder, place(context, "training"))
 
