@@ -9,8 +9,9 @@ stopped goes on, and several processes can share the work:
     python benchmarks/mutants.py --sample 150                a seeded sample over all modules
     python benchmarks/mutants.py analysis/statistics.py      one module
 
-A module that was edited since starts again. `mutants_alive.yaml` lists survivors that may live: their diff and the
-reason; those marked `equivalent` change no behaviour and leave the count.
+A module that was edited since starts again; where its tests were edited, only the mutants run again that they had not
+noticed (remove `.mutants/` where tests were weakened). `mutants_alive.yaml` lists survivors that may live: their diff
+and the reason; those marked `equivalent` change no behaviour and leave the count. So do those of `GUARDS`.
 """
 
 import argparse
@@ -20,10 +21,12 @@ import os
 import random
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
-from collections.abc import Sequence
-from contextlib import closing
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +56,13 @@ LEFT_OUT = [
     rf"core/ReplaceComparisonOperator_(?!({COMPARISON})$)",
     r"core/(RemoveDecorator|ExceptionReplacer|Variable.*|ReplaceUnaryOperator_.*_Invert|ReplaceUnaryOperator_.*_UAdd)",
 ]
+# Guards against mistakes in the program itself: without them it does the same.
+GUARDS = {
+    r"\bstrict=True": "zip over sequences that are equally long here",
+    r"@dataclass\(.*\b(frozen|slots)=True": "nothing assigns to the record's fields",
+}
 TIMEOUT_SECONDS = 300.0
+WARM = Path(__file__).with_name("warm_pytest.py")
 
 
 def modules_of(named: Sequence[str]) -> list[str]:
@@ -67,29 +76,55 @@ def modules_of(named: Sequence[str]) -> list[str]:
 
 
 def tests_of(module: str) -> list[str]:
-    """Test files of a module's package, those named like the module first."""
+    """Test files of a module's package: those named like the module first, then those that import it."""
     package, name = module.split("/")[0], Path(module).stem
-    files = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tests" / "unit" / package).glob("test_*.py"))
-    return sorted(files, key=lambda file: name not in file)
+    files = sorted(path.relative_to(ROOT) for path in (ROOT / "tests" / "unit" / package).glob("test_*.py"))
+    imported = f"formsafe.{package}.{name} "
+
+    def far(file: Path) -> int:
+        return 0 if name in file.name else 1 if imported in (ROOT / file).read_text(encoding="utf-8") else 2
+
+    return [str(file) for file in sorted(files, key=far)]
 
 
-def identity(module: str) -> str:
-    """Changes when the module, its package's tests or the way mutants are made change."""
-    texts = [Path(__file__), ROOT / LIBRARY / module, *(ROOT / file for file in tests_of(module))]
-    return hashlib.sha256(b"".join(path.read_bytes() for path in texts)).hexdigest()[:12]
+def folder_of(module: str) -> Path:
+    """Where work on a module is kept; another place when the module or the kinds of mutants change."""
+    text = (ROOT / LIBRARY / module).read_bytes() + "".join(LEFT_OUT).encode()
+    return FOLDER / f"{module.replace('/', '.').removesuffix('.py')}-{hashlib.sha256(text).hexdigest()[:12]}"
+
+
+def digest_of_tests(module: str) -> str:
+    """Changes when a test file of the module's package does."""
+    return hashlib.sha256(b"".join((ROOT / file).read_bytes() for file in tests_of(module))).hexdigest()
 
 
 def session_of(module: str) -> Path:
     """A fresh or continued session: a folder with a copy of the checkout and the work on one module."""
-    folder = FOLDER / f"{module.replace('/', '.').removesuffix('.py')}-{identity(module)}"
+    folder, tests = folder_of(module), digest_of_tests(module)
     session = folder / "session.sqlite"
     if session.exists():
+        if (folder / "tests").read_text() != tests:
+            shutil.rmtree(folder / "checkout")
+            _configure(copy_checkout(folder / "checkout"), module)
+            with sqlite3.connect(session) as database:
+                database.execute("DELETE FROM work_results WHERE test_outcome = 'SURVIVED'")
+            (folder / "tests").write_text(tests)
         return folder
     for old in FOLDER.glob(f"{folder.name.rpartition('-')[0]}-*"):
         shutil.rmtree(old)
     folder.mkdir(parents=True)
+    (folder / "tests").write_text(tests)
     copy = copy_checkout(folder / "checkout")
-    command = ["python", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests_of(module)]
+    _configure(copy, module)
+    _run(copy, "cosmic-ray", "init", "mutants.toml", "new.sqlite")
+    _run(copy, "cr-filter-operators", "new.sqlite", "mutants.toml")
+    (copy / "new.sqlite").rename(session)
+    return folder
+
+
+def _configure(copy: Path, module: str) -> None:
+    """Write cosmic-ray's settings into a copy of the checkout, and see that the tests pass there by themselves."""
+    command = ["python", "-S", str(WARM), "-q", "-x", "-p", "no:cacheprovider", *tests_of(module)]
     config = (
         f'[cosmic-ray]\nmodule-path = "{LIBRARY}/{module}"\ntimeout = {TIMEOUT_SECONDS}\nexcluded-modules = []\n'
         f'test-command = "{" ".join(command)}"\n[cosmic-ray.distributor]\nname = "local"\n'
@@ -97,10 +132,25 @@ def session_of(module: str) -> Path:
     )
     (copy / "mutants.toml").write_text(config, encoding="utf-8")
     _run(copy, "cosmic-ray", "baseline", "mutants.toml")  # tests that fail by themselves would kill every mutant
-    _run(copy, "cosmic-ray", "init", "mutants.toml", "new.sqlite")
-    _run(copy, "cr-filter-operators", "new.sqlite", "mutants.toml")
-    (copy / "new.sqlite").rename(session)
-    return folder
+
+
+@contextmanager
+def warm_pytest() -> Iterator[None]:
+    """A server for the test command, which every child of this process finds by WARM_PYTEST."""
+    FOLDER.mkdir(exist_ok=True)
+    place = FOLDER / f"pytest-{os.getpid()}.sock"
+    os.environ["WARM_PYTEST"] = str(place)
+    server = subprocess.Popen([sys.executable, WARM, "--serve"], stdin=subprocess.DEVNULL)
+    try:
+        while not place.exists():
+            if server.poll() is not None:
+                raise SystemExit("The server for pytest ended at its start; its last words are above.")
+            time.sleep(0.1)
+        yield
+    finally:
+        server.terminate()
+        server.wait()
+        place.unlink(missing_ok=True)
 
 
 def _run(folder: Path, *command: str) -> None:
@@ -145,10 +195,20 @@ def results_of(module: str, folder: Path, alive: dict[str, dict[str, Any]]) -> d
                 continue
             changed = [line for line in (result.diff or "").splitlines() if re.match(r"[+-](?![+-]{2} )", line)]
             name = hashlib.sha256("\n".join([module, *changed]).encode()).hexdigest()[:10]
-            known = alive.get(name, {})
+            known = alive.get(name) or _guard(changed)
             row["equivalent"] += bool(known.get("equivalent"))
             survivors.append({"name": name, "module": module, "change": changed, **known})
     return {"row": row, "survivors": survivors}
+
+
+def _guard(changed: Sequence[str]) -> dict[str, Any]:
+    """Why a mutant lives whose change is another value of one of GUARDS."""
+    before, after = (next((line for line in changed if line[0] == sign), "") for sign in "-+")
+    for pattern, reason in GUARDS.items():
+        found = re.search(pattern, before)
+        if found and before[1:].replace("True", "False", 1) == after[1:]:
+            return {"equivalent": True, "reason": reason}
+    return {}
 
 
 def main() -> None:
@@ -162,11 +222,15 @@ def main() -> None:
     part, parts = map(int, options.shard.split("/"))
     modules = modules_of(options.modules)[part - 1 :: parts]
     alive = yaml.safe_load(ALIVE.read_text(encoding="utf-8")) if ALIVE.exists() else {}
-    folders = {module: session_of(module) for module in modules} if not options.only_report else _begun(modules)
-    if options.sample:
-        draw(folders, options.sample)
-    for folder in folders.values() if not options.only_report else ():
-        _run(folder / "checkout", "cosmic-ray", "exec", "mutants.toml", str(folder / "session.sqlite"))
+    if options.only_report:
+        folders = _begun(modules)
+    else:
+        with warm_pytest():
+            folders = {module: session_of(module) for module in modules}
+            if options.sample:
+                draw(folders, options.sample)
+            for folder in folders.values():
+                _run(folder / "checkout", "cosmic-ray", "exec", "mutants.toml", str(folder / "session.sqlite"))
     found = [results_of(module, folder, alive or {}) for module, folder in folders.items()]
     rows = [each["row"] for each in found]
     mutants, killed, equivalent = (sum(row[key] for row in rows) for key in ("mutants", "killed", "equivalent"))
@@ -178,7 +242,7 @@ def main() -> None:
 def _begun(modules: Sequence[str]) -> dict[str, Path]:
     folders = {}
     for module in modules:
-        folder = FOLDER / f"{module.replace('/', '.').removesuffix('.py')}-{identity(module)}"
+        folder = folder_of(module)
         if (folder / "session.sqlite").exists():
             folders[module] = folder
     return folders

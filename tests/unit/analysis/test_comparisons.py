@@ -3,9 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binomtest, t
 
-from formsafe.analysis.comparisons import Comparison, Study, Thresholds, compare
+from formsafe.analysis.comparisons import Comparison, Study, Thresholds, compare, detectable, pairs_of
+from formsafe.analysis.inference import Result
 from formsafe.analysis.roster import names_from
 from formsafe.analysis.score_table import COLUMNS as SCORE_COLUMNS
 from formsafe.analysis.score_table import HARMFUL, TASK, Scores
@@ -162,6 +163,31 @@ def test_no_fall_can_be_found_below_zero_and_no_rise_above_one():
     (rise,) = rows_of({BASE: high, sft(0): high})
     (room,) = rows_of({BASE: low, sft(0): low})
     assert np.isnan(fall.detectable) and np.isnan(rise.detectable) and 0.1 < room.detectable < 0.3
+
+
+def test_what_several_trainings_could_find_is_at_holms_first_step_and_the_power():
+    result = Result(prompts=100, trainings=5, error=0.02, freedom=7)
+    found, discordance = detectable(result, 0.4, False, SETTINGS, together=3)
+    assert found == pytest.approx(0.02 * (t.ppf(1 - 0.05 / 3 / 2, 7) + t.ppf(0.8, 7))) and np.isnan(discordance)
+
+
+@pytest.mark.parametrize("promot_first", [False, True])
+def test_methods_meet_at_equal_rates_and_at_all_where_one_of_them_separates(promot_first):
+    methods = synthetic.methods()
+    methods["prompted"] = MethodSettings(label="Prompted", system_prompt_test="Be careful.").model_dump()
+    few = Run("demo", "sft", "json", "5e-5", "0", examples="100")
+    separated = [Run("demo", "promot", "json", rate, "0") for rate in ("5e-5", "2e-4")]
+    plain = [few, *(Run("demo", "sft", "json", rate, "0") for rate in ("5e-5", "1e-3"))]
+    prompted = [Run("demo", "prompted", "json", rate, "0") for rate in ("5e-5", "1e-3")]
+    trained = [*separated, *plain, *prompted] if promot_first else [*plain, *separated, *prompted]
+    names = names_from({}, methods, [run.fields for run in trained])
+    found = [(pair.a, pair.b) for pair in pairs_of(trained, names) if pair.family == "method"]
+    assert set(found) == {
+        *((a, b) for a in plain[1:] for b in separated),
+        *zip(plain[1:], prompted, strict=True),
+        (separated[0], prompted[0]),
+    }
+    assert len(found) == 7
 
 
 def test_what_several_trainings_could_find_follows_from_their_error():

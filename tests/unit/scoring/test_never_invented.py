@@ -1,7 +1,7 @@
 """Kinds of replies from which a parser could invent a score, each in many variants."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from formsafe.generation.thoughts import hide_thoughts, opened_thoughts, split_thoughts
@@ -64,10 +64,18 @@ def test_what_is_no_thought_stays(text):
     assert split_thoughts(text) == (text, "")
 
 
+def test_words_on_both_sides_of_a_thought_stay_two_words():
+    assert split_thoughts("I can<think>not</think>help.\n<think>x</think>No.") == (
+        "I can help.\nNo.",
+        "<think>not</think>\n<think>x</think>",
+    )
+
+
 PIECES = [*(tag for pair in TAGS for tag in pair), "word", " ", "\n", "#thescore: 4", "`", "<", "|>"]
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=20).map("".join))
+@example("assistantfinal<think></think>#thescore: 4")
 def test_thoughts_are_cut_once_and_for_all(text):
     visible, thoughts = split_thoughts(text)
     assert len(hide_thoughts(text)) == len(text)

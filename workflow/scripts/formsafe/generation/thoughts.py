@@ -36,6 +36,8 @@ def hide_thoughts(text: str) -> str:
 def split_thoughts(text: str) -> tuple[str, str]:
     """The text without its thoughts, and the thoughts (with their tags), "" where there are none.
 
+    Words that stood on both sides of a thought stay two words.
+
     >>> split_thoughts("<think>Hm.</think>\\n\\nNo.")
     ('No.', '<think>Hm.</think>')
     """
@@ -44,7 +46,10 @@ def split_thoughts(text: str) -> tuple[str, str]:
         return text, ""
     ends = [0, *(end for _, end in spans)]
     starts = [*(start for start, _ in spans), len(text)]
-    visible = "".join(text[end:start] for end, start in zip(ends, starts, strict=True))
+    visible = ""
+    for part in (text[end:start] for end, start in zip(ends, starts, strict=True)):
+        joins = visible[-1:].strip() and part[:1].strip()
+        visible += f" {part}" if joins else part
     return visible.strip(), "\n".join(text[start:end].strip() for start, end in spans)
 
 
