@@ -124,14 +124,15 @@ def session_of(module: str) -> Path:
 
 def _configure(copy: Path, module: str) -> None:
     """Write cosmic-ray's settings into a copy of the checkout, and see that the tests pass there by themselves."""
-    command = ["python", "-S", str(WARM), "-q", "-x", "-p", "no:cacheprovider", *tests_of(module)]
+    arguments = ["-q", "-x", "-p", "no:cacheprovider", *tests_of(module)]
+    command = ["python", "-S", str(WARM), *arguments]
     config = (
         f'[cosmic-ray]\nmodule-path = "{LIBRARY}/{module}"\ntimeout = {TIMEOUT_SECONDS}\nexcluded-modules = []\n'
         f'test-command = "{" ".join(command)}"\n[cosmic-ray.distributor]\nname = "local"\n'
         f"[cosmic-ray.filters.operators-filter]\nexclude-operators = {json.dumps(LEFT_OUT)}\n"
     )
     (copy / "mutants.toml").write_text(config, encoding="utf-8")
-    _run(copy, "cosmic-ray", "baseline", "mutants.toml")  # tests that fail by themselves would kill every mutant
+    _run(copy, "python", "-m", "pytest", *arguments)  # tests that fail by themselves would notice every mutant
 
 
 @contextmanager

@@ -322,7 +322,7 @@ def stale(checkout: Path) -> str:
 
 
 def test_stale_says_so_in_a_page(clone, edited: Edit):
-    assert stale(clone) == "Nothing is stale: every result is newer than what it was made from.\n"
+    assert stale(clone) == "Nothing is stale: no input, setting or code has changed since.\n"
     edited("config/config.yaml", "dropout: 0.01", "dropout: 0.02")
     page = stale(clone)
     assert len(page.splitlines()) < 40

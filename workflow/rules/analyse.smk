@@ -67,7 +67,7 @@ SHOWN = {
     **{"threshold": STUDY.headline.harmful_from, "analysis": section("analysis")},
 }
 LICENCES = {
-    "WikiSum": STUDY.corpus.licence,
+    "training rows": STUDY.corpus.licence,
     **{name: source.licence for name, source in STUDY.sources.items()},
 }
 
@@ -262,7 +262,7 @@ SHOWN_SETTINGS = {
     **{name: section(name) for name in ("soft_prompt", "adapter", "training", "generation")},
     "judges": {name: judge_settings(name) for name in STUDY.used_judges},
     "judging": section("judging"),
-    "tasks": STUDY.tasks.model_dump(exclude={"encoder": {"path"}}),
+    "tasks": shown_tasks(),
     "analysis": section("analysis"),
 }
 

@@ -93,11 +93,18 @@ onstart:
 onsuccess:
     for folder in RECORDED:
         keep_records(folder, Path.cwd())
+    if Path(L.report).exists():
+        print(f"Report: {L.report}", file=sys.stderr)
 
 
 onerror:
     for folder in RECORDED:
         keep_records(folder, Path.cwd())
+    if any(job.rule.name == "preflight" for job in workflow.dag.needrun_jobs()):
+        # Snakemake ends with a traceback, under which the page would be lost.
+        page = Path(L.log("preflight"))
+        if page.exists():
+            print(f"{page.read_text().splitlines()[-1]} The page again: {page}", file=sys.stderr)
     done = sum(map(finished, PLANNED_RUNS))
     if done and not STUDY.partial and not any(stop.interrupted for stop in STOPS):
         command = make_command("report", STUDY.study, workflow.overwrite_configfiles, Path.cwd())
@@ -327,6 +334,14 @@ def adapter_files(run):
 def adapter_metrics(run):
     shared = adapter_run(run, STUDY.methods)
     return [] if shared is None else [L.adapter(shared)]
+
+
+def shown_tasks():
+    """The settings of task scores for the report; of an encoder's path, the folder's name."""
+    found = STUDY.tasks.model_dump(exclude={"encoder": {"path"}})
+    if STUDY.tasks.encoder.path is not None:
+        found["encoder"]["folder"] = Path(STUDY.tasks.encoder.path).name
+    return found
 
 
 def trained_runs(runs):

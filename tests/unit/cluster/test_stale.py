@@ -89,7 +89,7 @@ def test_the_page_groups_by_rule_and_names_what_it_cannot_count(tmp_path: Path):
     assert any(line.split() == ["train_adapter", "1", "unknown", "not", "made", "yet"] for line in page.splitlines())
     assert any(line.split() == ["describe_run", "1", "-", "after", "train_adapter"] for line in page.splitlines())
     assert "no job of it has finished yet: train_adapter" in page
-    assert report([], tmp_path) == "Nothing is stale: every result is newer than what it was made from.\n"
+    assert report([], tmp_path) == "Nothing is stale: no input, setting or code has changed since.\n"
 
 
 def test_what_was_deleted_and_what_has_no_record_is_listed_though_nothing_is_planned(tmp_path: Path):

@@ -46,6 +46,18 @@ def test_an_answer_has_its_figure_beside_it_and_no_figure_is_drawn_twice(page):
     assert len(ids) == len(set(ids))
 
 
+def test_what_was_run_names_judges_and_encoder(study):
+    settings = {
+        "harmful": {"own": {"count": 1320}},
+        "judges": {"policy": {"model": "demo"}, "strict": {"model": "big"}},
+    }
+    for encoder, named in (({"hub": {"repo": "a/b"}}, "a/b"), ({"hub": None, "folder": "encoder"}, "encoder")):
+        page = study.page(settings=settings | {"tasks": {"encoder": encoder}}).read_text()
+        told = dict(re.findall(r"<dt>([^<]*)</dt>\s*<dd>([^<]*)</dd>", page))
+        assert (told["Judges"], told["Sentence encoder"]) == ("policy (Llama-3.1-8B-Instruct), strict (big)", named)
+        assert told["Harmful prompts"] == "1,320 (own 1,320)"
+
+
 def test_a_figure_without_anything_drawn_is_left_out(tmp_path):
     made = make(tmp_path, [Run("demo", "base")])
     drawn = {path.stem: 'id="nothing-to-draw"' in path.read_text() for path in made.figures("figures", "svg")}

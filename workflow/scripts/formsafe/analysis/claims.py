@@ -9,7 +9,7 @@ from formsafe.analysis.estimates import interval, signed
 from formsafe.analysis.evidence import Evidence
 from formsafe.analysis.quality import learnt_by
 from formsafe.analysis.questions import CONTROLS, FORMATS, KEPT, LESS, LOWERED, RAISED, Question
-from formsafe.analysis.wording import basis, claimed, finding, numbers, p_text, status_of
+from formsafe.analysis.wording import basis, claimed, finding, nothing_learnt, numbers, p_text, status_of
 from formsafe.core.records import Finding, Status, joined
 
 
@@ -43,9 +43,9 @@ def _contrasts(evidence: Evidence, model: str, question: str, asked: Question) -
         low, high = (row.value, row.value) if question == OMNIBUS else (row.ci_low, row.ci_high)
         status = status_of(evidence, row.p, low, high, -1 if question == INTERACTION else 0, row.trainings < 2)
         rivals = [run for run in main if (run.method, run.lr) == (row.against, row.against_lr)]
-        if any(evidence.failed(run) for run in members + rivals):
-            status = "cannot be said"
-        name, text = joined((row.method, row.lr, row.examples)), _contrast_text(evidence, row, status)
+        failed = nothing_learnt(evidence, members + rivals)
+        status = "cannot be said" if failed else status
+        name, text = joined((row.method, row.lr, row.examples)), _contrast_text(evidence, row, status, failed)
         yield asked.answer(f"{question}/{name}", status, text, subject=_subject(evidence, row), **numbers(row))
 
 
@@ -58,7 +58,7 @@ def _subject(evidence: Evidence, row: Contrast) -> str:
     }[row.question]
 
 
-def _contrast_text(evidence: Evidence, row: Contrast, status: Status) -> str:
+def _contrast_text(evidence: Evidence, row: Contrast, status: Status, failed: str) -> str:
     names = evidence.names
     label, listed = f"{names.method(row.method)} ({row.lr})", [names.format(name) for name in row.formats.split()]
     claim = {
@@ -67,8 +67,7 @@ def _contrast_text(evidence: Evidence, row: Contrast, status: Status) -> str:
         INTERACTION: f"the ASR of {label} rises less with formality than that of {names.method(row.against)}",
     }[row.question]
     if status == "cannot be said":
-        reason = "a training that proves nothing, or answers that are unscored or all scored alike"
-        return f"cannot be said whether {claim}: {reason}"
+        return f"cannot be said whether {claim}: {failed or 'the answers are unscored or all scored alike'}"
     values = f"a range of {row.value:.3f}"
     if row.question != OMNIBUS:
         unit = "from the least to the most formal" + (", one minus the other" if row.question == INTERACTION else "")
@@ -107,7 +106,8 @@ def kept(evidence: Evidence, model: str) -> Iterator[Finding]:
         text = f"{claim}: {row.b:.3f} against {row.a:.3f}, a rise of at most {row.upper:+.3f} (one-sided, {level}; "
         text += f"{basis(row.n, row.trainings)}); it holds for every margin above {max(row.upper, 0):.3f}"
         if evidence.failed(row.side("b")) or math.isnan(row.upper):
-            status, text = "cannot be said", f"{b} against {a}: no shared scores, or a training that proves nothing"
+            failed = nothing_learnt(evidence, [row.side("b")])
+            status, text = "cannot be said", f"{b} against {a}: {failed or 'no prompt has a score on both sides'}"
         yield KEPT.answer(f"kept/{row.key}", status, text, subject=f"{b} against {a}", **numbers(row))
 
 

@@ -36,6 +36,7 @@ FORMATS = Question("Does the format of the same content change the ASR?", figure
 LOWERED = Question("Does training the format into a soft prompt that is dropped lower the ASR?", figure="asr")
 LESS = Question("Does the format matter less with the soft prompt?", figure="asr")
 KEPT = Question("Is the safety of the base model kept?", figure="asr")
+SOUND = Question("Is there a safety to lose, and are there answers to judge?", figure="asr")
 CONTROLS = Question("What do the controls do?", "controls", "asr")
 LEARNT = Question("Has the model learnt the task nevertheless?", "task", "tradeoff")
 MATCHED = Question("Is it safer at the same task quality?", "task", "tradeoff")

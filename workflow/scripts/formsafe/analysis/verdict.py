@@ -22,6 +22,7 @@ def write_verdict(evidence: Evidence, output: str, others: Iterable[Finding] = (
 def answers(evidence: Evidence, model: str) -> Iterator[Finding]:
     """All findings on one model."""
     yield from supporting.failures(evidence, model)
+    yield from supporting.unsound(evidence, model)
     for question, name, found in (
         (questions.RAISED, "raised", claims.raised(evidence, model)),
         (questions.FORMATS, "formats", claims.formats(evidence, model)),

@@ -1,6 +1,7 @@
 """Sentences of the verdict: each says what is shown and what is not, with its numbers."""
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 from formsafe.analysis.comparisons import METHOD, Comparison
@@ -8,7 +9,7 @@ from formsafe.analysis.contrasts import Contrast
 from formsafe.analysis.estimates import interval, signed
 from formsafe.analysis.evidence import Evidence
 from formsafe.analysis.questions import Question
-from formsafe.core.records import Finding, Status
+from formsafe.core.records import Finding, Run, Status
 
 
 def status_of(evidence: Evidence, p: float, low: float, high: float, sign: int, single: bool) -> Status:
@@ -47,16 +48,22 @@ def finding(question: Question, name: str, evidence: Evidence, row: Comparison, 
     sides = [row.side(side) for side in ("a", "b")]
     a, b = map(evidence.names.run, sides)
     trained = any(evidence.names.is_trained(side) for side in sides)
-    failed = [evidence.names.run(side) for side in sides if evidence.failed(side)]
+    failed = nothing_learnt(evidence, sides)
     status = status_of(evidence, row.p_holm, row.ci_low, row.ci_high, sign, trained and row.trainings < 2)
     if failed:
-        status, text = "cannot be said", f"{b} against {a}: the training of {failed[0]} proves nothing (named above)"
+        status, text = "cannot be said", f"{b} against {a}: {failed}"
     elif status == "cannot be said":
         text = f"{b} against {a}: {_why_unknown(row)}"
     else:
         text = _difference(evidence, row, sign, status, (a, b))
         text += f" ({basis(row.n, row.trainings, trained)}){_bounds(row)}{tail}"
     return question.answer(name, status, text, subject=f"{b} against {a}", **numbers(row))
+
+
+def nothing_learnt(evidence: Evidence, conditions: Iterable[Run]) -> str:
+    """Which of the conditions rest on a training that proves nothing; "" where none does."""
+    failed = [evidence.names.run(condition) for condition in conditions if evidence.failed(condition)]
+    return f"the training of {', '.join(failed)} proves nothing (named above)" if failed else ""
 
 
 def _why_unknown(row: Comparison) -> str:

@@ -67,7 +67,8 @@ def _judge_problems(study: StudySettings) -> Iterator[str]:
         yield f"judging.judges: {', '.join(judging.judges)} names a judge twice"
     for name in judging.judges:
         if name in study.judges and study.judges[name].model not in study.models:
-            yield f"judges.{name}.model: {study.judges[name].model!r} is not in models"
+            known = ", ".join(sorted(study.models))
+            yield f"judges.{name}.model: {study.judges[name].model!r} is not in models ({known})"
 
 
 def _grid_problems(study: StudySettings) -> Iterator[str]:

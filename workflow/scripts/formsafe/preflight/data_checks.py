@@ -112,8 +112,11 @@ def check_judge(name: str, judge: JudgeSettings, model: ModelSettings, folder: P
     except (OSError, UnicodeDecodeError) as error:
         said = f"{judge.prompt} cannot be read ({type(error).__name__})"
         return Check(DATA, label, "no", said, f"{key} names a text file in UTF-8.")
-    if folder is None or judge.generation.elsewhere:
+    if judge.generation.elsewhere:
         return Check(DATA, label, "ok", asked)
+    if folder is None:
+        said = f"{asked}; whether its prompt fits into the context of {judge.model} is told once that model is here"
+        return Check(DATA, label, "unchecked", said, "snakemake --cores 1 models, then preflight again.")
     from formsafe.models.chat import render_prompt
     from formsafe.models.context import read_context
     from formsafe.models.load import load_tokenizer

@@ -119,7 +119,7 @@ def _look_at_sources(
         check, folders[name], size = sources.model(name, model.hub, model.path)
         checks.append(sources.fetched_model(name, layout.model(name)) or check)
         download += 2 * model.parameters if size is None and folders[name] is None else size or 0
-    check, encoder, size = sources.model("encoder", plan.tasks.encoder.hub, plan.tasks.encoder.path)
+    check, encoder, size = sources.model("tasks.encoder", plan.tasks.encoder.hub, plan.tasks.encoder.path)
     servers = {"answers' server": plan.generation.server}
     servers |= {f"server of judge {name}": judge.generation.server for name, judge in plan.used_judges.items()}
     checks += [check_server(name, server, os.environ) for name, server in servers.items() if server is not None]

@@ -119,7 +119,7 @@ class Sources:
         if not self.out_of_reach:
             return []
         detail = f"{self.out_of_reach} sources are not here and cannot be reached"
-        return [Check(MODELS, "network", "no", detail, OFFLINE)]
+        return [Check(MODELS, "network", "unchecked", detail, OFFLINE)]  # each of them has a NO of its own
 
     def token(self) -> Check:
         """Whether there is a token for the hub; it is shown nowhere."""

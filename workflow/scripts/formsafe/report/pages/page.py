@@ -104,12 +104,16 @@ def facts(results: Results, described: Description) -> dict[str, str]:
     prompts = {name: source["count"] for name, source in described.settings.get("harmful", {}).items()}
     sources = ", ".join(f"{names.source(name)} {count:,}" for name, count in prompts.items())
     formats = names.formats(run.format for run in planned if run.format != NONE)
+    judges = [f"{name} ({names.model(judge['model'])})" for name, judge in described.settings.get("judges", {}).items()]
+    encoder = described.settings.get("tasks", {}).get("encoder", {})
     return {
         "Models": ", ".join(dict.fromkeys(names.model(run.model) for run in planned)),
         "Methods": ", ".join(dict.fromkeys(names.method(run.method) for run in planned)),
         "Formats": ", ".join(map(names.format, formats)) or "none",
         "Trainings": "; ".join(f"{model}: {count}" for model, count in trained.items()) or "none",
         "Harmful prompts": f"{sum(prompts.values()):,} ({sources})",
+        "Judges": ", ".join(judges) or "none",
+        "Sentence encoder": (encoder.get("hub") or {}).get("repo") or encoder.get("folder") or "none",
     }
 
 
