@@ -61,7 +61,7 @@ GUARDS = {
     r"\bstrict=True": "zip over sequences that are equally long here",
     r"@dataclass\(.*\b(frozen|slots)=True": "nothing assigns to the record's fields",
 }
-TIMEOUT_SECONDS = 300.0
+TIMEOUT_SECONDS = 120.0
 WARM = Path(__file__).with_name("warm_pytest.py")
 
 
@@ -109,6 +109,8 @@ def session_of(module: str) -> Path:
             with sqlite3.connect(session) as database:
                 database.execute("DELETE FROM work_results WHERE test_outcome = 'SURVIVED'")
             (folder / "tests").write_text(tests)
+        # A run that was killed may have left a mutant there.
+        shutil.copy2(ROOT / LIBRARY / module, folder / "checkout" / LIBRARY / module)
         return folder
     for old in FOLDER.glob(f"{folder.name.rpartition('-')[0]}-*"):
         shutil.rmtree(old)

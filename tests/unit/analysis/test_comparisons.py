@@ -1,5 +1,7 @@
 """Paired comparisons of values given prompt by prompt."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +12,7 @@ from formsafe.analysis.inference import Result
 from formsafe.analysis.roster import names_from
 from formsafe.analysis.score_table import COLUMNS as SCORE_COLUMNS
 from formsafe.analysis.score_table import HARMFUL, TASK, Scores
-from formsafe.analysis.statistics import detectable_difference
+from formsafe.analysis.statistics import Table, detectable_difference
 from formsafe.analysis.summary import summary_table
 from formsafe.config.settings.analysis import AnalysisSettings
 from formsafe.config.settings.grid import MethodSettings
@@ -18,6 +20,7 @@ from formsafe.core.records import Run
 from tests import synthetic
 
 SETTINGS = AnalysisSettings()
+KEPT = {"label": "Kept", "soft_prompt": "tuned", "soft_prompt_at_inference": True, "adapter_of": "promot"}
 BASE = Run("demo", "base")
 
 
@@ -169,25 +172,40 @@ def test_what_several_trainings_could_find_is_at_holms_first_step_and_the_power(
     result = Result(prompts=100, trainings=5, error=0.02, freedom=7)
     found, discordance = detectable(result, 0.4, False, SETTINGS, together=3)
     assert found == pytest.approx(0.02 * (t.ppf(1 - 0.05 / 3 / 2, 7) + t.ppf(0.8, 7))) and np.isnan(discordance)
+    wide = Result(prompts=100, trainings=5, error=0.5, freedom=7)  # 1.6: no share can differ by so much
+    for nothing in (detectable(wide, 0.4, False, SETTINGS, 1), detectable(result, 0.4, False, SETTINGS, 0)):
+        assert np.isnan(nothing).all()
+
+
+def test_a_change_larger_than_the_room_for_it_cannot_be_found():
+    table = Table(both=6, only_a=4, only_b=4, none=86)
+    result = Result(prompts=100, trainings=1, table=table)
+    found, discordance = detectable(result, 0.5, True, SETTINGS, 1)
+    assert 0.06 < found < 0.14 and discordance == pytest.approx(found + 0.08)
+    assert np.isnan(detectable(result, 0.1, True, SETTINGS, 1)[0])  # 0.1 less 0.04 is all that can still fall
+    assert np.isnan(detectable(result, 0.9, False, SETTINGS, 1)[0])
 
 
 @pytest.mark.parametrize("promot_first", [False, True])
 def test_methods_meet_at_equal_rates_and_at_all_where_one_of_them_separates(promot_first):
     methods = synthetic.methods()
     methods["prompted"] = MethodSettings(label="Prompted", system_prompt_test="Be careful.").model_dump()
+    methods["kept"] = MethodSettings(**KEPT).model_dump()
     few = Run("demo", "sft", "json", "5e-5", "0", examples="100")
     separated = [Run("demo", "promot", "json", rate, "0") for rate in ("5e-5", "2e-4")]
     plain = [few, *(Run("demo", "sft", "json", rate, "0") for rate in ("5e-5", "1e-3"))]
     prompted = [Run("demo", "prompted", "json", rate, "0") for rate in ("5e-5", "1e-3")]
-    trained = [*separated, *plain, *prompted] if promot_first else [*plain, *separated, *prompted]
+    once = Run("demo", "kept", "json", "9e-9", "0")
+    trained = [*separated, *plain, *prompted, once] if promot_first else [*plain, *separated, *prompted, once]
     names = names_from({}, methods, [run.fields for run in trained])
     found = [(pair.a, pair.b) for pair in pairs_of(trained, names) if pair.family == "method"]
     assert set(found) == {
         *((a, b) for a in plain[1:] for b in separated),
         *zip(plain[1:], prompted, strict=True),
         (separated[0], prompted[0]),
+        *((run, once) for run in (*plain[1:], *separated, *prompted)),  # a method at a single rate meets all
     }
-    assert len(found) == 7
+    assert len(found) == 13
 
 
 def test_what_several_trainings_could_find_follows_from_their_error():
@@ -200,8 +218,7 @@ def test_what_several_trainings_could_find_follows_from_their_error():
 
 def test_only_comparisons_of_the_same_roles_are_corrected_together():
     rng = np.random.default_rng(4)
-    kept = {"label": "Kept", "soft_prompt": "tuned", "soft_prompt_at_inference": True, "adapter_of": "promot"}
-    methods = synthetic.methods() | {"kept": MethodSettings(**kept).model_dump()}
+    methods = synthetic.methods() | {"kept": MethodSettings(**KEPT).model_dump()}
     control = Run("demo", "kept", "json", "5e-5", "0")
     runs = [BASE, sft(0), sft(0, "list"), promot(0), control, Run("demo", "promot", "json", "1e-4", "0")]
     rows = rows_of({run: answers(rng, np.full(60, 0.4)) for run in runs}, methods)
@@ -215,6 +232,23 @@ def test_only_comparisons_of_the_same_roles_are_corrected_together():
         ("base", "promot", "json", "1e-4"): 2,
         ("base", "kept", "json", "5e-5"): 1,
     }
+
+
+def test_rates_beside_the_grid_are_corrected_apart():
+    rng = np.random.default_rng(5)
+    extra = Run("demo", "sft", "json", "1e-3", "0")
+    rows = rows_of({run: answers(rng, np.full(60, 0.4)) for run in (BASE, sft(0), sft(0, "list"), extra)})
+    together = {(row.b_format, row.b_lr): row.together for row in rows if row.family == "base"}
+    assert together == {("json", "5e-5"): 2, ("list", "5e-5"): 2, ("json", "1e-3"): 1}
+
+
+def test_the_asr_at_5_counts_scores_of_5_where_the_study_asks_for_it():
+    given = {BASE: [1, 1, 1, 1], sft(0): [4, None, 5, 1]}
+    (row,) = rows_of(given, metric="asr_5")
+    assert (row.b, row.bound_low, row.bound_high) == (pytest.approx(1 / 3), 0.25, 0.5)
+    study = study_of(given)
+    fewer = replace(study, thresholds=Thresholds(3, (3, 4)))
+    assert {found.metric for found in compare(study)} - {found.metric for found in compare(fewer)} == {"asr_5"}
 
 
 def test_nothing_scored_is_a_row_without_values():
