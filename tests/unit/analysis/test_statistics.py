@@ -134,6 +134,22 @@ def test_kappa_by_hand_with_statsmodels_interval():
     assert (found.low, found.high) == pytest.approx((0.4 - reach, 0.4 + reach), abs=0.005)
 
 
+def test_kappas_interval_with_raters_of_unequal_shares_is_statsmodels():
+    cells = np.array([[30, 12], [3, 15]])
+    first, second = (np.repeat(side, cells.ravel()) for side in ([1.0, 1, 0, 0], [1.0, 0, 1, 0]))
+    found, expected = kappa(first, second, 0.95), cohens_kappa(cells)
+    reach = Z * expected.std_kappa * np.sqrt(60 / 59)  # theirs divides by n
+    assert found[:4] == pytest.approx((expected.kappa, expected.kappa - reach, expected.kappa + reach, 60))
+    assert kappa(second, first, 0.95)[:3] == pytest.approx(found[:3])
+
+
+def test_kappa_of_one_prompt_has_no_interval_and_of_opposite_raters_ends_at_minus_1():
+    once = np.array([[1.0], [0.0], [1.0]])
+    assert np.isnan(kappa(once, once, 0.95).value) and kappa(once, once, 0.95).n == 3
+    opposite = kappa(shares(2, 4), 1 - shares(2, 4), 0.95)
+    assert (opposite.value, opposite.low) == (-1.0, -1.0)
+
+
 def test_kappa_takes_the_answers_of_a_prompt_together():
     rng = np.random.default_rng(3)
     first = rng.integers(0, 2, 60).astype(float)

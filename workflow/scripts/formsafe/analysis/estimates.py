@@ -30,7 +30,7 @@ UNKNOWN = Estimate(math.nan, math.nan, math.nan, 0)
 
 def signed(value: float) -> str:
     """`+0.062`, or `+1.4e-06` for what three decimals would print as nothing."""
-    return f"{value:+.1e}" if 0 < abs(value) < 0.0005 else f"{value:+.3f}"
+    return f"{value:+.1e}" if 0 < abs(value) < 0.0005 else f"{value + 0.0:+.3f}"  # -0.0 is +0.000
 
 
 def interval(low: float, high: float) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
+from formsafe.analysis.estimates import signed
 from formsafe.core.records import NONE, Run
 from formsafe.formats.registry import traits_of
 from formsafe.report.figures import style
@@ -41,7 +42,7 @@ def ladder(results: Results, model: str) -> Figure:
             gradient, intercept = np.polyfit(x, y, 1)
             ends = np.array([min(x), max(x)])
             (line,) = axes.plot(ends, intercept + gradient * ends, color=colour, marker=marker, markersize=3.5)
-            handles[f"{results.names.method(method)} ({gradient:+.3f} per {scale.unit})"] = line
+            handles[f"{results.names.method(method)} ({signed(gradient)} per {scale.unit})"] = line
     base = base_bar(results, model, "asr")
     if base is not None and base.known is not None:
         axes.axhline(base.known.value, color=style.INK, linestyle="--", linewidth=0.9)

@@ -16,7 +16,8 @@ def runs_table(names: Names) -> pd.DataFrame:
     """Every planned run and whether it is there."""
     rows = []
     for run in names.planned:
-        axes = [None if text == NONE else text for text in (run.format, run.lr, run.seed, run.data_seed, run.examples)]
+        format = names.format(run.format) if run.format != NONE else NONE
+        axes = [None if text == NONE else text for text in (format, run.lr, run.seed, run.data_seed, run.examples)]
         state = "missing" if run in names.missing else "done"
         rows.append([names.model(run.model), names.method(run.method), *axes, state])
     header = ["Model", "Method", "Format", "LR", "seed", "data seed", "examples", "state"]

@@ -97,7 +97,8 @@ def paper_comparison(results: Results) -> pd.DataFrame:
     our interval. ASR counts scores of 3 or more, as the paper does."""
     names = results.names
     rows = []
-    for each in results.published:
+    compared = any(each.ours is not None for each in results.published)
+    for each in results.published if compared else []:
         number = each.published
         rate = None if number.lr == NONE else number.lr
         format = None if number.format == NONE else names.format(number.format)
