@@ -105,4 +105,4 @@ def test_every_arm_runs_from_data_to_scores_and_figures_and_a_new_arm_reruns_non
     plan = planned_jobs(checkout, *overlay, "--rerun-triggers", "mtime", "params", "input", "code", "--", *figures)
     one = {"train_adapter", "generate_answers", "judge_answers", "score_texts", "trace_refusals"}
     assert {rule: count for rule, count in plan.items() if rule in one} == dict.fromkeys(one, 1)
-    assert set(plan) <= one | {"summarise", "plot_figures"}
+    assert set(plan) <= one | {"summarise", "compare_judges", "plot_figures"}
