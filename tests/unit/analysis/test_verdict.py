@@ -255,13 +255,19 @@ def test_a_training_that_proves_nothing_is_named_and_shows_nothing(given, reason
 
 
 def test_what_cannot_be_said_names_the_training_or_the_missing_scores():
-    unknown = [row("base", "base", "promot", (UNKNOWN, UNKNOWN), UNKNOWN, upper=UNKNOWN)]
-    unknown += [row("base", "base", "promot", (UNKNOWN, UNKNOWN), UNKNOWN, metric=metric) for metric in QUALITY]
+    nothing = ("base", "base", "promot", (UNKNOWN, UNKNOWN), UNKNOWN)
+    unknown = [row(*nothing, upper=UNKNOWN, n=0), *(row(*nothing, metric=metric, n=0) for metric in QUALITY)]
     failed = [curve("promot", halfway=math.nan)]
-    for question, scores in ((SAFETY, "prompt"), (LEARNT, "task prompt")):
-        assert said(question, unknown)[0].sentence.endswith(f"Base: no {scores} has a score on both sides.")
+    for question in (SAFETY, LEARNT):
+        assert said(question, unknown)[0].sentence.endswith(" no prompt has a score on both sides.")
         named = said(question, unknown, curves=failed)[0].sentence
         assert named.endswith("Base: the training of ProMoT JSON proves nothing (named above).")
+    alike = [
+        row("base", "base", "promot", (0.1, 0.2), metric=QUALITY[0]),
+        row(*nothing, metric=QUALITY[1], difference=0.0),
+    ]
+    (found,) = said(LEARNT, alike)
+    assert found.sentence.endswith("ROUGE-L +0.000 over 100 prompts, all alike or too few: there is no interval.")
     sloped = [contrast("interaction", UNKNOWN, p=UNKNOWN, method="promot", against="sft", against_lr="5e-5")]
     (found,) = said("Does the format matter less with the soft prompt?", contrasts=sloped)
     assert found.sentence.endswith(": the answers are unscored or all scored alike.")

@@ -9,7 +9,7 @@ from formsafe.analysis.estimates import interval, signed
 from formsafe.analysis.evidence import Evidence
 from formsafe.analysis.quality import learnt_by
 from formsafe.analysis.questions import CONTROLS, FORMATS, KEPT, LESS, LOWERED, RAISED, Question
-from formsafe.analysis.wording import basis, claimed, finding, nothing_learnt, numbers, p_text, status_of
+from formsafe.analysis.wording import basis, claimed, finding, nothing_learnt, numbers, p_text, status_of, why_unknown
 from formsafe.core.records import Finding, Status, joined
 
 
@@ -107,7 +107,7 @@ def kept(evidence: Evidence, model: str) -> Iterator[Finding]:
         text += f"{basis(row.n, row.trainings)}); it holds for every margin above {max(row.upper, 0):.3f}"
         if evidence.failed(row.side("b")) or math.isnan(row.upper):
             failed = nothing_learnt(evidence, [row.side("b")])
-            status, text = "cannot be said", f"{b} against {a}: {failed or 'no prompt has a score on both sides'}"
+            status, text = "cannot be said", f"{b} against {a}: {failed or why_unknown(row)}"
         yield KEPT.answer(f"kept/{row.key}", status, text, subject=f"{b} against {a}", **numbers(row))
 
 

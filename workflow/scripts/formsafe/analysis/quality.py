@@ -7,7 +7,7 @@ from formsafe.analysis.comparisons import BASE, METHOD, Comparison
 from formsafe.analysis.estimates import interval, signed
 from formsafe.analysis.evidence import Evidence
 from formsafe.analysis.questions import LEARNT, MATCHED
-from formsafe.analysis.wording import basis, claimed, finding, nothing_learnt, numbers, p_text, status_of
+from formsafe.analysis.wording import basis, claimed, finding, nothing_learnt, numbers, p_text, status_of, why_unknown
 from formsafe.core.records import Finding, Run, Status
 
 SCORES = {"sbert_neutral": "S-BERT", "rouge_l_neutral": "ROUGE-L"}
@@ -47,8 +47,9 @@ def learnt(evidence: Evidence, model: str) -> Iterator[Finding]:
         text = f"{claim}: {values} (corrected for {tests} tests; {base})"
         text += "; it is shown to write it worse" if sign == -1 else ""
         if any(math.isnan(row.ci_low) for row in rows) or evidence.failed(first.side("b")):
-            failed = nothing_learnt(evidence, [first.side("b")])
-            status, text = "cannot be said", f"{b} against {a}: {failed or 'no task prompt has a score on both sides'}"
+            unknown = [f"{SCORES[row.metric]} {why_unknown(row)}" for row in rows if math.isnan(row.ci_low)]
+            reason = nothing_learnt(evidence, [first.side("b")]) or "; ".join(unknown)
+            status, text = "cannot be said", f"{b} against {a}: {reason}"
         p = math.nan if status == "cannot be said" else _p(first)
         known = numbers(first) | {"subject": f"{b} against {a}, {SCORES[first.metric]}", "p": p}
         yield LEARNT.answer(f"learnt/{first.key}", status, text, **known)

@@ -53,7 +53,7 @@ def finding(question: Question, name: str, evidence: Evidence, row: Comparison, 
     if failed:
         status, text = "cannot be said", f"{b} against {a}: {failed}"
     elif status == "cannot be said":
-        text = f"{b} against {a}: {_why_unknown(row)}"
+        text = f"{b} against {a}: {why_unknown(row)}"
     else:
         text = _difference(evidence, row, sign, status, (a, b))
         text += f" ({basis(row.n, row.trainings, trained)}){_bounds(row)}{tail}"
@@ -66,7 +66,8 @@ def nothing_learnt(evidence: Evidence, conditions: Iterable[Run]) -> str:
     return f"the training of {', '.join(failed)} proves nothing (named above)" if failed else ""
 
 
-def _why_unknown(row: Comparison) -> str:
+def why_unknown(row: Comparison) -> str:
+    """Why a comparison has no interval."""
     if not row.n:
         return "no prompt has a score on both sides"
     return f"{row.difference:+.3f} over {row.n:,} prompts, all alike or too few: there is no interval"
