@@ -93,7 +93,7 @@ onstart:
 onsuccess:
     for folder in RECORDED:
         keep_records(folder, Path.cwd())
-    if Path(L.report).exists():
+    if any(job.rule.name == "write_report" for job in workflow.dag.jobs):
         print(f"Report: {L.report}", file=sys.stderr)
 
 

@@ -429,6 +429,16 @@ def test_a_gone_cache_is_named_with_the_way_back(at_hand, tmp_path):
     assert not go and "/gone/model, which is gone" in written
 
 
+def test_a_local_file_is_read_again_although_its_rows_were_fetched(at_hand, tmp_path):
+    fetched = tmp_path / Layout("paper").source("mine")
+    fetched.parent.mkdir(parents=True)
+    rows = [{"row": n, "prompt": f"{word}?", "category": None} for n, word in enumerate(WORDS)]
+    fetched.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert at_hand()[0]
+    go, written = at_hand(edit("harmful", "mine", prompt_column="goal"))
+    assert not go and "expected a column `goal`" in written
+
+
 def test_rows_that_were_fetched_are_held_against_the_configuration(at_hand, tmp_path):
     folder = tmp_path / "results/paper/data"
     folder.mkdir(parents=True)

@@ -30,7 +30,7 @@ def check_corpus(corpus: CorpusSettings, sources: Sources, layout: Layout) -> Ch
 
     def read(folder: Path) -> str:
         raw = Path(layout.source())
-        if not raw.exists():
+        if not raw.exists() or _is_here(corpus.source):
             raw = folder / "raw.jsonl"
             columns = {key: getattr(corpus, key) for key in ("title_field", "response_field")}
             wanted = Wanted("corpus", corpus.source, corpus.licence, columns, corpus.rows)
@@ -54,7 +54,7 @@ def check_prompts(kind: str, name: str, source: HarmfulSettings, sources: Source
 
     def read(folder: Path) -> str:
         raw = Path(layout.source(name))
-        if not raw.exists():
+        if not raw.exists() or _is_here(source.source):
             raw = folder / "raw.jsonl"
             columns = {"prompt_column": source.prompt_column, "category_column": source.category_column}
             present = {key: column for key, column in columns.items() if column is not None}
@@ -69,15 +69,19 @@ def check_prompts(kind: str, name: str, source: HarmfulSettings, sources: Source
 
 def _tried(name: str, source: DataSource, fetched: str, sources: Sources, read: Callable[[Path], str]) -> Check:
     """Read what is here by `read`, which does as the jobs do; only look for the rest."""
-    here = Path(fetched).exists() or (source.path is not None and matching_files(source.path))
-    if not here:
+    if not (Path(fetched).exists() or _is_here(source)):
         return sources.data(name, source, fetched)
     try:
         with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
             found = read(Path(folder))
     except FormsafeError as error:
         return refused(DATA, name, error)
-    return Check(DATA, name, "ok", f"{found} ({fetched if Path(fetched).exists() else source.path})")
+    return Check(DATA, name, "ok", f"{found} ({source.path if _is_here(source) else fetched})")
+
+
+def _is_here(source: DataSource) -> bool:
+    """Whether a source is files on this machine, which are read again: its settings may have changed since."""
+    return source.path is not None and bool(matching_files(source.path))
 
 
 def check_rows(plan: StudySettings, layout: Layout) -> Iterator[Check]:
