@@ -105,7 +105,9 @@ onerror:
         page = Path(L.log("preflight"))
         if page.exists():
             print(f"{page.read_text().splitlines()[-1]} The page again: {page}", file=sys.stderr)
-    done = sum(map(finished, PLANNED_RUNS))
+        done = 0
+    else:
+        done = sum(map(finished, PLANNED_RUNS))
     if done and not STUDY.partial and not any(stop.interrupted for stop in STOPS):
         command = make_command("report", STUDY.study, workflow.overwrite_configfiles, Path.cwd())
         print(
