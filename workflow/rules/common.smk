@@ -4,6 +4,7 @@
 import os
 import signal
 import sys
+import time
 from collections import Counter
 from dataclasses import replace
 from functools import cache
@@ -49,10 +50,17 @@ from formsafe.cluster.orphans import make_command, refuse_orphans
 from formsafe.sources.hub import is_read
 from formsafe.report.registry import modules_of, registered_names
 from formsafe.cluster.progress import watch
-from formsafe.cluster.records import keep_records, refuse_unrecorded, require_records, restore_records
+from formsafe.cluster.records import (
+    keep_records,
+    record_unseen,
+    refuse_unrecorded,
+    require_records,
+    restore_records,
+)
 
 DEMO = "resources/demo"
 STOPS = []
+STARTED = time.time()
 
 try:
     update_config(config, nested_settings(workflow.config_settings.config_args or []))
@@ -98,6 +106,7 @@ onsuccess:
 
 
 onerror:
+    record_unseen(workflow, STARTED, Path.cwd())
     for folder in RECORDED:
         keep_records(folder, Path.cwd())
     if any(job.rule.name == "preflight" for job in workflow.dag.needrun_jobs()):

@@ -1,8 +1,11 @@
 """Records of how results were made travel with the results."""
 
 import json
+import os
 import shutil
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from snakemake.persistence import MetadataRecord
@@ -12,6 +15,7 @@ from formsafe.cluster.records import (
     NAME,
     finished_unseen,
     keep_records,
+    record_unseen,
     refuse_unrecorded,
     require_records,
     restore_records,
@@ -108,6 +112,24 @@ def test_one_result_without_a_record_names_the_call_that_enters_it(made: Path):
     (made / ".snakemake/locks").mkdir()
     (made / ".snakemake/locks/0.input.lock").touch()
     require_records([first], STUDY, made, "make recover")  # a Snakemake at work enters it
+
+
+def test_jobs_that_finished_unseen_before_ctrl_c_are_recorded_and_no_others(made: Path):
+    now, entered = time.time(), []
+    for name in ("done", "seen", "half", "old", "marked"):
+        for part in (f"{name}-a", f"{name}-b")[: 1 if name == "half" else 2]:
+            (made / part).write_text("1")
+            os.utime(made / part, (now - 600 * (name == "old"),) * 2)
+    for part in ("seen-a", "seen-b"):
+        snakemake_in(made)._write_record(part, MetadataRecord(endtime=(made / part).stat().st_mtime))
+    snakemake_in(made)._io_write(str(made / ".snakemake/incomplete"), {"external_jobid": None}, "marked-b")
+    jobs = [SimpleNamespace(output=[f"{name}-a", f"{name}-b"]) for name in ("done", "seen", "half", "old", "marked")]
+    workflow = SimpleNamespace(
+        dag=SimpleNamespace(needrun_jobs=lambda: [*jobs, SimpleNamespace(output=[])]),
+        persistence=SimpleNamespace(finished=lambda job: job.output),
+        async_run=entered.append,
+    )
+    assert record_unseen(workflow, now - 60, made) == 1 and entered == [["done-a", "done-b"]]
 
 
 def test_only_what_is_newer_than_its_record_and_that_snakemake_was_finished_unseen(made: Path):

@@ -123,6 +123,30 @@ def finished_unseen(outputs: Iterable[str], since: float, directory: Path) -> bo
     return any(path in unfinished or _is_newer(directory / path, since, directory) for path in outputs)
 
 
+def record_unseen(workflow: Any, since: float, directory: Path) -> int:
+    """Enter the results of jobs in Slurm that finished between Snakemake's last look at them and Ctrl-C.
+
+    Args:
+        workflow: Snakemake's, that was interrupted.
+        since: when it started, in seconds since the epoch.
+        directory: where it runs.
+
+    Returns:
+        How many jobs.
+    """
+    unfinished, count = unfinished_outputs(directory), 0
+    for job in workflow.dag.needrun_jobs():
+        outputs = [str(output) for output in job.output]
+        files = [directory / output for output in outputs]
+        if not outputs or unfinished.intersection(outputs) or not all(file.exists() for file in files):
+            continue
+        made = all(file.stat().st_mtime >= since for file in files)
+        if made and any(_is_newer(file, since, directory) for file in files):
+            workflow.async_run(workflow.persistence.finished(job))
+            count += 1
+    return count
+
+
 def _is_newer(file: Path, since: float, directory: Path) -> bool:
     """Whether a file was made since then and after its record, whose end is the file's time."""
     made = file.stat().st_mtime
