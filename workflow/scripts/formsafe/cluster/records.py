@@ -120,7 +120,7 @@ def finished_unseen(outputs: Iterable[str], since: float, directory: Path) -> bo
         directory: where Snakemake runs.
     """
     unfinished = unfinished_outputs(directory)
-    return any(path in unfinished or _is_newer(directory / path, since, directory) for path in outputs)
+    return any(path in unfinished or _is_newer(path, since, directory) for path in outputs)
 
 
 def record_unseen(workflow: Any, since: float, directory: Path) -> int:
@@ -141,16 +141,16 @@ def record_unseen(workflow: Any, since: float, directory: Path) -> int:
         if not outputs or unfinished.intersection(outputs) or not all(file.exists() for file in files):
             continue
         made = all(file.stat().st_mtime >= since for file in files)
-        if made and any(_is_newer(file, since, directory) for file in files):
+        if made and any(_is_newer(output, since, directory) for output in outputs):
             workflow.async_run(workflow.persistence.finished(job))
             count += 1
     return count
 
 
-def _is_newer(file: Path, since: float, directory: Path) -> bool:
+def _is_newer(path: str, since: float, directory: Path) -> bool:
     """Whether a file was made since then and after its record, whose end is the file's time."""
-    made = file.stat().st_mtime
-    record = _record_file(directory, str(file.relative_to(directory)))
+    made = (directory / path).stat().st_mtime
+    record = _record_file(directory, path)
     recorded = json.loads(record.read_text()).get("endtime") if record.is_file() else None
     return made >= since and (recorded is None or made - recorded > _SAME_TIME)
 
