@@ -52,6 +52,24 @@ def test_newcombes_interval_is_narrower_where_the_pairs_agree():
     assert widths[0] < 0.7 * widths[1] < widths[1] < 0.9 * widths[2]
 
 
+@pytest.mark.parametrize("table", [Table(40, 2, 8, 50), Table(20, 10, 28, 42), Table(5, 30, 4, 61), Table(9, 8, 7, 6)])
+def test_newcombes_interval_by_its_formula(table):
+    """Newcombe (1998), method 10, written out from the paper with SciPy's Wilson limits."""
+    n = sum(table)
+    ones = [int(table.both + table.only_a), int(table.both + table.only_b)]
+    limits = [scipy_stats.binomtest(count, int(n)).proportion_ci(0.95, method="wilson") for count in ones]
+    a, b = ones[0] / n, ones[1] / n
+    covariance = table.both * table.none - table.only_a * table.only_b
+    if covariance > 0:
+        covariance = max(covariance - n / 2, 0)
+    product = ones[0] * (n - ones[0]) * ones[1] * (n - ones[1])
+    phi = covariance / product**0.5
+    down, up = (b - limits[1].low, limits[0].high - a), (limits[1].high - b, a - limits[0].low)
+    low = b - a - (down[0] ** 2 - 2 * phi * down[0] * down[1] + down[1] ** 2) ** 0.5
+    high = b - a + (up[0] ** 2 - 2 * phi * up[0] * up[1] + up[1] ** 2) ** 0.5
+    assert newcombe(table, Z) == pytest.approx((low, high))
+
+
 def test_newcombes_interval_is_never_a_point():
     for table in (Table(0, 0, 0, 40), Table(40, 0, 0, 0), Table(0, 0, 40, 0), Table(0, 40, 0, 0)):
         low, high = newcombe(table, Z)
@@ -82,6 +100,10 @@ def test_power_of_mcnemar_by_hand():
     assert mcnemar_power(1.0, 0.0, 6, 0.05) == pytest.approx(1.0)
     assert mcnemar_power(1.0, 0.0, 5, 0.05) == 0.0  # the smallest p of five pairs is 1/16
     assert mcnemar_power(0.5, 0.0, 6, 0.05) == pytest.approx(0.5**6)
+    assert mcnemar_power(1.0, 0.0, 6, 2 * 0.5**6) == 0.0  # p is not below its own value
+    assert mcnemar_power(1.0, 0.0, 6, 2 * 0.5**6 + 1e-9) == pytest.approx(1.0)
+    # Seven discordant pairs reject where all (chance 0.75^7) or none of them move up.
+    assert mcnemar_power(0.5, 0.25, 7, 0.05) == pytest.approx(0.75**7 + 0.25**7)
 
 
 @pytest.mark.parametrize("n", [128, 1320])
@@ -102,6 +124,12 @@ def test_detectable_difference_where_there_is_none():
     assert np.isnan(detectable_difference(NAN, 0.5, 100, 0.05, 0.8))
     assert np.isnan(detectable_difference(0.1, 0.5, 0, 0.05, 0.8))
     assert np.isnan(detectable_difference(0.0, 0.9, 4, 0.05, 0.8))
+    assert np.isnan(detectable_difference(0.1, 0.0, 100, 0.05, 0.8))
+    # 0.45 moves the other way: no more than 0.1 is left, of which 100 prompts show nothing and 10,000 do.
+    assert np.isnan(detectable_difference(0.45, 0.5, 100, 0.05, 0.8))
+    assert 0.01 < detectable_difference(0.45, 0.5, 10_000, 0.05, 0.8) < 0.1
+    found = detectable_difference(0.05, 0.9, 200, 0.05, 0.8)
+    assert mcnemar_power(found, 0.05, 200, 0.05) == pytest.approx(0.8, abs=1e-4)
 
 
 def test_known_means():
@@ -148,6 +176,10 @@ def test_kappa_of_one_prompt_has_no_interval_and_of_opposite_raters_ends_at_minu
     assert np.isnan(kappa(once, once, 0.95).value) and kappa(once, once, 0.95).n == 3
     opposite = kappa(shares(2, 4), 1 - shares(2, 4), 0.95)
     assert (opposite.value, opposite.low) == (-1.0, -1.0)
+    nearly = kappa(shares(3, 7), shares(4, 7), 0.95)
+    assert nearly.value < nearly.high == 1.0
+    apart = kappa(shares(3, 7), 1 - shares(4, 7), 0.95)
+    assert apart.value > apart.low == -1.0
 
 
 def test_kappa_takes_the_answers_of_a_prompt_together():
