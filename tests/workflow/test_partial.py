@@ -1,6 +1,5 @@
 """A failed run does not take the others with it: they are finished, and the report says what is missing."""
 
-import base64
 import csv
 import os
 import shutil
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from formsafe.cluster.records import _record_file
 from formsafe.config.grid import Run
 from formsafe.report.registry import registered_names
 from tests import synthetic
@@ -79,12 +79,11 @@ def unfinished(tmp_path: Path) -> Path:
     (results / "data/tokens/model=demo.json").write_text('{"formats": {}}\n')
     for name in (SCORES, "prompts=harmful/text_scores.jsonl"):
         (checkout / SFT / name).unlink()
-    # One record of Snakemake's, named as it names them: results without any are refused.
-    record = (
-        checkout / ".snakemake/metadata" / base64.urlsafe_b64encode(f"{SFT}/answers.metrics.json".encode()).decode()
-    )
-    record.parent.mkdir(parents=True)
-    record.write_text("{}")
+    # Results without a record are refused.
+    for made in results.rglob("*metrics.json"):
+        record = _record_file(checkout, str(made.relative_to(checkout)))
+        record.parent.mkdir(parents=True, exist_ok=True)
+        record.write_text("{}")
     return checkout
 
 

@@ -86,7 +86,6 @@ if not workflow.is_main_process:
 
 
 onstart:
-    logger.info(f"Study: {STUDY.study}")  # `recover` looks for it in the log
     planned = Counter(job.rule.name for job in workflow.dag.needrun_jobs() if job.output)
     if planned:
         STOPS.append(watch(logger, planned, L.benchmark("x").removesuffix("x.tsv")))
@@ -96,6 +95,8 @@ onstart:
             refuse_unrecorded(EXPENSIVE, Path.cwd(), RECOVER)
     except FormsafeError as error:
         raise WorkflowError(str(error)) from None
+    # `recover` looks for it in the newest log: a start that was refused is not the one whose jobs it keeps.
+    logger.info(f"Study: {STUDY.study}")
 
 
 onsuccess:
