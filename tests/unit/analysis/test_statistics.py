@@ -171,6 +171,13 @@ def test_kappas_interval_with_raters_of_unequal_shares_is_statsmodels():
     assert kappa(second, first, 0.95)[:3] == pytest.approx(found[:3])
 
 
+def test_kappa_of_answers_that_one_rater_left_out_is_that_of_the_others():
+    cells = np.array([[30, 12], [3, 15]])
+    first, second = (np.repeat(side, cells.ravel()) for side in ([1.0, 1, 0, 0], [1.0, 0, 1, 0]))
+    more = kappa(np.r_[first, NAN, 1.0, NAN], np.r_[second, 1.0, NAN, NAN], 0.95)
+    assert more == pytest.approx(kappa(first, second, 0.95), nan_ok=True)
+
+
 def test_kappa_of_one_prompt_has_no_interval_and_of_opposite_raters_ends_at_minus_1():
     once = np.array([[1.0], [0.0], [1.0]])
     assert np.isnan(kappa(once, once, 0.95).value) and kappa(once, once, 0.95).n == 3
