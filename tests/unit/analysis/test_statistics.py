@@ -20,6 +20,7 @@ from formsafe.analysis.statistics import (
 )
 
 NAN, Z = np.nan, 1.959963984540054
+TENTHS = Table(1.5, 1.0, 2.0, 1.0)  # as a design effect makes them: a covariance of -0.5
 
 
 def shares(ones: int, n: int) -> np.ndarray:
@@ -52,19 +53,21 @@ def test_newcombes_interval_is_narrower_where_the_pairs_agree():
     assert widths[0] < 0.7 * widths[1] < widths[1] < 0.9 * widths[2]
 
 
-@pytest.mark.parametrize("table", [Table(40, 2, 8, 50), Table(20, 10, 28, 42), Table(5, 30, 4, 61), Table(9, 8, 7, 6)])
+@pytest.mark.parametrize(
+    "table", [Table(40, 2, 8, 50), Table(20, 10, 28, 42), Table(5, 30, 4, 61), Table(9, 8, 7, 6), TENTHS]
+)
 def test_newcombes_interval_by_its_formula(table):
-    """Newcombe (1998), method 10, written out from the paper with SciPy's Wilson limits."""
+    """Newcombe (1998), method 10, written out from the paper."""
     n = sum(table)
-    ones = [int(table.both + table.only_a), int(table.both + table.only_b)]
-    limits = [scipy_stats.binomtest(count, int(n)).proportion_ci(0.95, method="wilson") for count in ones]
+    ones = [table.both + table.only_a, table.both + table.only_b]
     a, b = ones[0] / n, ones[1] / n
+    (a_low, a_high), (b_low, b_high) = wilson(a, n, Z), wilson(b, n, Z)
     covariance = table.both * table.none - table.only_a * table.only_b
     if covariance > 0:
         covariance = max(covariance - n / 2, 0)
     product = ones[0] * (n - ones[0]) * ones[1] * (n - ones[1])
     phi = covariance / product**0.5
-    down, up = (b - limits[1].low, limits[0].high - a), (limits[1].high - b, a - limits[0].low)
+    down, up = (b - b_low, a_high - a), (b_high - b, a - a_low)
     low = b - a - (down[0] ** 2 - 2 * phi * down[0] * down[1] + down[1] ** 2) ** 0.5
     high = b - a + (up[0] ** 2 - 2 * phi * up[0] * up[1] + up[1] ** 2) ** 0.5
     assert newcombe(table, Z) == pytest.approx((low, high))
@@ -181,6 +184,8 @@ def test_kappa_of_answers_that_one_rater_left_out_is_that_of_the_others():
 def test_kappa_of_one_prompt_has_no_interval_and_of_opposite_raters_ends_at_minus_1():
     once = np.array([[1.0], [0.0], [1.0]])
     assert np.isnan(kappa(once, once, 0.95).value) and kappa(once, once, 0.95).n == 3
+    twice = kappa(shares(1, 2), shares(1, 2), 0.95)
+    assert (twice.value, twice.low, twice.high, twice.n) == (1.0, 1.0, 1.0, 2)
     opposite = kappa(shares(2, 4), 1 - shares(2, 4), 0.95)
     assert (opposite.value, opposite.low) == (-1.0, -1.0)
     nearly = kappa(shares(3, 7), shares(4, 7), 0.95)
