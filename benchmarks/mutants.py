@@ -186,9 +186,10 @@ def _opened(folder: Path) -> Any:
 
 def results_of(module: str, folder: Path, alive: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Counts of one module, and its survivors by the digest of their diff."""
-    row = {"module": module, "mutants": 0, "killed": 0, "equivalent": 0}
+    row = {"module": module, "mutants": 0, "killed": 0, "equivalent": 0, "waiting": 0}
     survivors = []
     with _opened(folder) as database:
+        row["waiting"] = len(list(database.pending_work_items))
         for _, result in database.completed_work_items:
             if result.worker_outcome == WorkerOutcome.SKIPPED:
                 continue
