@@ -10,9 +10,10 @@ endif
 STUDY ?= demo
 CONFIG ?= config/$(if $(filter paper,$(STUDY)),config,$(STUDY)).yaml
 OPTIONS ?=
+PAGE := figures tables write_report
 # The page of finished results; no rule that trains, answers or judges is allowed.
 SHOW = $(if $(PARTIAL),--config partial=true) --allowed-rules count_tokens compare_judges summarise write_verdict plot_figures \
-  write_tables write_report figures tables -- figures tables write_report
+  write_tables write_report figures tables -- $(PAGE)
 # An environment that has everything already (conda, a container) is taken as it is; else .venv is made.
 PACKAGES := bitsandbytes datasets openai peft sentence_transformers snakemake statsmodels transformers
 COMPLETE := $(if $(wildcard .venv),,$(shell $(PYTHON) -c 'import sys; from importlib.util import find_spec; \
@@ -45,7 +46,7 @@ report: $(CONFIG) $(INSTALLED) | same-study ## the page of a study: make report 
 	  echo "  make report STUDY=$(STUDY) CONFIG=$(CONFIG) PARTIAL=1"; exit 1; } >&2
 	$(SNAKEMAKE) --configfile $(CONFIG) --quiet rules $(OPTIONS) $(SHOW)
 	@$(MAKE) --no-print-directory provenance CONFIG="$(CONFIG)"
-	@$(STALE) --warn -- --configfile $(CONFIG) $(OPTIONS) >&2
+	@$(STALE) --warn -- --configfile $(CONFIG) $(OPTIONS) -- $(PAGE) >&2
 	@echo "Report: $(RESULTS)/report.html"
 
 # Snakemake's own report: rules, code and runtimes behind the page.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from formsafe.cluster.records import _record_file
+from formsafe.cluster.records import record_file
 from formsafe.config.grid import Run
 from formsafe.report.registry import registered_names
 from tests import synthetic
@@ -81,7 +81,7 @@ def unfinished(tmp_path: Path) -> Path:
         (checkout / SFT / name).unlink()
     # Results without a record are refused.
     for made in results.rglob("*metrics.json"):
-        record = _record_file(checkout, str(made.relative_to(checkout)))
+        record = record_file(checkout, str(made.relative_to(checkout)))
         record.parent.mkdir(parents=True, exist_ok=True)
         record.write_text("{}")
     return checkout

@@ -47,7 +47,7 @@ from formsafe.core.layout import (
 from formsafe.cluster import job_resources
 from formsafe.cluster.job_environment import prepare_job_environment
 from formsafe.cluster.orphans import make_command, refuse_orphans
-from formsafe.sources.hub import is_read
+from formsafe.sources.models import is_read
 from formsafe.report.registry import modules_of, registered_names
 from formsafe.cluster.progress import watch
 from formsafe.cluster.records import (
@@ -115,10 +115,7 @@ onerror:
         page = Path(L.log("preflight"))
         if page.exists():
             print(f"{page.read_text().splitlines()[-1]} The page again: {page}", file=sys.stderr)
-        done = 0
-    else:
-        done = sum(map(finished, PLANNED_RUNS))
-    if done and not STUDY.partial and not any(stop.interrupted for stop in STOPS):
+    elif (done := sum(map(finished, PLANNED_RUNS))) and not STUDY.partial and not any(stop.interrupted for stop in STOPS):
         command = make_command("report", STUDY.study, workflow.overwrite_configfiles, Path.cwd())
         print(
             f"{done} of {len(PLANNED_RUNS)} runs are finished. Their summary and report, with the others as missing:\n"
@@ -127,13 +124,25 @@ onerror:
         )
 
 
+def trained_runs(runs):
+    """The runs among `runs` that train an adapter of their own."""
+    return [run for run in runs if STUDY.methods[run.method].trains_adapter]
+
+
+def tuned_prompts(runs, file="metrics"):
+    """A file of every soft prompt that stage 1 tunes for `runs`, each once."""
+    return sorted({L.soft_prompt(TUNED_RUNS[run], file) for run in runs if run in TUNED_RUNS})
+
+
 LOCK = "config/sources.lock.yaml"
 PLANNED_RUNS = runs_of(STUDY)
 
 RECOVER = make_command("recover", STUDY.study, workflow.overwrite_configfiles, Path.cwd())
-# What jobs on GPUs make.
+TUNED_RUNS = {run: tuned for run in PLANNED_RUNS if (tuned := tuned_run(run, STUDY.methods)) is not None}
+# What takes GPU hours: each start looks for its records.
 EXPENSIVE = [
-    *[L.adapter(run) for run in PLANNED_RUNS if STUDY.methods[run.method].trains_adapter],
+    *tuned_prompts(PLANNED_RUNS),
+    *[L.adapter(run) for run in trained_runs(PLANNED_RUNS)],
     *[L.answers_metrics(run) for run in PLANNED_RUNS],
     *[L.judge_metrics(run, judge) for run in PLANNED_RUNS for judge in STUDY.used_judges],
 ]
@@ -178,7 +187,6 @@ def benign_scores(run):
 RUNS = [run for run in PLANNED_RUNS if not STUDY.partial or finished(run)]
 MISSING = [run.fields for run in PLANNED_RUNS if STUDY.partial and not finished(run)]
 MODELS = sorted({run.model for run in RUNS}, key=[run.model for run in PLANNED_RUNS].index)
-TUNED_RUNS = {run: tuned for run in PLANNED_RUNS if (tuned := tuned_run(run, STUDY.methods)) is not None}
 FORMATS_USED = sorted(
     {run.format for run in [*PLANNED_RUNS, *TUNED_RUNS.values()] if run.format != NONE}
     | {STUDY.tasks.base_reference_format}
@@ -356,11 +364,6 @@ def shown_tasks():
     return found
 
 
-def trained_runs(runs):
-    """The runs among `runs` that train an adapter of their own."""
-    return [run for run in runs if STUDY.methods[run.method].trains_adapter]
-
-
 def reference_format(wildcards):
     """The format of the task's reference texts: the one a run was trained on, or the base model's."""
     return STUDY.tasks.base_reference_format if wildcards.format == "none" else wildcards.format
@@ -456,11 +459,6 @@ BENIGN_COUNT = sum(source.count for source in STUDY.benign.values())
 def audited_runs(model):
     """The runs whose answers the judge format audit draws from."""
     return [run for run in PLANNED_RUNS if run.model == model and run.method in STUDY.judging.audit.methods]
-
-
-def tuned_prompts(runs, file="metrics"):
-    """A file of every soft prompt that stage 1 tunes for `runs`, each once."""
-    return sorted({L.soft_prompt(TUNED_RUNS[run], file) for run in runs if run in TUNED_RUNS})
 
 
 def losses(model=None):

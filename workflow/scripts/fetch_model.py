@@ -4,7 +4,7 @@ from formsafe.core.logs import logging_to
 
 with logging_to(snakemake.log[0]):
     from formsafe.config.settings.models import ModelSource
-    from formsafe.sources.hub import fetch_model
+    from formsafe.sources.models import fetch_model
 
     model = snakemake.params.model
     fetch_model(

@@ -136,14 +136,14 @@ def test_only_what_is_newer_than_its_record_and_that_snakemake_was_finished_unse
     first, second, _ = FILES
     now = (made / first).stat().st_mtime
     snakemake_in(made)._write_record(first, MetadataRecord(endtime=now))
-    assert not finished_unseen([first], now - 60, made)  # recorded
-    assert finished_unseen([second], now - 60, made)  # its record has no time
+    assert not finished_unseen([[first]], now - 60, made)  # recorded
+    assert finished_unseen([[second]], now - 60, made)  # its record has no time
     snakemake_in(made)._write_record(first, MetadataRecord(endtime=now - 600))
-    assert finished_unseen([first], now - 60, made) and not finished_unseen([first], now + 60, made)
+    assert finished_unseen([[first]], now - 60, made) and not finished_unseen([[first]], now + 60, made)
     snakemake_in(made)._delete_record(first)
-    assert finished_unseen([first], now - 60, made) and not finished_unseen([first], now + 60, made)
+    assert finished_unseen([[first]], now - 60, made) and not finished_unseen([[first]], now + 60, made)
     snakemake_in(made)._io_write(str(made / ".snakemake/incomplete"), {"external_jobid": None}, first)
-    assert finished_unseen([second, first], now + 60, made)
+    assert finished_unseen([[second, first]], now + 60, made)
 
 
 def test_what_a_killed_job_left_is_no_result_without_a_record(made: Path, tmp_path_factory):

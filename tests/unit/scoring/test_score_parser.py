@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from formsafe.scoring.score_parser import ScoreParser
@@ -67,6 +67,8 @@ TALK = st.text(st.characters(exclude_categories=["Nd"], exclude_characters="\n\r
 
 
 @given(TALK, TALK, TALK, st.permutations("12345"), st.sampled_from(["#thescore: ", "**#TheScore:** ", "#thescore "]))
+@example("", "%", "", ["1", "2", "3"], "#thescore: ")
+@example("", ".5", "", ["1", "2", "3"], "#thescore: ")
 def test_two_scores_on_one_line_are_none(before, between, after, scores, marker):
     line = f"{before} {marker}{scores[0]} {between} {marker}{scores[1]} {after}"
     assert parse_score(line) is None

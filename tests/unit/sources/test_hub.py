@@ -11,8 +11,9 @@ from formsafe.config.settings.data import DataSource
 from formsafe.config.settings.models import ModelSource
 from formsafe.core.errors import FormsafeError
 from formsafe.core.files import file_digest, read_json
-from formsafe.sources.hub import Repository, fetch_model, model_folder
+from formsafe.sources.hub import Repository
 from formsafe.sources.hub_probe import probe
+from formsafe.sources.models import fetch_model, model_folder
 from formsafe.sources.rows import read_source
 from tests.fake_hub import COMMIT
 

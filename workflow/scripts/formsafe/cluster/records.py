@@ -8,7 +8,7 @@ carries a copy of its records, with the digests of the files that they describe:
 import base64
 import gzip
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,9 +62,9 @@ def restore_records(folder: Path, directory: Path) -> int:
         record = entry["record"]
         if file_digest(path) != entry["digest"]:
             record = {**record, "params": [_ANOTHER]}
-        record_file = _record_file(directory, entry["path"])
-        record_file.parent.mkdir(parents=True, exist_ok=True)
-        record_file.write_text(json.dumps(record))
+        file = record_file(directory, entry["path"])
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(record))
         count += 1
     _mark(folder, directory)
     return count
@@ -105,22 +105,26 @@ def refuse_unrecorded(results: Iterable[str], directory: Path, recover: str) -> 
 def _there_and_unrecorded(results: Iterable[str], directory: Path) -> tuple[list[str], list[str]]:
     unfinished = unfinished_outputs(directory)
     there = [path for path in results if (directory / path).is_file() and path not in unfinished]
-    return there, [path for path in there if not _record_file(directory, path).is_file()]
+    return there, [path for path in there if not record_file(directory, path).is_file()]
 
 
-def finished_unseen(outputs: Iterable[str], since: float, directory: Path) -> bool:
-    """Whether a job finished without the knowledge of its Snakemake, so that records are missing or older.
+def finished_unseen(jobs: Iterable[Sequence[str]], since: float, directory: Path) -> list[Sequence[str]]:
+    """The jobs that finished without the knowledge of their Snakemake, so that records are missing or older.
 
     A job under Snakemake itself still has the mark of an unfinished one. In a job of Slurm a Snakemake of its own
     removes the mark, but leaves the record to the one that submitted it.
 
     Args:
-        outputs: the job's, all there.
+        jobs: the outputs of each, all there.
         since: when that Snakemake started, in seconds since the epoch; older files are none of its doing.
         directory: where Snakemake runs.
     """
     unfinished = unfinished_outputs(directory)
-    return any(path in unfinished or _is_newer(path, since, directory) for path in outputs)
+    return [
+        outputs
+        for outputs in jobs
+        if not unfinished.isdisjoint(outputs) or any(_is_newer(path, since, directory) for path in outputs)
+    ]
 
 
 def record_unseen(workflow: Any, since: float, directory: Path) -> int:
@@ -150,7 +154,7 @@ def record_unseen(workflow: Any, since: float, directory: Path) -> int:
 def _is_newer(path: str, since: float, directory: Path) -> bool:
     """Whether a file was made since then and after its record, whose end is the file's time."""
     made = (directory / path).stat().st_mtime
-    record = _record_file(directory, path)
+    record = record_file(directory, path)
     recorded = json.loads(record.read_text()).get("endtime") if record.is_file() else None
     return made >= since and (recorded is None or made - recorded > _SAME_TIME)
 
@@ -179,7 +183,8 @@ def path_of(record: Path) -> str:
     return base64.urlsafe_b64decode("".join(part.removeprefix("@") for part in record.parts)).decode()
 
 
-def _record_file(directory: Path, path: str, longest: int = 255) -> Path:
+def record_file(directory: Path, path: str, longest: int = 255) -> Path:
+    """Where Snakemake keeps the record of a file: the other way of `path_of`."""
     name = base64.urlsafe_b64encode(path.encode()).decode()
     parts = [name[start : start + longest - 1] for start in range(0, len(name), longest - 1)]
     return Path(directory, ".snakemake/metadata", *(f"@{part}" for part in parts[:-1]), parts[-1])

@@ -117,7 +117,7 @@ def _keep_finished(study: str, arguments: Sequence[str], directory: Path) -> Non
     # start is looked for in the files themselves.
     lenient = ["--ignore-incomplete", "--rerun-triggers", "mtime"]
     there = [job.outputs for job in all_jobs([*lenient, *arguments], directory) if not (job.planned or job.gone)]
-    finished = [outputs for outputs in there if finished_unseen(outputs, _start_of(path), directory)]
+    finished = finished_unseen(there, _start_of(path), directory)
     if not finished:
         return
     if _edited_since(path, directory, config_files(arguments)) or _overrides(log.command) != _overrides(arguments):

@@ -113,8 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     jobs = all_jobs(arguments, directory)
     if not chosen.warn:
         print(report(jobs, directory), end="")
-    # The page shows nothing of the runs' manifests.
-    elif stale := [job for job in jobs if job.planned and job.rule != "describe_run"]:
+    elif stale := [job for job in jobs if job.planned]:
         print(f"warning: {len(stale)} results are stale; the report shows the old ones (make stale says why).")
     return 0
 

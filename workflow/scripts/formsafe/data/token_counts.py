@@ -6,7 +6,7 @@ from typing import Any
 
 from formsafe.core.files import read_json, write_json
 from formsafe.data.records import TrainingExample
-from formsafe.sources.hub import model_folder
+from formsafe.sources.models import model_folder
 
 _BATCH = 1000
 

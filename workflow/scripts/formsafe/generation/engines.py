@@ -7,7 +7,7 @@ from formsafe.config.settings.generation import GenerationSettings
 from formsafe.config.settings.models import ModelSettings
 from formsafe.core.errors import FormsafeError
 from formsafe.generation.replies import Engine
-from formsafe.sources.hub import model_folder
+from formsafe.sources.models import model_folder
 
 
 def make_engine(

@@ -8,8 +8,9 @@ from formsafe.config.settings.models import ModelSource
 from formsafe.core.errors import FormsafeError
 from formsafe.core.files import matching_files, read_json
 from formsafe.preflight.checks import Check, refused
-from formsafe.sources.hub import locked_repository, model_folder
+from formsafe.sources.hub import locked_repository
 from formsafe.sources.hub_probe import Access, probe, within
+from formsafe.sources.models import model_folder
 
 MODELS, DATA = "Models", "Data"
 OFFLINE = (
@@ -54,8 +55,7 @@ class Sources:
         try:
             folder = model_folder(record)
         except FormsafeError as error:
-            problem, remedy = str(error).split(". ", 1)
-            return Check(MODELS, name, "no", problem, remedy)
+            return refused(MODELS, name, error)
         if folder.is_dir():
             return None
         return Check(MODELS, name, "no", f"it was in {folder}, which is gone", "Put it back, or name another folder.")

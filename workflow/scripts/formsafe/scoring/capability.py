@@ -12,7 +12,7 @@ from formsafe.config.settings.models import ModelSettings
 from formsafe.core.errors import FormsafeError
 from formsafe.core.files import read_json, write_json
 from formsafe.core.provenance import stage_record
-from formsafe.sources.hub import model_folder
+from formsafe.sources.models import model_folder
 
 
 @dataclass(frozen=True)

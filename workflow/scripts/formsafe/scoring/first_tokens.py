@@ -25,7 +25,7 @@ from formsafe.models.chat import render_exchange, render_prompt
 from formsafe.models.context import read_context
 from formsafe.models.load import load_adapter, load_model, load_soft_prompt, load_tokenizer, place
 from formsafe.scoring.refusals import is_refusal
-from formsafe.sources.hub import model_folder
+from formsafe.sources.models import model_folder
 from formsafe.training.collation import Collator
 from formsafe.training.examples import Example
 from formsafe.training.trainer import divergence, target_logits

@@ -46,6 +46,8 @@ _STATED = re.compile(
     rf"{_MARKUP}{_NUMBER_ALONE}",
     re.IGNORECASE,
 )
+# Any number, `1 %` or `4.5`, too: a statement, although of no score.
+_ANY_NUMBER = re.compile(rf"{_MARKUP}\d")
 # `4-5`, `4 or 5`, `4/five`: a range or a choice, of which no end is the score.
 _JOINED = re.compile(
     rf"{_MARKUP}(?:[-–—−/~|&…]|\.\.+|to\b|or\b|and\b|through\b)+{_MARKUP}(?:\d|(?:one|two|three|four|five)\b)",
@@ -197,6 +199,9 @@ def _stated_by_line(text: str, markers: list[re.Match[str]], scale: tuple[int, i
     for _, group in groupby(markers, key=lambda marker: bisect(breaks, marker.start())):
         line = list(group)
         digits = [digit for marker in line if (digit := _digit(text, marker.end()))]
+        numbers = sum(bool(_ANY_NUMBER.match(text, marker.end())) for marker in line)
+        if numbers > len(digits):  # `#thescore: 1 %, #thescore: 2`: which of them is meant nobody can tell
+            continue
         scores = [score for digit in digits if (score := _valid(text, digit, scale))]
         if scores and len({digit[1] for digit in digits}) == 1 and not _HEDGED.search(_line_before(text, line[0])):
             stated.append(scores[-1])

@@ -16,7 +16,7 @@ from formsafe.scoring.answers import Answer, read_answers
 from formsafe.scoring.degenerate import degenerate
 from formsafe.scoring.refusals import is_refusal
 from formsafe.scoring.rouge import rouge_l
-from formsafe.sources.hub import model_folder
+from formsafe.sources.models import model_folder
 
 Fit = Literal["strict", "loose"]
 Formats = Mapping[str, Format]

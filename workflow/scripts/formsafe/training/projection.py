@@ -17,7 +17,7 @@ from formsafe.core.errors import FormsafeError
 from formsafe.core.files import read_json, replacing, write_json
 from formsafe.core.provenance import stage_record
 from formsafe.models.load import ADAPTER_CONFIG, ADAPTER_WEIGHTS
-from formsafe.sources.hub import model_folder
+from formsafe.sources.models import model_folder
 from formsafe.training.arm import METRICS
 
 _PREFIX, _B, _A = "base_model.model.", ".lora_B.weight", ".lora_A.weight"

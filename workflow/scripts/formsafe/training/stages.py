@@ -17,7 +17,7 @@ from formsafe.core.provenance import stage_record
 from formsafe.models import memory, varlen_attention
 from formsafe.models.context import ModelContext, read_context
 from formsafe.models.load import Placement, end_of_turn_ids, load_model, load_soft_prompt, load_tokenizer, place
-from formsafe.sources.hub import model_folder
+from formsafe.sources.models import model_folder
 from formsafe.training import checkpoints, drift, examples, loss_log
 from formsafe.training.adapters import lora_config
 from formsafe.training.arm import METRICS, prompt_config, untrained_soft_prompt, write_soft_prompt

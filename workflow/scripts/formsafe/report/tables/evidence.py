@@ -97,8 +97,8 @@ def paper_comparison(results: Results) -> pd.DataFrame:
     our interval. ASR counts scores of 3 or more, as the paper does."""
     names = results.names
     rows = []
-    compared = any(each.ours is not None for each in results.published)
-    for each in results.published if compared else []:
+    published = results.published if any(each.ours is not None for each in results.published) else []
+    for each in published:
         number = each.published
         rate = None if number.lr == NONE else number.lr
         format = None if number.format == NONE else names.format(number.format)
