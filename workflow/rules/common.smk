@@ -115,7 +115,11 @@ onerror:
         page = Path(L.log("preflight"))
         if page.exists():
             print(f"{page.read_text().splitlines()[-1]} The page again: {page}", file=sys.stderr)
-    elif (done := sum(map(finished, PLANNED_RUNS))) and not STUDY.partial and not any(stop.interrupted for stop in STOPS):
+    elif (
+        (done := sum(map(finished, PLANNED_RUNS)))
+        and not STUDY.partial
+        and not any(stop.interrupted for stop in STOPS)
+    ):
         command = make_command("report", STUDY.study, workflow.overwrite_configfiles, Path.cwd())
         print(
             f"{done} of {len(PLANNED_RUNS)} runs are finished. Their summary and report, with the others as missing:\n"
