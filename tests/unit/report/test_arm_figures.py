@@ -39,6 +39,8 @@ def test_the_ladder_has_a_dot_per_training_and_a_line_per_method(made):
     trained = [run for run in made.runs if run.method in ("sft", "promot")]
     assert {y for _, y in dots} >= {results.summary.get(run, "asr").value for run in trained}
     assert len({x for x, _ in dots}) == 3 and len(axes.get_xticks()) == 3
+    fitted = [line for line in axes.get_lines() if line.get_linestyle() == "-"]
+    assert len(fitted) == 2 and {line.get_marker() for line in fitted} == {"None"}  # their ends are no trainings
 
 
 def test_the_ladder_is_by_measured_bits_where_every_format_was_measured(made, tmp_path):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from formsafe.analysis.estimates import signed
 from formsafe.core.records import NONE, Run
@@ -41,8 +42,9 @@ def ladder(results: Results, model: str) -> Figure:
         if len(set(x)) > 1:
             gradient, intercept = np.polyfit(x, y, 1)
             ends = np.array([min(x), max(x)])
-            (line,) = axes.plot(ends, intercept + gradient * ends, color=colour, marker=marker, markersize=3.5)
-            handles[f"{results.names.method(method)} ({signed(gradient)} per {scale.unit})"] = line
+            axes.plot(ends, intercept + gradient * ends, color=colour)  # without marks, which are trainings only
+            handle = Line2D([], [], color=colour, marker=marker, markersize=3.5)
+            handles[f"{results.names.method(method)} ({signed(gradient)} per {scale.unit})"] = handle
     base = base_bar(results, model, "asr")
     if base is not None and base.known is not None:
         axes.axhline(base.known.value, color=style.INK, linestyle="--", linewidth=0.9)
