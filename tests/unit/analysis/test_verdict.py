@@ -185,6 +185,7 @@ def test_the_asr_is_compared_at_the_lowest_rate_that_reaches_the_quality():
     )
     (nowhere,) = said(MATCHED, [replace(each, difference=-0.02) for each in rows], names=names)
     assert nowhere.status == "cannot be said" and "at none of its 2 learning rates" in nowhere.sentence
+    assert nowhere.subject == "ProMoT JSON 5e-5 against SFT JSON 5e-5"
 
 
 def test_a_control_has_a_section_of_its_own():

@@ -88,7 +88,8 @@ def _at_matched_quality(evidence: Evidence, plain: Run, rows: list[Comparison]) 
         text = f"{evidence.names.method(best.b_method)} reaches the S-BERT score (content only) of "
         text += f"{evidence.names.run(plain, rates=True)} at none of its {len(rows)} learning rates; nearest is "
         text += f"{best.b_lr} with {best.difference:+.3f}"
-        yield MATCHED.answer(f"matched/{best.key}", "cannot be said", text)
+        subject = f"{evidence.names.run(best.side('b'))} against {evidence.names.run(plain)}"
+        yield MATCHED.answer(f"matched/{best.key}", "cannot be said", text, subject=subject)
         return
     quality = reached[0]
     tail = f"; {quality.b_lr} is the lowest of {len(rows)} learning rates that reaches its S-BERT score (content only)"
