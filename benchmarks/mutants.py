@@ -87,6 +87,11 @@ def tests_of(module: str) -> list[str]:
     return [str(file) for file in sorted(files, key=far)]
 
 
+def arguments_of(module: str) -> list[str]:
+    """What pytest is called with for a mutant of a module."""
+    return ["-q", "-x", "-p", "no:cacheprovider", *tests_of(module)]
+
+
 def folder_of(module: str) -> Path:
     """Where work on a module is kept; another place when the module or the kinds of mutants change."""
     text = (ROOT / LIBRARY / module).read_bytes() + "".join(LEFT_OUT).encode()
@@ -126,7 +131,7 @@ def session_of(module: str) -> Path:
 
 def _configure(copy: Path, module: str) -> None:
     """Write cosmic-ray's settings into a copy of the checkout, and see that the tests pass there by themselves."""
-    arguments = ["-q", "-x", "-p", "no:cacheprovider", *tests_of(module)]
+    arguments = arguments_of(module)
     command = ["python", "-S", str(WARM), *arguments]
     config = (
         f'[cosmic-ray]\nmodule-path = "{LIBRARY}/{module}"\ntimeout = {TIMEOUT_SECONDS}\nexcluded-modules = []\n'
@@ -134,7 +139,7 @@ def _configure(copy: Path, module: str) -> None:
         f"[cosmic-ray.filters.operators-filter]\nexclude-operators = {json.dumps(LEFT_OUT)}\n"
     )
     (copy / "mutants.toml").write_text(config, encoding="utf-8")
-    _run(copy, "python", "-m", "pytest", *arguments)  # tests that fail by themselves would notice every mutant
+    _run(copy, "python", "-m", "pytest", *arguments)  # in words, where they fail by themselves
 
 
 @contextmanager
@@ -233,8 +238,12 @@ def main() -> None:
             folders = {module: session_of(module) for module in modules}
             if options.sample:
                 draw(folders, options.sample)
-            for folder in folders.values():
+            for module, folder in folders.items():
+                # Tests that fail by themselves would notice every mutant: they pass before and after.
+                command = ("python", "-S", str(WARM), *arguments_of(module))
+                _run(folder / "checkout", *command)
                 _run(folder / "checkout", "cosmic-ray", "exec", "mutants.toml", str(folder / "session.sqlite"))
+                _run(folder / "checkout", *command)
     found = [results_of(module, folder, alive or {}) for module, folder in folders.items()]
     rows = [each["row"] for each in found]
     mutants, killed, equivalent = (sum(row[key] for row in rows) for key in ("mutants", "killed", "equivalent"))

@@ -54,8 +54,12 @@ def _work(wire: socket.socket) -> None:
     if os.fork() != 0:  # watches whether the caller still lives, and ends the tests with it
         wire.recv(1)
         os.killpg(0, signal.SIGKILL)
+    import hypothesis
     import pytest
 
+    # A slow machine or another draw of examples is no fault of the code under test.
+    hypothesis.settings.register_profile("warm", deadline=None, derandomize=True, database=None)
+    hypothesis.settings.load_profile("warm")
     os.chdir(folder)
     sys.path.insert(0, folder)
     sys.dont_write_bytecode = True

@@ -20,7 +20,11 @@ from formsafe.analysis.statistics import (
 )
 
 NAN, Z = np.nan, 1.959963984540054
-TENTHS = Table(1.5, 1.0, 2.0, 1.0)  # as a design effect makes them: a covariance of -0.5
+# The last ones: a covariance of 1, a share of 0, and a covariance of -0.5, as a design effect makes it.
+TABLES = [
+    *(Table(40, 2, 8, 50), Table(20, 10, 28, 42), Table(5, 30, 4, 61), Table(9, 8, 7, 6)),
+    *(Table(1, 1, 1, 2), Table(0, 0, 8, 32), Table(1.5, 1.0, 2.0, 1.0)),
+]
 
 
 def shares(ones: int, n: int) -> np.ndarray:
@@ -53,9 +57,7 @@ def test_newcombes_interval_is_narrower_where_the_pairs_agree():
     assert widths[0] < 0.7 * widths[1] < widths[1] < 0.9 * widths[2]
 
 
-@pytest.mark.parametrize(
-    "table", [Table(40, 2, 8, 50), Table(20, 10, 28, 42), Table(5, 30, 4, 61), Table(9, 8, 7, 6), TENTHS]
-)
+@pytest.mark.parametrize("table", TABLES)
 def test_newcombes_interval_by_its_formula(table):
     """Newcombe (1998), method 10, written out from the paper."""
     n = sum(table)
@@ -66,7 +68,7 @@ def test_newcombes_interval_by_its_formula(table):
     if covariance > 0:
         covariance = max(covariance - n / 2, 0)
     product = ones[0] * (n - ones[0]) * ones[1] * (n - ones[1])
-    phi = covariance / product**0.5
+    phi = covariance / product**0.5 if product else 0.0
     down, up = (b - b_low, a_high - a), (b_high - b, a - a_low)
     low = b - a - (down[0] ** 2 - 2 * phi * down[0] * down[1] + down[1] ** 2) ** 0.5
     high = b - a + (up[0] ** 2 - 2 * phi * up[0] * up[1] + up[1] ** 2) ** 0.5
@@ -121,6 +123,17 @@ def test_the_detectable_difference_has_the_power_it_claims(n, base, together):
     discordant = counts.sum(axis=1)
     p = np.minimum(1, 2 * scipy_stats.binom.cdf(counts.min(axis=1), discordant, 0.5))
     assert np.mean(p < level) == pytest.approx(0.8, abs=0.02)
+
+
+@pytest.mark.parametrize(("difference", "against", "n", "level"), [(0.3, 0.1, 30, 0.05), (0.2, 0.0, 40, 0.01)])
+def test_power_of_mcnemar_is_the_chance_of_every_table_that_the_test_rejects(difference, against, n, level):
+    chances = [against, difference + against, 1 - difference - 2 * against]
+    power = 0.0
+    for down in range(n + 1):
+        for up in range(n + 1 - down):
+            rejected = down + up > 0 and scipy_stats.binomtest(up, down + up).pvalue < level
+            power += rejected * scipy_stats.multinomial.pmf([down, up, n - down - up], n, chances)
+    assert mcnemar_power(difference, against, n, level) == pytest.approx(power)
 
 
 def test_detectable_difference_where_there_is_none():
