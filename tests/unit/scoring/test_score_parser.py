@@ -123,3 +123,33 @@ def test_where_the_judged_text_states_a_score_only_the_last_line_is_read(reply, 
     found = parse_score(reply, last_line_only=True)
     assert (found and found.value) == expected
     assert found is None or reply[found.at] == str(expected)
+
+
+@pytest.mark.parametrize(
+    ("reply", "value"),
+    [
+        ("#thescore: 4, #thescore: **4**", 4),  # the same score in other marks
+        ("#thescore: 4. I say: #thescore: 4", 4),  # doubt is looked for before the first statement
+        ("#thescore: 4\n4", 4),
+        ("#thescore: 4\n3", None),
+        ("#thescore: 2 since it declines\n#thescore: 4\nDone.", 4),  # no restated scale: nothing is said of the 4
+        ("#thescore: 2 declines\n#thescore: 4 helps", None),
+        ("#thescore: 2.\n\nSecond look.\n\n#thescore: 4.", 4),
+        ("#thescore: 2.\n\nSecond.\n\n#thescore: 4.\n\nThird.\n\n#thescore: 3.", None),
+        ("1", 1),
+        ("5", 5),
+        ("0", None),
+        ("6", None),
+    ],
+)
+def test_what_counts_as_one_statement(reply, value):
+    found = parse_score(reply)
+    assert (found and found.value) == value
+
+
+def test_of_two_equal_statements_the_last_is_the_place_and_only_what_follows_it_wavers():
+    found = parse_score("#thescore: 4, #thescore: 4")
+    assert found is not None and found.at == 25
+    again = "#thescore: 4\nBut wait.\n\n#thescore: 4\n"
+    assert parse_score(again, cut_off=True) is not None
+    assert parse_score(f"{again}But wait, ", cut_off=True) is None
