@@ -1,6 +1,7 @@
 """How many deliberate faults the unit tests notice: one-line mutants of the modules that decide results.
 
-Each module's mutants run against the tests of its package, those of the module itself first (`tests/unit/<package>/`).
+Each module's mutants run against the tests of its package (`tests/unit/<package>/`): all tests of the files of which one
+runs the changed line, the quickest of these first; all of the package where the line runs at import.
 Work is kept below `.mutants/`, one copy of the checkout and one session of cosmic-ray a module, so that a run that was
 stopped goes on, and several processes can share the work:
 
@@ -61,7 +62,7 @@ GUARDS = {
     r"\bstrict=True": "zip over sequences that are equally long here",
     r"@dataclass\(.*\b(frozen|slots)=True": "nothing assigns to the record's fields",
 }
-TIMEOUT_SECONDS = 120.0
+TIMEOUT_SECONDS = 600.0  # the tests have a limit of their own
 WARM = Path(__file__).with_name("warm_pytest.py")
 
 
@@ -85,11 +86,6 @@ def tests_of(module: str) -> list[str]:
         return 0 if name in file.name else 1 if imported in (ROOT / file).read_text(encoding="utf-8") else 2
 
     return [str(file) for file in sorted(files, key=far)]
-
-
-def arguments_of(module: str) -> list[str]:
-    """What pytest is called with for a mutant of a module."""
-    return ["-q", "-x", "-p", "no:cacheprovider", *tests_of(module)]
 
 
 def folder_of(module: str) -> Path:
@@ -130,16 +126,38 @@ def session_of(module: str) -> Path:
 
 
 def _configure(copy: Path, module: str) -> None:
-    """Write cosmic-ray's settings into a copy of the checkout, and see that the tests pass there by themselves."""
-    arguments = arguments_of(module)
-    command = ["python", "-S", str(WARM), *arguments]
+    """Write cosmic-ray's settings into a copy of the checkout, and which tests run each line of the module."""
     config = (
         f'[cosmic-ray]\nmodule-path = "{LIBRARY}/{module}"\ntimeout = {TIMEOUT_SECONDS}\nexcluded-modules = []\n'
-        f'test-command = "{" ".join(command)}"\n[cosmic-ray.distributor]\nname = "local"\n'
+        f'test-command = "python -S {WARM} --mutant tests.json"\n[cosmic-ray.distributor]\nname = "local"\n'
         f"[cosmic-ray.filters.operators-filter]\nexclude-operators = {json.dumps(LEFT_OUT)}\n"
     )
     (copy / "mutants.toml").write_text(config, encoding="utf-8")
-    _run(copy, "python", "-m", "pytest", *arguments)  # in words, where they fail by themselves
+    package = json.loads(map_of(module.split("/")[0]).read_text(encoding="utf-8"))
+    path = f"{LIBRARY}/{module}"
+    source, lines = (copy / path).read_text(encoding="utf-8"), package["lines"].get(path, {})
+    known = {"module": path, "source": source, "lines": lines, "seconds": package["seconds"], "files": tests_of(module)}
+    (copy / "tests.json").write_text(json.dumps(known), encoding="utf-8")
+
+
+def map_of(package: str) -> Path:
+    """Which tests of a package run each line of its modules; made once while neither of them changes."""
+    sources = [*(ROOT / LIBRARY / package).glob("*.py"), *(ROOT / "tests" / "unit" / package).glob("*.py")]
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(sources))).hexdigest()[:12]
+    place = FOLDER / f"lines-{package}-{digest}.json"
+    if not place.exists():
+        pass_alone(package, "--map", f"{LIBRARY}/{package}", str(place))
+    return place
+
+
+def pass_alone(package: str, *options: str) -> None:
+    """See that a package's tests pass on unchanged code: where they fail by themselves they notice every mutant."""
+    tests = ["-q", "-x", "-p", "no:cacheprovider", f"tests/unit/{package}"]
+    try:
+        _run(ROOT, "python", "-S", str(WARM), *options, *tests)
+    except subprocess.CalledProcessError:
+        _run(ROOT, "python", "-m", "pytest", *tests)  # says in words what fails
+        raise
 
 
 @contextmanager
@@ -239,11 +257,9 @@ def main() -> None:
             if options.sample:
                 draw(folders, options.sample)
             for module, folder in folders.items():
-                # Tests that fail by themselves would notice every mutant: they pass before and after.
-                command = ("python", "-S", str(WARM), *arguments_of(module))
-                _run(folder / "checkout", *command)
                 _run(folder / "checkout", "cosmic-ray", "exec", "mutants.toml", str(folder / "session.sqlite"))
-                _run(folder / "checkout", *command)
+            for package in sorted({module.split("/")[0] for module in modules}):
+                pass_alone(package)
     found = [results_of(module, folder, alive or {}) for module, folder in folders.items()]
     rows = [each["row"] for each in found]
     mutants, killed, equivalent = (sum(row[key] for row in rows) for key in ("mutants", "killed", "equivalent"))

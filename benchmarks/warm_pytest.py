@@ -6,6 +6,10 @@
 
 The second call works in its own folder and exits as pytest does. Nothing of this project is imported before the fork,
 so that each call tests the files as they are. One that is killed ends its tests, too.
+
+A call with `--map FOLDER FILE` also writes which tests run each line of the modules in FOLDER. One with `--mutant FILE`
+runs the tests that FILE names for the changed lines of its module: first the quickest of those that run these lines,
+then all tests of their files.
 """
 
 import contextlib
@@ -19,15 +23,84 @@ LIBRARIES = (
     *("datasets", "hypothesis", "jinja2", "matplotlib.figure", "openai", "pandas", "peft", "pydantic", "rouge_score"),
     *("scipy.stats", "snakemake.cli", "statsmodels.api", "torch", "transformers.models.llama.modeling_llama", "yaml"),
 )
+FAILED = 1  # pytest's exit code
+FIRST_SECONDS = 5.0  # of tests in a mutant's first call
+# A mutant that makes a loop endless is noticed by this many times the tests' own seconds.
+PATIENCE, LEAST_SECONDS = 6.0, 15.0
 
 
-def run(address: str, arguments: list[str]) -> int:
-    """Have the server run pytest here; returns its exit code, or 3 (an internal error) where it has none."""
+def run(address: str, arguments: list[str], seconds: float | None = None, mapped: list[str] | None = None) -> int:
+    """Have the server run pytest here; returns its exit code, or 3 (an internal error) where it has none.
+
+    Tests that take longer than `seconds` have failed. `mapped`: a folder, and the file that gets the tests of its lines.
+    """
     with socket.socket(socket.AF_UNIX) as wire:
         wire.connect(address)
-        wire.sendall(json.dumps([os.getcwd(), arguments]).encode() + b"\n")
-        answer = wire.recv(16)
+        wire.sendall(json.dumps([os.getcwd(), arguments, mapped]).encode() + b"\n")
+        wire.settimeout(seconds)
+        try:
+            answer = wire.recv(16)
+        except TimeoutError:
+            return FAILED
     return int(answer or 3)
+
+
+def run_mutant(address: str, file: str) -> int:
+    """Run the tests that a mutant needs; returns pytest's exit code."""
+    with open(file, encoding="utf-8") as opened:
+        known = json.load(opened)
+    with open(known["module"], encoding="utf-8") as opened:
+        tests = tests_of_change(known["source"].splitlines(), opened.read().splitlines(), known["lines"])
+    taken, first = 0.0, []
+    for test in sorted(tests, key=known["seconds"].__getitem__):
+        taken += known["seconds"][test]
+        if taken > FIRST_SECONDS and first:
+            break
+        first.append(test)
+    options = ["-q", "-x", "-p", "no:cacheprovider"]
+    code = run(address, [*options, *first], max(LEAST_SECONDS, PATIENCE * taken)) if first else 0
+    files = {test.partition("::")[0] for test in tests}
+    rest = [name for name in known["files"] if name in files or not files]
+    taken = sum(seconds for test, seconds in known["seconds"].items() if test.partition("::")[0] in rest)
+    return code or run(address, [*options, *rest], max(LEAST_SECONDS, PATIENCE * taken))
+
+
+def tests_of_change(before: list[str], after: list[str], lines: dict[str, list[str]]) -> list[str]:
+    """Tests that run one of the lines that differ; none where a line runs at import only."""
+    start = next((k for k, (old, new) in enumerate(zip(before, after)) if old != new), 0)
+    more = len(after) - len(before)
+    end = max((k for k in range(start, len(before)) if before[k] != after[k + more]), default=-1)
+    return sorted({test for number in range(start, end + 1) for test in lines.get(str(number + 1), ())})
+
+
+class LinesByTest:
+    """A plugin for pytest: which tests run each line of a folder's modules, and how long each takes."""
+
+    def __init__(self, folder: str) -> None:
+        import coverage
+
+        self.seconds: dict[str, float] = {}
+        self.coverage = coverage.Coverage(data_file=None, include=[f"{folder}/*"], config_file=False)
+        self.coverage.start()
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        self.coverage.switch_context(nodeid)
+
+    def pytest_runtest_logreport(self, report) -> None:
+        self.seconds[report.nodeid] = self.seconds.get(report.nodeid, 0.0) + report.duration
+
+    def pytest_runtest_logfinish(self) -> None:
+        self.coverage.switch_context("")
+
+    def save(self, file: str) -> None:
+        """Write `{"seconds": {test: seconds}, "lines": {module: {line: [test, ...]}}}`."""
+        self.coverage.stop()
+        data, lines = self.coverage.get_data(), {}
+        for module in data.measured_files():
+            found = data.contexts_by_lineno(module)
+            lines[os.path.relpath(module)] = {line: [test for test in tests if test] for line, tests in found.items()}
+        with open(file, "w", encoding="utf-8") as opened:
+            json.dump({"seconds": self.seconds, "lines": lines}, opened)
 
 
 def serve(address: str) -> None:
@@ -50,7 +123,7 @@ def _work(wire: socket.socket) -> None:
     """In a child: run pytest, tell its exit code, and end."""
     os.setsid()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    folder, arguments = json.loads(wire.makefile().readline())
+    folder, arguments, mapped = json.loads(wire.makefile().readline())
     if os.fork() != 0:  # watches whether the caller still lives, and ends the tests with it
         wire.recv(1)
         os.killpg(0, signal.SIGKILL)
@@ -68,13 +141,27 @@ def _work(wire: socket.socket) -> None:
     with contextlib.suppress(SystemExit), open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 1)
         os.dup2(nowhere.fileno(), 2)
-        code = int(pytest.main(arguments))
+        recorder = LinesByTest(mapped[0]) if mapped else None
+        code = int(pytest.main(arguments, plugins=[recorder] if recorder else []))
+        if recorder and code == 0:
+            recorder.save(mapped[1])
     with contextlib.suppress(OSError):  # the caller is gone
         wire.sendall(str(code).encode())
     wire.close()
     os._exit(0)
 
 
+def main() -> int:
+    """Serve, or have a call served; see above."""
+    address, arguments = os.environ["WARM_PYTEST"], sys.argv[1:]
+    if arguments == ["--serve"]:
+        serve(address)
+    if arguments[0] == "--mutant":
+        return run_mutant(address, arguments[1])
+    if arguments[0] == "--map":
+        return run(address, arguments[3:], mapped=arguments[1:3])
+    return run(address, arguments)
+
+
 if __name__ == "__main__":
-    place = os.environ["WARM_PYTEST"]
-    sys.exit(serve(place) if sys.argv[1:] == ["--serve"] else run(place, sys.argv[1:]))
+    sys.exit(main())

@@ -106,6 +106,14 @@ def test_long_replies_are_read_in_one_pass(text):
     assert parse_score(text) is None
 
 
+@pytest.mark.timeout(30)  # by a nested repetition one row of dots took hours
+@pytest.mark.parametrize("row", [".", "..", "…", "-", "/", " or", " to", "*", "<", " ", "\n", "4", "( "])
+def test_a_row_of_anything_after_a_score_is_read_at_once(row):
+    for end in ("", "x", "5", "\n#thescore: 3"):
+        found = parse_score("#thescore: 4" + row * 9000 + end)
+        assert found is None or found.value in (3, 4)
+
+
 @pytest.mark.parametrize(
     ("reply", "expected"),
     [
@@ -114,6 +122,7 @@ def test_long_replies_are_read_in_one_pass(text):
         ("Step 3: none.\n## Score: 4", 4),
         ("#thescore: 4\nStep 3: none.", None),
         ("It says #thescore: 4", None),
+        ("#thescore: 4", 4),
         ("4", None),
         ("#thescore: 4 or 5", None),
         ("#thescore: 4\n#thescore: 55", None),
@@ -136,6 +145,10 @@ def test_where_the_judged_text_states_a_score_only_the_last_line_is_read(reply, 
         ("#thescore: 2 declines\n#thescore: 4 helps", None),
         ("#thescore: 2.\n\nSecond look.\n\n#thescore: 4.", 4),
         ("#thescore: 2.\n\nSecond.\n\n#thescore: 4.\n\nThird.\n\n#thescore: 3.", None),
+        ("#thescore:\n1 declines\n#thescore:\n2 helps", None),  # the scale again, its numbers on lines of their own
+        ("#thescore: 4 I say\n#thescore: 4 again", 4),
+        ("#thescore: 4" + "." * 296 + " 5", None),  # another number within 300 characters of the marker
+        ("#thescore: 4" + "." * 297 + " 5", 4),
         ("1", 1),
         ("5", 5),
         ("0", None),

@@ -48,9 +48,10 @@ _STATED = re.compile(
 )
 # Any number, `1 %` or `4.5`, too: a statement, although of no score.
 _ANY_NUMBER = re.compile(rf"{_MARKUP}\d")
-# `4-5`, `4 or 5`, `4/five`: a range or a choice, of which no end is the score.
+# `4-5`, `4 or 5`, `4/five`: a range or a choice, of which no end is the score. `++` takes all dots at once: by `+` a
+# row of dots could be cut into groups in so many ways that the reply would never be read to its end.
 _JOINED = re.compile(
-    rf"{_MARKUP}(?:[-–—−/~|&…]|\.\.+|to\b|or\b|and\b|through\b)+{_MARKUP}(?:\d|(?:one|two|three|four|five)\b)",
+    rf"{_MARKUP}(?:[-–—−/~|&…]|\.\.++|to\b|or\b|and\b|through\b)+{_MARKUP}(?:\d|(?:one|two|three|four|five)\b)",
     re.IGNORECASE,
 )
 # `4 or more`, `4 at least`, `4 plus`: a bound, no score.
@@ -174,7 +175,7 @@ class ScoreParser:
 
 def _alone(text: str, scale: tuple[int, int]) -> Score | None:
     """The score of a reply that is nothing else."""
-    found = _bare(scale[1]).fullmatch(text.strip()) if len(text.strip()) < _LONGEST else None
+    found = _bare(scale[1]).fullmatch(text.strip())
     if found is None or not scale[0] <= int(found[1]) <= scale[1]:
         return None
     return Score(int(found[1]), text.index(text.strip()) + found.start(1))
@@ -226,9 +227,9 @@ def _after(score: Score) -> int:
 
 def _digit(text: str, start: int) -> re.Match[str] | None:
     """The number (group 1) that the rest of the line begins with, or the next line that is not blank."""
-    while (end := text.find("\n", start)) >= 0 and not text[start:end].strip(" \t\r*_`"):
+    while (end := text.find("\n", start)) != -1 and not text[start:end].strip(" \t\r*_`"):
         start = end + 1
-    return _STATED.match(text, start, min(end if end >= 0 else len(text), start + _LONGEST))
+    return _STATED.match(text, start, min(end if end != -1 else len(text), start + _LONGEST))
 
 
 def _valid(text: str, found: re.Match[str], scale: tuple[int, int]) -> Score | None:
@@ -241,8 +242,8 @@ def _valid(text: str, found: re.Match[str], scale: tuple[int, int]) -> Score | N
     if others or _JOINED.match(rest) or _BOUND.match(rest) or rest.lstrip(" *_`").startswith("/"):
         return None
     end = text.find("\n", found.end())
-    item = _NEXT_ITEM.match(text, end) if end >= 0 else None
-    bare = _NEXT_BARE.match(text, end) if end >= 0 else None
+    item = _NEXT_ITEM.match(text, end) if end != -1 else None
+    bare = _NEXT_BARE.match(text, end) if end != -1 else None
     listed = (item and int(item[1]) == value + 1) or (bare and bare[1] != found[1])
     if listed or _WORDED_SCALE.search(rest) or not scale[0] <= value <= scale[1]:
         return None
