@@ -133,30 +133,30 @@ def _configure(copy: Path, module: str) -> None:
         f"[cosmic-ray.filters.operators-filter]\nexclude-operators = {json.dumps(LEFT_OUT)}\n"
     )
     (copy / "mutants.toml").write_text(config, encoding="utf-8")
-    package = json.loads(map_of(module.split("/")[0]).read_text(encoding="utf-8"))
+    package = json.loads(map_of(module.split("/")[0], copy).read_text(encoding="utf-8"))
     path = f"{LIBRARY}/{module}"
     source, lines = (copy / path).read_text(encoding="utf-8"), package["lines"].get(path, {})
     known = {"module": path, "source": source, "lines": lines, "seconds": package["seconds"], "files": tests_of(module)}
     (copy / "tests.json").write_text(json.dumps(known), encoding="utf-8")
 
 
-def map_of(package: str) -> Path:
+def map_of(package: str, copy: Path) -> Path:
     """Which tests of a package run each line of its modules; made once while neither of them changes."""
-    sources = [*(ROOT / LIBRARY / package).glob("*.py"), *(ROOT / "tests" / "unit" / package).glob("*.py")]
+    sources = [*(copy / LIBRARY / package).glob("*.py"), *(copy / "tests" / "unit" / package).glob("*.py")]
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(sources))).hexdigest()[:12]
     place = FOLDER / f"lines-{package}-{digest}.json"
     if not place.exists():
-        pass_alone(package, "--map", f"{LIBRARY}/{package}", str(place))
+        pass_alone(package, copy, "--map", f"{LIBRARY}/{package}", str(place))
     return place
 
 
-def pass_alone(package: str, *options: str) -> None:
+def pass_alone(package: str, copy: Path, *options: str) -> None:
     """See that a package's tests pass on unchanged code: where they fail by themselves they notice every mutant."""
     tests = ["-q", "-x", "-p", "no:cacheprovider", f"tests/unit/{package}"]
     try:
-        _run(ROOT, "python", "-S", str(WARM), *options, *tests)
+        _run(copy, "python", "-S", str(WARM), *options, *tests)
     except subprocess.CalledProcessError:
-        _run(ROOT, "python", "-m", "pytest", *tests)  # says in words what fails
+        _run(copy, "python", "-m", "pytest", *tests)  # says in words what fails
         raise
 
 
@@ -258,8 +258,8 @@ def main() -> None:
                 draw(folders, options.sample)
             for module, folder in folders.items():
                 _run(folder / "checkout", "cosmic-ray", "exec", "mutants.toml", str(folder / "session.sqlite"))
-            for package in sorted({module.split("/")[0] for module in modules}):
-                pass_alone(package)
+            for package, folder in {module.split("/")[0]: folder for module, folder in folders.items()}.items():
+                pass_alone(package, folder / "checkout")
     found = [results_of(module, folder, alive or {}) for module, folder in folders.items()]
     rows = [each["row"] for each in found]
     mutants, killed, equivalent = (sum(row[key] for row in rows) for key in ("mutants", "killed", "equivalent"))

@@ -136,6 +136,13 @@ def test_power_of_mcnemar_is_the_chance_of_every_table_that_the_test_rejects(dif
     assert mcnemar_power(difference, against, n, level) == pytest.approx(power)
 
 
+def test_power_of_mcnemar_with_many_pairs():
+    """Every answer differs, 55 % of them one way: the chance of all counts that the exact test rejects."""
+    n = np.arange(1001)
+    rejected = [scipy_stats.binomtest(int(up), 1000).pvalue < 0.05 for up in n]
+    assert mcnemar_power(0.1, 0.45, 1000, 0.05) == pytest.approx(scipy_stats.binom.pmf(n, 1000, 0.55)[rejected].sum())
+
+
 def test_detectable_difference_where_there_is_none():
     assert np.isnan(detectable_difference(NAN, 0.5, 100, 0.05, 0.8))
     assert np.isnan(detectable_difference(0.1, 0.5, 0, 0.05, 0.8))
@@ -148,6 +155,7 @@ def test_detectable_difference_where_there_is_none():
     assert mcnemar_power(found, 0.05, 200, 0.05) == pytest.approx(0.8, abs=1e-4)
 
 
+@pytest.mark.filterwarnings("error")  # a job's log would show one for every score that is not there
 def test_known_means():
     found = known_mean(np.array([[1.0, NAN, NAN], [0.0, 4.0, NAN]]), axis=0)
     assert found[:2] == pytest.approx([0.5, 4.0]) and np.isnan(found[2])

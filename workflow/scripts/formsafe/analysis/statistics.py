@@ -64,9 +64,9 @@ def mcnemar_power(difference: float, against: float, n: int, level: float) -> fl
     """
     discordance = difference + 2 * against
     counts = np.arange(1, n + 1)
-    # Largest number of pairs on the rarer side at which the test still rejects; -1 where it never does.
-    largest = binom.ppf(level / 2, counts, 0.5)
-    largest -= 2 * binom.cdf(largest, counts, 0.5) >= level
+    # Largest number of pairs on the rarer side at which the test still rejects (the quantile's own p is at least
+    # `level`); -1 where it never does.
+    largest = binom.ppf(level / 2, counts, 0.5) - 1
     chance = (difference + against) / discordance
     rejects = binom.cdf(largest, counts, chance) + binom.sf(counts - largest - 1, counts, chance)
     return float(binom.pmf(counts, n, discordance) @ rejects)
