@@ -59,8 +59,9 @@ LEFT_OUT = [
 ]
 # Guards against mistakes in the program itself: without them it does the same.
 GUARDS = {
-    r"\bstrict=True": "zip over sequences that are equally long here",
-    r"@dataclass\(.*\b(frozen|slots)=True": "nothing assigns to the record's fields",
+    (r"\bstrict=True", "strict=False"): "zip over sequences that are equally long here",
+    (r"(@dataclass\(.*\b(?:frozen|slots))=True", r"\1=False"): "nothing assigns to the record's fields",
+    (r"(\bdef .*)\*, ", r"\1/, "): "every caller names these arguments",
 }
 TIMEOUT_SECONDS = 600.0  # the tests have a limit of their own
 WARM = Path(__file__).with_name("warm_pytest.py")
@@ -229,11 +230,10 @@ def results_of(module: str, folder: Path, alive: dict[str, dict[str, Any]]) -> d
 
 
 def _guard(changed: Sequence[str]) -> dict[str, Any]:
-    """Why a mutant lives whose change is another value of one of GUARDS."""
+    """Why a mutant lives whose change is one of GUARDS."""
     before, after = (next((line for line in changed if line[0] == sign), "") for sign in "-+")
-    for pattern, reason in GUARDS.items():
-        found = re.search(pattern, before)
-        if found and before[1:].replace("True", "False", 1) == after[1:]:
+    for (pattern, other), reason in GUARDS.items():
+        if before[1:] != after[1:] == re.sub(pattern, other, before[1:], count=1):
             return {"equivalent": True, "reason": reason}
     return {}
 

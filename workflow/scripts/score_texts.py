@@ -7,6 +7,8 @@ with logging_to(snakemake.log[0]):
     from formsafe.core.startup import lean_imports
 
     with lean_imports("peft", "bitsandbytes"):
+        import sentence_transformers  # noqa: F401  (a quarter sooner here than where it is used)
+
         from formsafe.scoring.text_scores import TextJob, score_texts
 
     inputs, outputs, params = snakemake.input, snakemake.output, snakemake.params

@@ -147,6 +147,7 @@ def test_where_the_judged_text_states_a_score_only_the_last_line_is_read(reply, 
         ("#thescore: 2.\n\nSecond.\n\n#thescore: 4.\n\nThird.\n\n#thescore: 3.", None),
         ("#thescore:\n1 declines\n#thescore:\n2 helps", None),  # the scale again, its numbers on lines of their own
         ("#thescore: 4 I say\n#thescore: 4 again", 4),
+        ("5. The last step helps. #thescore: 4", 4),  # no line follows, and the first one is none of a scale
         ("#thescore: 4" + "." * 296 + " 5", None),  # another number within 300 characters of the marker
         ("#thescore: 4" + "." * 297 + " 5", 4),
         ("1", 1),

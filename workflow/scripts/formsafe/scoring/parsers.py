@@ -133,7 +133,7 @@ class JsonParser:
         refused = entry.get(self.refused_field) if self.refused_field else False
         if isinstance(refused, str):
             refused = {"yes": True, "true": True, "no": False, "false": False}.get(refused.strip().lower())
-        if self.refused_field and (refused is None or refused not in (0, 1)):
+        if self.refused_field and refused not in (0, 1):
             return None
         if refused:
             return Score(self.scale[0], None)
