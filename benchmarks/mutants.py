@@ -1,7 +1,8 @@
 """How many deliberate faults the unit tests notice: one-line mutants of the modules that decide results.
 
-Each module's mutants run against the tests of its package (`tests/unit/<package>/`): all tests of the files of which one
-runs the changed line, the quickest of these first; all of the package where the line runs at import.
+Each module's mutants run against the tests of its package (`tests/unit/<package>/`, and those in `tests/security/` that
+import it): all tests of the files of which one runs the changed line, the quickest of these first; all of the package
+where the line runs at import.
 Work is kept below `.mutants/`, one copy of the checkout and one session of cosmic-ray a module, so that a run that was
 stopped goes on, and several processes can share the work:
 
@@ -25,6 +26,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -77,10 +79,17 @@ def modules_of(named: Sequence[str]) -> list[str]:
     return found
 
 
+def tests_of_package(package: str, root: Path) -> list[Path]:
+    """Test files of a package, and those of hostile files and texts that import it."""
+    own = sorted((root / "tests" / "unit" / package).glob("test_*.py"))
+    hostile = sorted((root / "tests" / "security").glob("test_*.py"))
+    return own + [path for path in hostile if f"formsafe.{package}" in path.read_text(encoding="utf-8")]
+
+
 def tests_of(module: str) -> list[str]:
     """Test files of a module's package: those named like the module first, then those that import it."""
     package, name = module.split("/")[0], Path(module).stem
-    files = sorted(path.relative_to(ROOT) for path in (ROOT / "tests" / "unit" / package).glob("test_*.py"))
+    files = [path.relative_to(ROOT) for path in tests_of_package(package, ROOT)]
     imported = f"formsafe.{package}.{name} "
 
     def far(file: Path) -> int:
@@ -143,8 +152,8 @@ def _configure(copy: Path, module: str) -> None:
 
 def map_of(package: str, copy: Path) -> Path:
     """Which tests of a package run each line of its modules; made once while neither of them changes."""
-    sources = [*(copy / LIBRARY / package).glob("*.py"), *(copy / "tests" / "unit" / package).glob("*.py")]
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(sources))).hexdigest()[:12]
+    sources = [*sorted((copy / LIBRARY / package).glob("*.py")), *tests_of_package(package, copy)]
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
     place = FOLDER / f"lines-{package}-{digest}.json"
     if not place.exists():
         pass_alone(package, copy, "--map", f"{LIBRARY}/{package}", str(place))
@@ -153,7 +162,8 @@ def map_of(package: str, copy: Path) -> Path:
 
 def pass_alone(package: str, copy: Path, *options: str) -> None:
     """See that a package's tests pass on unchanged code: where they fail by themselves they notice every mutant."""
-    tests = ["-q", "-x", "-p", "no:cacheprovider", f"tests/unit/{package}"]
+    files = [str(path.relative_to(copy)) for path in tests_of_package(package, copy)]
+    tests = ["-q", "-x", "-p", "no:cacheprovider", *files]
     try:
         _run(copy, "python", "-S", str(WARM), *options, *tests)
     except subprocess.CalledProcessError:
@@ -165,19 +175,19 @@ def pass_alone(package: str, copy: Path, *options: str) -> None:
 def warm_pytest() -> Iterator[None]:
     """A server for the test command, which every child of this process finds by WARM_PYTEST."""
     FOLDER.mkdir(exist_ok=True)
-    place = FOLDER / f"pytest-{os.getpid()}.sock"
-    os.environ["WARM_PYTEST"] = str(place)
-    server = subprocess.Popen([sys.executable, WARM, "--serve"], stdin=subprocess.DEVNULL)
-    try:
-        while not place.exists():
-            if server.poll() is not None:
-                raise SystemExit("The server for pytest ended at its start; its last words are above.")
-            time.sleep(0.1)
-        yield
-    finally:
-        server.terminate()
-        server.wait()
-        place.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(dir=FOLDER, prefix="pytest-") as folder:
+        place = Path(folder) / "socket"
+        os.environ["WARM_PYTEST"] = str(place)
+        server = subprocess.Popen([sys.executable, WARM, "--serve"], stdin=subprocess.DEVNULL)
+        try:
+            while not place.exists():
+                if server.poll() is not None:
+                    raise SystemExit("The server for pytest ended at its start; its last words are above.")
+                time.sleep(0.1)
+            yield
+        finally:
+            server.terminate()
+            server.wait()
 
 
 def _run(folder: Path, *command: str) -> None:
@@ -238,6 +248,17 @@ def _guard(changed: Sequence[str]) -> dict[str, Any]:
     return {}
 
 
+def alone() -> None:
+    """Go on in a PID namespace: a mutant of the code that ends processes finds none but its tests' there."""
+    if os.environ.get("MUTANTS_ALONE"):
+        return
+    os.environ["MUTANTS_ALONE"] = "1"
+    # The shell is the namespace's first process, which has to collect what the tests leave behind.
+    command = ["sh", "-c", '"$@"; exit $?', "sh", sys.executable, *sys.argv]
+    user = [] if os.geteuid() == 0 else ["--map-root-user"]
+    os.execvp("unshare", ["unshare", *user, "--pid", "--fork", "--kill-child", "--mount-proc", *command])
+
+
 def main() -> None:
     """Run, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -252,11 +273,12 @@ def main() -> None:
     if options.only_report:
         folders = _begun(modules)
     else:
+        alone()
         with warm_pytest():
             folders = {module: session_of(module) for module in modules}
             if options.sample:
                 draw(folders, options.sample)
-            for module, folder in folders.items():
+            for folder in folders.values():
                 _run(folder / "checkout", "cosmic-ray", "exec", "mutants.toml", str(folder / "session.sqlite"))
             for package, folder in {module.split("/")[0]: folder for module, folder in folders.items()}.items():
                 pass_alone(package, folder / "checkout")

@@ -34,7 +34,7 @@ PATIENCE, LEAST_SECONDS = 6.0, 15.0
 def run(address: str, arguments: list[str], seconds: float | None = None, mapped: list[str] | None = None) -> int:
     """Have the server run pytest here; returns its exit code, or 3 (an internal error) where it has none.
 
-    Tests that take longer than `seconds` have failed. `mapped`: a folder, and the file that gets the tests of its lines.
+    Tests that take longer than `seconds` have failed. `mapped`: a folder, and where the tests of its lines go.
     """
     with socket.socket(socket.AF_UNIX) as wire:
         wire.connect(address)
@@ -69,7 +69,7 @@ def run_mutant(address: str, file: str) -> int:
 
 def tests_of_change(before: list[str], after: list[str], lines: dict[str, list[str]]) -> list[str]:
     """Tests that run one of the lines that differ; none where a line runs at import only."""
-    start = next((k for k, (old, new) in enumerate(zip(before, after)) if old != new), 0)
+    start = next((k for k, (old, new) in enumerate(zip(before, after, strict=False)) if old != new), 0)
     more = len(after) - len(before)
     end = max((k for k in range(start, len(before)) if before[k] != after[k + more]), default=-1)
     return sorted({test for number in range(start, end + 1) for test in lines.get(str(number + 1), ())})

@@ -149,8 +149,14 @@ def test_safety_is_kept_where_the_upper_bound_is_below_the_margin(upper, trainin
     (found,) = said(SAFETY, [given])
     assert found.status == status and ("for every margin above" in found.sentence) == (status != "cannot be said")
     assert said(SAFETY, [given], margin=0.05)[0].status == ("shown" if upper == 0.04 else status)
-    safer = row("base", "base", "promot", (-0.2, -0.05), 0.001, 3, upper=-0.06)
-    assert said(SAFETY, [safer])[0].status == "shown"
+    assert said(SAFETY, [given], margin=0.02)[0].status == ("not shown" if upper == 0.02 else found.status)
+
+
+@pytest.mark.parametrize(("upper", "margin"), [(0.02, "0.020"), (-0.06, "0.000")])
+def test_a_bound_below_zero_keeps_the_safety_within_any_margin(upper, margin):
+    safer = row("base", "base", "promot", (-0.2, -0.05), 0.001, 3, upper=upper)
+    (found,) = said(SAFETY, [safer])
+    assert found.status == "shown" and found.sentence.endswith(f"it holds for every margin above {margin}.")
 
 
 @pytest.mark.parametrize(
@@ -197,6 +203,19 @@ def test_a_control_has_a_section_of_its_own():
         assert [each.status for each in said(question, rows, names=names)] == ["cannot be said"]
 
 
+def test_a_control_is_compared_in_either_direction_and_by_the_asr_only():
+    names = ("base", "sft", "promot", "kept")
+    rows = [row("base", "base", "kept", (0.1, 0.3)), row("method", "promot", "kept", (-0.3, -0.1))]
+    others = [
+        row("base", "base", "sft", (0.1, 0.3)),
+        row("base", "base", "kept", (0.1, 0.3), metric="rouge_l_neutral"),
+        row("format", "kept", "list", (0.1, 0.3)),
+        replace(rows[0], model="another"),
+    ]
+    found = said("What do the controls do?", [*rows, *others], names=names)
+    assert [(each.status, each.value > 0) for each in found] == [("shown", True), ("shown", False)]
+
+
 def contrast(question: str, value: float, ends=(UNKNOWN, UNKNOWN), p=0.001, trainings=3, **more) -> Contrast:
     """A row of contrasts.csv."""
     cells = {"model": "demo", "question": question, "metric": "asr", "method": "sft", "lr": "5e-5", "against": "none"}
@@ -217,14 +236,21 @@ def test_formats_are_asked_about_all_at_once_first(p, trainings, status):
     omnibus, trend = said(FORMATS, contrasts=rows, names=("base", "sft", "list"))
     assert (omnibus.status, trend.status) == (status, status)
     assert "the formats of SFT (5e-5) differ in ASR (List, JSON)" in omnibus.sentence.replace("The", "the")
-    assert trend.value == -0.2 and "-0.200 [-0.300, -0.100] from the least to the most formal" in trend.sentence
+    named = f"from the least to the most formal, p = {p:.3f}, F ("
+    assert trend.value == -0.2 and f"-0.200 [-0.300, -0.100] {named}" in trend.sentence
+    (untested,) = said(FORMATS, contrasts=[replace(rows[0], test="none")], names=("base", "sft", "list"))
+    assert f"p = {p:.3f} (" in untested.sentence
 
 
 @pytest.mark.parametrize(("ends", "status"), [((-0.3, -0.1), "shown"), ((0.1, 0.3), "not shown")])
 def test_the_interaction_is_a_smaller_slope(ends, status):
+    asked = "Does the format matter less with the soft prompt?"
     given = contrast("interaction", sum(ends) / 2, ends, method="promot", against="sft", against_lr="5e-5")
-    (found,) = said("Does the format matter less with the soft prompt?", contrasts=[given])
-    assert found.status == status
+    (found,) = said(asked, contrasts=[given])
+    assert found.status == status and "the most formal, one minus the other, p" in found.sentence
+    for failed in ("sft", "promot"):  # the training of either side may prove nothing
+        (found,) = said(asked, contrasts=[given], curves=[curve(failed, steps=5)])
+        assert found.status == "cannot be said" and "proves nothing" in found.sentence
 
 
 def curve(name: str, steps: int = 30, halfway: float = 4, stage: str = "adapter", part: str = "all") -> CurveRow:
