@@ -49,3 +49,4 @@ def test_a_server_is_named_and_a_mixture_is_not_passed_over(metrics, described, 
     assert finding.status == status
     for part in parts:
         assert part in finding.sentence
+    assert finding.sentence.endswith("between the programs.") == (status == "not shown")
