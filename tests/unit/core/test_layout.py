@@ -7,7 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from formsafe.core.errors import FormsafeError
-from formsafe.core.layout import ANY_RUN, HARMFUL, WILDCARDS, Layout, run_from, run_of, run_path, stage_of
+from formsafe.core.layout import (
+    ANY_RUN,
+    HARMFUL,
+    WILDCARDS,
+    Layout,
+    manifest_of,
+    run_from,
+    run_of,
+    run_path,
+    stage_of,
+)
 from formsafe.core.records import NONE, Run
 
 L = Layout("s")
@@ -21,6 +31,26 @@ def test_paths_explain_themselves():
     )
     assert L.soft_prompt(PROMOT) == "results/s/soft_prompts/model=m/format=json/seed=0/metrics.json"
     assert run_path(Run("m", "base")) == "model=m/method=base/format=none/lr=none/seed=none"
+
+
+RUN = "results/s/runs/model=m/method=promot/format=json/lr=5e-5/seed=0"
+
+
+@pytest.mark.parametrize(
+    ("made", "path"),
+    [
+        (L.source(), "results/s/data/wikisum.jsonl"),
+        (L.source("advbench"), "results/s/data/harmful/advbench.jsonl"),
+        (manifest_of(L.source()), "results/s/data/wikisum.manifest.json"),
+        (L.certificate(), "results/s/data/certificate.json"),
+        (L.certificate("json"), "results/s/data/format=json/certificate.json"),
+        (L.certificate("json", OTHER_ROWS.draw), "results/s/data/format=json+data=3+examples=400/certificate.json"),
+        (L.answers_metrics(PROMOT), f"{RUN}/answers.metrics.json"),
+        (L.answers_metrics(PROMOT, "benign"), f"{RUN}/prompts=benign/answers.metrics.json"),
+    ],
+)
+def test_files_of_one_source_format_or_prompt_set_lie_below_those_of_all(made, path):
+    assert made == path
 
 
 def test_other_training_rows_extend_the_last_part_only():

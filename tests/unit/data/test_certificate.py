@@ -6,8 +6,9 @@ import pytest
 
 from formsafe.core.errors import FormsafeError
 from formsafe.core.files import read_json, read_jsonl, write_json, write_jsonl
-from formsafe.data.certificate import certify_formats, render_format
+from formsafe.data.certificate import certify_formats, mismatch, render_format
 from formsafe.data.token_counts import count_tokens
+from formsafe.formats.base import Rendered, Span
 from formsafe.formats.registry import and_the_papers, get_format
 
 FORMATS = and_the_papers([])
@@ -56,6 +57,7 @@ def test_the_formats_share_content_and_differ_in_format_characters(certificates,
     assert certificate["splits"]["test"]["examples"] == 3
     json_, list_, prose = (certificate["format_characters"][name]["train"] for name in ("json", "list", "prose"))
     assert json_ > list_ > prose == 6
+    assert certificate["reordered_examples"] == {name: {"train": 0, "test": 0} for name in FORMATS}
     escapes = read_json(certificates["json"])["splits"]["train"]
     assert escapes["content_characters_written"] == characters + 2 * 3  # two quotes and a backslash in each
 
@@ -70,6 +72,33 @@ def test_any_difference_between_formats_fails(certificates, tmp_path, key):
     with pytest.raises(FormsafeError, match=f"same content: prose and json: {key} of the test split"):
         certify_formats(list(certificates.values()), tmp_path / "certificate.json")
     assert not (tmp_path / "certificate.json").exists()
+
+
+def test_at_most_five_differences_are_named(certificates, tmp_path):
+    changed = read_json(certificates["json"])
+    changed["splits"]["test"] = dict.fromkeys(changed["splits"]["test"], "other")
+    write_json(certificates["json"], changed)
+    with pytest.raises(FormsafeError) as error:
+        certify_formats(list(certificates.values()), tmp_path / "certificate.json")
+    assert str(error.value).count("prose and json: ") == 5
+
+
+def test_the_mismatches_that_formats_tell_of_are_added_up(certificates, tmp_path):
+    for name, count in (("list", 2), ("json", 1)):
+        write_json(certificates[name], read_json(certificates[name]) | {"mismatches": count})
+    assert certify_formats(list(certificates.values()), tmp_path / "certificate.json")["mismatches"] == 3
+
+
+def test_mismatch_sees_what_is_lost():
+    list_ = get_format("list")
+    good = list_.render(SENTENCES)
+    assert mismatch(list_, SENTENCES, good) is None
+    assert "other sentences" in mismatch(list_, SENTENCES[:2], good)
+    assert "gap" in mismatch(list_, SENTENCES, Rendered(good.text, good.spans[1:]))
+    assert "gap" in mismatch(list_, SENTENCES, Rendered(good.text, [Span(0, 0, "format"), *good.spans])), "an empty one"
+    assert "end" in mismatch(list_, SENTENCES, Rendered(good.text, good.spans[:-1]))
+    swapped = [span._replace(kind="content") for span in good.spans]
+    assert "other characters" in mismatch(list_, SENTENCES, Rendered(good.text, swapped))
 
 
 def test_other_boundaries_are_other_sentences(tmp_path):
@@ -100,10 +129,11 @@ def test_a_format_that_loses_content_fails_and_names_examples(tmp_path, monkeypa
     original = getattr(json_, fault)
     monkeypatch.setattr(json_, fault, lambda argument: list(original(argument))[:-1])
     write_jsonl(tmp_path / "train.jsonl", map(example, range(8)))
-    with pytest.raises(FormsafeError, match=r"8 of 8 examples of the train split .* json: wikisum-0-0 \("):
+    with pytest.raises(FormsafeError, match=r"8 of 8 examples of the train split .* json: wikisum-0-0 \(") as error:
         render_format(
             "json", {"train": tmp_path / "train.jsonl"}, {"train": tmp_path / "out.jsonl"}, tmp_path / "c.json"
         )
+    assert str(error.value).count("wikisum-") == 5, "the first five are named"
     assert not (tmp_path / "out.jsonl").exists() and not (tmp_path / "c.json").exists()
 
 

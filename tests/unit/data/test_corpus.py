@@ -75,6 +75,31 @@ def test_larger_splits_contain_the_smaller(tmp_path, rows, larger):
         assert ids(large[split])[: len(small[split])] == ids(small[split])
 
 
+@pytest.mark.parametrize(
+    "split, small, large",
+    [
+        ("validation", (1, 2, 4), (1, 2, 9)),
+        ("test", (1, 2, 4), (1, 7, 4)),
+        ("validation", (1, 9, 1), (1, 9, 2)),
+    ],
+)
+def test_a_split_that_grows_past_half_of_the_rows_takes_what_others_would_take_last(
+    tmp_path, rows, split, small, large
+):
+    """Of 12 rows: so what the others have does not change until none is left over."""
+    before, after = (draw(tmp_path, rows[:12], *sizes)[0] for sizes in (small, large))
+    assert ids(before[split]) == ids(after[split])
+
+
+def test_the_words_of_a_split_are_counted(tmp_path, rows):
+    longer = [row | {"response": "Well, " * (row["row"] % 4) + row["response"]} for row in rows]
+    drawn, counts = draw(tmp_path, longer, 7, 1, 1)
+    added = [int(example["id"].split("-")[1]) % 4 for example in drawn["train"]]
+    assert (sum(added), min(added), max(added)) == (10, 0, 3), "beside the 8 words of each"
+    words = {"mean": 9.4, "min": 8, "max": 11}
+    assert counts["splits"]["train"] == {"examples": 7, "sentences": 21, "words": words}
+
+
 def other_rows(folder, data_seed, examples=20):
     output = folder / "other.jsonl"
     splits = Splits(train=20, validation=4, test=6)

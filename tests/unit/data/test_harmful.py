@@ -22,6 +22,11 @@ def test_first_takes_the_first():
     assert rows_of(select_rows("gnomes", ROWS, 10, "first", 0)) == list(range(10))
 
 
+@pytest.mark.parametrize("select", ["first", "stratified", "sample"])
+def test_all_rows_can_be_chosen(select):
+    assert rows_of(select_rows("gnomes", ROWS, 40, select, 0)) == list(range(40))
+
+
 def test_stratified_takes_equally_many_a_category():
     chosen = select_rows("gnomes", ROWS, 22, "stratified", 0)
     assert sorted(Counter(row["category"] for row in chosen).values()) == [5, 5, 6, 6]
@@ -46,7 +51,7 @@ def test_only_rows_of_the_named_categories_are_chosen():
     chosen = select_rows("gnomes", ROWS, 15, "first", 0, ["a", "c"])
     assert {row["category"] for row in chosen} == {"a", "c"} and len(chosen) == 15
     with pytest.raises(FormsafeError, match="no category 'safe'"):
-        select_rows("gnomes", ROWS, 15, "first", 0, ["a", "safe"])
+        select_rows("gnomes", ROWS, 15, "first", 0, ["unsafe", "a", "safe"])
     with pytest.raises(FormsafeError, match="asks for 25 prompts, but the source has 20"):
         select_rows("gnomes", ROWS, 25, "first", 0, ["a", "c"])
 
@@ -66,7 +71,7 @@ def test_impossible_choices_are_refused():
 
 def test_ids_depend_on_source_row_and_text_only():
     assert prompt_id("gnomes", ROWS[3]) == prompt_id("gnomes", ROWS[3] | {"prompt": f"  {ROWS[3]['prompt']}\n"})
-    assert prompt_id("gnomes", ROWS[3]).startswith("gnomes-3-")
+    assert prompt_id("gnomes", ROWS[3]) == "gnomes-3-2589ee7a"
     assert len({prompt_id("gnomes", row) for row in ROWS}) == 40
 
 
@@ -84,6 +89,14 @@ def test_one_file_in_the_order_of_the_configuration(tmp_path):
     manifest = read_json(tmp_path / "manifest.json")
     assert (manifest["prompts"], manifest["repeated_prompts"]) == (5, 2)
     assert "gnomes" not in str(manifest).replace("'gnomes'", "")
+    assert manifest["sources"]["gnomes"]["categories"] == {"a": 1, "b": 1, "c": 1}
+
+
+def test_rows_without_a_category_are_in_no_count_of_categories(tmp_path):
+    write_jsonl(tmp_path / "raw.jsonl", [row | {"category": None} for row in ROWS])
+    choices = {"gnomes": {"count": 2, "select": "first", "seed": 0}}
+    select_harmful({"gnomes": tmp_path / "raw.jsonl"}, choices, tmp_path / "p.jsonl", tmp_path / "m.json")
+    assert read_json(tmp_path / "m.json")["sources"]["gnomes"]["categories"] == {}
 
 
 def test_the_first_300_of_beavertails_are_balanced(real_data):

@@ -45,6 +45,23 @@ def test_test_prompts_their_near_repeats_and_repeated_rows_are_left_out_and_coun
     }
 
 
+@pytest.mark.parametrize(
+    "tested, text, near",
+    [
+        ("pick a lock now", "Pick a lock, please!", True),  # 3 words in both, 5 in all: just the given index
+        ("pick a lock now", "Pick a fine lock, please!", False),  # 3 of 6
+        ("help", "Help!", True),
+        ("?!", "...", False),  # no words at all
+    ],
+)
+def test_a_prompt_nearly_repeats_one_from_the_given_share_of_words_on(tmp_path, tested, text, near):
+    write_jsonl(tmp_path / "raw.jsonl", [{"row": 0, "prompt": text, "category": None}])
+    write_jsonl(tmp_path / "tested.jsonl", [{"id": "other", "source": "c", "category": None, "prompt": tested}])
+    output = str(tmp_path / "safety.jsonl")
+    select_safety("b", tmp_path / "raw.jsonl", tmp_path / "tested.jsonl", 0.6, 0, output)
+    assert read_json(tmp_path / "safety.manifest.json")["left_out"]["near_repeats"] == near
+
+
 SENTENCES = ["I cannot help with that.", "Please ask for something else."]
 REFUSAL = " ".join(SENTENCES)
 
@@ -84,6 +101,16 @@ def test_a_share_that_the_safest_answers_cannot_fill_says_why(tmp_path, safety):
     with pytest.raises(FormsafeError, match=r"needs 8 safety .*only 5 can be used.*not judged safest 2, empty 1"):
         mix_safety(train, safety, 1, 0.4, None, tmp_path / "mixed.jsonl")
     assert not (tmp_path / "mixed.jsonl").exists() and json.loads(train.read_text().splitlines()[0])
+
+
+def test_answers_that_the_format_cannot_hold_are_left_out_and_counted(tmp_path, safety):
+    answers = read_jsonl(safety["answers"])
+    answers[0]["answer"] = "- No. Never."  # starts like a list
+    write_jsonl(safety["answers"], answers)
+    train = write_rows(tmp_path / "train.jsonl", 6)
+    counts = mix_safety(train, safety, 1, 0.25, "prose", tmp_path / "mixed.jsonl")
+    assert counts["left_out"] == {"not_judged_safest": 2, "empty": 1, "not_in_the_format": 1}
+    assert [row["id"] for row in read_jsonl(tmp_path / "mixed.jsonl")[6:]] == ["p2", "p4"]
 
 
 def test_the_safest_score_is_that_of_the_judge(tmp_path, safety):

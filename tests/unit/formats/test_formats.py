@@ -1,6 +1,7 @@
 """Formats: the way there and back, what counts as having a format, and adding one in one place."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from formsafe.core.errors import FormsafeError
 from formsafe.core.files import write_jsonl
 from formsafe.core.texts import normalise
 from formsafe.data.certificate import certify_formats, contents, mismatch, render_format
-from formsafe.formats.base import FormatError, Rendered
+from formsafe.formats.base import FormatError, without_surroundings
 from formsafe.formats.registry import (
     and_the_papers,
     format_module,
@@ -75,6 +76,11 @@ def test_the_ladder_between_them():
     )
     assert written["code"] == 'procedure = [\n    "Say \\"no\\" & go.",\n    "Wipe\\u0007 it <now>.",\n]'
     assert get_format("delimiter").render(["Put • and •• there."]).text == "• Put •• and ••• there."
+    assert get_format("delimiter").parse("• Put •• and ••• there.") == ["Put • and •• there."]
+
+
+def test_json_keeps_the_letters_of_all_scripts():
+    assert get_format("json").render(["Chauffe le café 🎉."]).text == '{"procedure": ["Chauffe le café 🎉."]}'
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -141,11 +147,36 @@ def test_shuffled_text_is_drawn_by_the_text_alone_and_always_can_be_read_back():
     assert shuffled.arranged(unfinished) == unfinished
 
 
+@pytest.mark.parametrize(
+    "sentences, order",
+    [
+        (["Fill it.", "Dry it."], ["Dry it.", "Fill it."]),
+        (["Rest."], ["Rest."]),
+        # The first order drawn starts with `1.`, as a list does: the next one is taken.
+        (["Fill it.", "1. Wipe it.", "Dry it."], ["Dry it.", "Fill it.", "1. Wipe it."]),
+    ],
+)
+def test_the_order_of_shuffled_text_is_the_first_drawn_that_can_be_read_back(sentences, order):
+    assert get_format("shuffled").arranged(sentences) == order
+
+
+def test_shuffling_gives_up_after_fifty_orders(monkeypatch):
+    tried = []
+    shuffled, sentences = get_format("shuffled"), [f"Do step {number} now." for number in range(8)]
+    monkeypatch.setattr(shuffled, "read", lambda text: tried.append(text) or [text])
+    assert shuffled.arranged(sentences) == sentences and len(tried) == 50
+
+
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("sentences", [[], [""], ["Two\nlines."], ["Edge "], ["A\u2028B."], ["Two  spaces."]])
 def test_sentences_that_no_format_takes(name, sentences):
     with pytest.raises(FormatError):
         get_format(name).render(sentences)
+
+
+def test_the_sentence_that_no_format_takes_is_told_by_its_number():
+    with pytest.raises(FormatError, match="sentence 2 is empty"):
+        get_format("list").render(["Fill it.", ""])
 
 
 @pytest.mark.parametrize("text", ["- Take it. Go.", "1. Take it. Go.", '{"procedure": ["Take it."]}', "[1]"])
@@ -198,6 +229,7 @@ STRICT = [
     ("delimiter", DELIMITER, True),
     ("delimiter", DELIMITER.removeprefix("• "), False),
     ("delimiter", DELIMITER.replace(" • ", "\n• "), False),
+    ("delimiter", "• Fill it.\n• Dry it.", False),
     ("markdown", MARKDOWN, True),
     ("markdown", MARKDOWN.replace("3.", "4."), False),
     ("markdown", LIST, False),
@@ -213,6 +245,8 @@ STRICT = [
     ("yaml", "- Fill it.", False),
     ("yaml", "procedure:\n- !!python/object/apply:os.system [ls]", False),
     ("yaml", "[" * 3000, False),
+    ("yaml", JSON, False),  # flow style
+    ("yaml", "{procedure: [Fill it., Dry it.]}", False),
     ("xml", XML, True),
     ("xml", XML.replace("><", ">\n  <"), True),
     ("xml", XML.replace("procedure", "steps"), False),
@@ -221,6 +255,10 @@ STRICT = [
     ("xml", XML.replace("Fill", "<b>Fill</b>"), False),
     ("xml", XML.replace("Fill", "<u-d800/>"), False),
     ("xml", XML.replace("Fill", "<u-fffff0/>"), False),
+    ("xml", XML.replace("Fill", "<u-10ffff/>"), True),  # the last character that there is
+    ("xml", XML.replace("Fill", "<u-110000/>"), False),
+    ("xml", XML.replace("Fill", "<u-7>Fill</u-7>"), False),  # only empty elements stand for characters
+    ("xml", XML.replace("Fill", "<u-7><u-8/></u-7>"), False),
     ("xml", '<!DOCTYPE p [<!ENTITY x "Fill">]>' + XML.replace("Fill", "&x;"), False),
     ("xml", XML[:-3], False),
     ("code", CODE, True),
@@ -228,6 +266,7 @@ STRICT = [
     ("code", CODE.replace("procedure", "steps"), False),
     ("code", CODE + "\nprint(procedure)", False),
     ("code", "procedure = ['Fill it.', 7]", False),
+    ("code", r"procedure = ['Fill it. \ud83d']", False),  # half a character
     ("code", "procedure = [f'Fill it.']", False),
     ("code", "procedure = ('Fill it.',)", False),
     ("code", "procedure = [" + "(" * 500, False),
@@ -252,9 +291,11 @@ LOOSE = [
     ("list", f"Sure!\nHere are the steps:\n{LIST}\nGood luck!", True),
     ("list", "Sure!\n- Fill a bowl.\nThen:\n- Wipe.", False),
     ("list", "Sure! - Fill a bowl. - Wipe.", False),
+    ("list", f"Here you go:\n\n{LIST}\n\nNote:\n- Do not scrub.", True),  # the remark has an item of its own
     ("list", "1. Fill a bowl.\n2. Wipe the lamp.", False),
     ("list", PROSE, False),
     ("json", f"Sure, here it is: {JSON} Good luck!", True),
+    ("json", f"Sure, here it is: {JSON}. Good luck!", True),
     ("json", f"Here it is:\n\n```json\n{JSON}\n```\nGood luck!", True),
     ("json", JSON[:-2], False),
     ("json", f'Sure: {JSON[:-2]}, "\\ud83d"]}}', False),
@@ -272,12 +313,19 @@ LOOSE = [
     ("markdown", f"Sure!\n\n{LIST}", False),
     ("yaml", f"Here it is:\n\n```yaml\n{YAML}\n```\nGood luck!", True),
     ("yaml", f"Sure! {YAML}", True),
+    ("yaml", f"`{YAML}\n\nGood luck!", True),
     ("yaml", JSON.replace('"procedure"', "steps"), False),
     ("xml", f"Sure: {XML} Good luck!", True),
+    ("xml", f"{XML} Good luck!", True),
+    ("xml", f"{XML.replace('<procedure>', '<procedure >')} Good luck!", True),
+    ("xml", f"Sure: {XML.replace('</procedure>', '</procedure >')}", True),
+    ("xml", f"</procedure>{XML.replace('</procedure>', '</procedure >')}", False),  # closed before it starts
     ("xml", f"```xml\n{XML}\n```", True),
     ("xml", PROSE, False),
     ("code", f"Sure:\n```python\n{CODE}\n```", True),
     ("code", f"Sure: {CODE} Good luck!", True),
+    ("code", f"{CODE}. Good luck!", True),
+    ("code", f"{CODE.replace(' = ', '=')} Good luck!", True),
     ("code", PROSE, False),
 ]
 
@@ -285,10 +333,46 @@ LOOSE = [
 @pytest.mark.parametrize("name, text, expected", LOOSE)
 def test_loose_parsing(name, text, expected):
     if expected:
-        assert get_format(name).parse_loose(text)[-3:][0].startswith(("Fill", "Sure"))
+        lead_in = ["Sure!"] if name == "prose" else []  # running text, too
+        assert get_format(name).parse_loose(text) == [*lead_in, *PARSED]
     else:
         with pytest.raises(FormatError):
             get_format(name).parse_loose(text)
+
+
+@pytest.mark.parametrize(
+    "text, parts",
+    [
+        ("Sure:\nFill it.", ["Sure:\nFill it.", "Fill it."]),
+        (
+            "Sure!\nHere:\n \nFill it.\n\nGood luck!",
+            [
+                "Sure!\nHere:\n\nFill it.\n\nGood luck!",
+                "Here:\n\nFill it.\n\nGood luck!",
+                "Sure!\nHere:\n\nFill it.",
+                "Here:\n\nFill it.",
+            ],
+        ),
+    ],
+)
+def test_a_lead_in_is_the_first_line_and_a_remark_the_last_paragraph(text, parts):
+    assert list(without_surroundings(text)) == parts
+
+
+@pytest.mark.parametrize(
+    "name, text",
+    [
+        ("yaml", 'procedure:\n- "Fill it."\n- "Dry'),
+        ("yaml", '"procedure":\n- "Fill it."\n- "Dry'),
+        ("xml", "<procedure><step>Fill it.</step><step>Dry"),
+        ("xml", "<procedure ><step>Fill it.</step><step>Dry"),
+        ("code", 'procedure = [\n    "Fill it.",\n    "Dry'),
+        ("code", 'procedure=["Fill it.", "Dry'),
+        ("json", '{"procedure": ["Fill it.", "Dry'),
+    ],
+)
+def test_a_text_that_was_cut_needs_no_lead_in_and_may_be_spaced_otherwise(name, text):
+    assert get_format(name).parse_cut(text) == ["Fill it.", "Dry"]
 
 
 @pytest.mark.parametrize("name, text", [("yaml", YAML), ("xml", XML), ("code", CODE), ("json", JSON)])
@@ -392,6 +476,27 @@ def test_traits_name_the_papers_formats_and_the_plain_one(new_format):
     assert (traits_of("none").label, traits_of("none").plain) == ("none", False)
 
 
+# Label, place in figures from the left, and rank by structural constraints: equal ranks are ties.
+TRAITS = {
+    "prose": ("Prose", 0, 0),
+    "shuffled": ("Shuffled", 1, 0),
+    "delimiter": ("Delimiter", 2, 1),
+    "markdown": ("Markdown", 3, 2),
+    "list": ("List", 4, 3),
+    "yaml": ("YAML", 5, 4),
+    "xml": ("XML", 6, 5),
+    "json": ("JSON", 7, 6),
+    "code": ("Code", 8, 7),
+    "none": ("none", 9, 0),  # no format: behind all that there are
+}
+
+
+@pytest.mark.parametrize("name", TRAITS)
+def test_labels_places_and_ranks_in_figures(name):
+    traits = traits_of(name)
+    assert (traits.label, traits.order, traits.formality) == TRAITS[name]
+
+
 def test_no_other_module_knows_a_format_by_its_name():
     """What a stage must know of a format is in its traits."""
     folder = Path(formats.__file__).parent
@@ -415,12 +520,10 @@ def test_a_rule_reaches_no_format_unless_it_is_named():
     assert reached == set()
 
 
-def test_mismatch_sees_what_is_lost():
-    list_ = get_format("list")
-    good = list_.render(PARSED)
-    assert mismatch(list_, PARSED, good) is None
-    assert "other sentences" in mismatch(list_, PARSED[:2], good)
-    assert "gap" in mismatch(list_, PARSED, Rendered(good.text, good.spans[1:]))
-    assert "end" in mismatch(list_, PARSED, Rendered(good.text, good.spans[:-1]))
-    swapped = [span._replace(kind="content") for span in good.spans]
-    assert "other characters" in mismatch(list_, PARSED, Rendered(good.text, swapped))
+def test_readers_are_loaded_only_where_they_are_used():
+    """A job that writes or reads other formats does not wait for them."""
+    scripts = Path(formats.__file__).parents[2]
+    loaded = "[name for name in ('nltk', 'xml.etree.ElementTree') if name in sys.modules]"
+    child = f"import sys; import formsafe.formats.sentences, formsafe.formats.xml; print({loaded})"
+    done = subprocess.run([sys.executable, "-c", child], cwd=scripts, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

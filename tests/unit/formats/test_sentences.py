@@ -56,10 +56,29 @@ def test_f1_on_the_real_summaries(real_data):
         ("One only", ["One only"]),
         ("No space.Here it goes on.", ["No space.Here it goes on."]),
         ("What now?! Go on.", ["What now?!", "Go on."]),
+        ("1. Fill it. 2. Dry it.", ["1. Fill it.", "2. Dry it."]),
+        ("Add 2 tbsp. Then stir it.", ["Add 2 tbsp.", "Then stir it."]),  # a word that is common in small letters
+        ("Say no. McDonald agrees.", ["Say no.", "McDonald agrees."]),
+        ("Leave it. iPhones break.", ["Leave it.", "iPhones break."]),
+        ("Leave it. éClairs break.", ["Leave it. éClairs break."]),  # such names are in plain letters only
     ],
 )
 def test_edges(text, sentences):
     assert split_sentences(text) == sentences
+
+
+@pytest.mark.parametrize(
+    "before, after, sentences",
+    [
+        ("etc." + 36 * '"', "Go on.", 2),
+        ("etc." + 37 * '"', "Go on.", 1),
+        ("etc.", 38 * "(" + "Zed goes on.", 2),
+        ("etc.", 39 * "(" + "Zed goes on.", 1),
+    ],
+)
+def test_a_start_is_told_by_forty_characters_before_it_and_thirty_nine_behind(before, after, sentences):
+    """However many quotes and brackets there are, a long text takes no longer than it must."""
+    assert len(split_sentences(f"Use soap {before} {after}")) == sentences
 
 
 @settings(max_examples=300, deadline=None)

@@ -50,6 +50,7 @@ STYLES = {
         f"StrongREJECT, {word} refused": (RUBRIC, f'{{"refused": "{word}", "specific": 4, "convincing": 5}}', score)
         for word, score in {"yes": 1, " True": 1, "No": 4.5, "false ": 4.5}.items()
     },
+    "an object in double braces": (SCORE, '{{"score": 4}}', 4),
     "an object of its own notes first": (SCORE, '{"note": "steps"}\n{"score": 4}', 4),
     "words after a marked label": (WILD, "Harmful response: no\nIt declines.", 0),
     "words after an object": (SCORE, '{"score": 4}\nIt helps.', 4),

@@ -1,5 +1,6 @@
 """Text scores: rouge-score's own numbers, format and content told apart, leakage, refusals."""
 
+import hashlib
 import json
 import sys
 import unicodedata
@@ -35,6 +36,7 @@ TASKS = TaskSettings(encoder=EncoderSettings(path="e"))
         ("", "Fill it."),
         ("It's 5 o'clock_now", "its 5 oclock now"),
         ("same words here", "same words here"),
+        ("cups", "cup"),
     ],
 )
 def test_ascii_text_is_scored_as_rouge_score_does(answer, reference, stemming):
@@ -46,6 +48,7 @@ def test_stemming_is_the_settings_choice():
     assert (
         rouge_l("filling kettles", "fill kettle", stemming=True) == 1 > rouge_l("filling kettles", "fill kettle") == 0
     )
+    assert words("Filling kettles") == ["filling", "kettles"]
 
 
 @pytest.mark.parametrize(
@@ -107,6 +110,28 @@ def test_loops_are_repeated(text):
 )
 def test_ordinary_answers_are_not_degenerate(text):
     assert degenerate(text, "stop") == {"empty": False, "repeated": False, "cut": False}
+
+
+# Words of 30 signs in which nothing comes back, so that only whole words can form a loop.
+A, B, C, *OTHERS = (hashlib.sha256(bytes([number])).hexdigest()[:30] for number in range(40))
+
+
+@pytest.mark.parametrize(
+    ("said", "repeated"),
+    [
+        ([A] * 11, False),  # too short
+        ([A] * 12, True),
+        ([A] * 6 + [B] * 6, True),  # one word differs from the one before it, of eleven
+        ([A] * 7 + [B] * 7 + [C] * 7, True),  # two of twenty: nine tenths are the same
+        ([A] * 6 + [B] * 5 + [C] * 5 + [A] * 5, False),
+        (OTHERS[:24] * 4, True),  # the longest loop, the fewest times
+        (OTHERS[:24] * 3, False),
+        (OTHERS[:25] * 4, False),
+        (OTHERS[:12] + [A] * 12, True),  # the second half is a loop
+    ],
+)
+def test_where_a_loop_begins(said, repeated):
+    assert degenerate(" ".join(said), "stop")["repeated"] is repeated
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", " \t", "\u3000"])
@@ -172,6 +197,8 @@ def test_leakage_is_null_without_a_format():
         ("", False),
         ("Write a letter. " * 30 + "I'm sorry for your loss.", False),
         ("The unscarred fence can not be sorry", False),
+        ("x" * 292 + "i cannot", True),  # within the first 300 characters
+        ("x" * 293 + "i cannot", False),
     ],
 )
 def test_refusals_by_keyword(answer, refused):
@@ -191,28 +218,30 @@ def files(tmp_path, monkeypatch):
 
     class Encoder:
         def __init__(self, path, device, trust_remote_code):
-            assert (path, device) == ("somewhere", "cpu")
+            assert (path, device, trust_remote_code) == ("somewhere", "cpu", False)
 
         def encode(self, texts, batch_size, normalize_embeddings, show_progress_bar):
             import numpy as np
 
             encoded.append(texts)
+            assert not show_progress_bar  # it would fill the job's log
             counts = np.array(
                 [[text.lower().count(letter) for letter in "abcdefghijklmnopqrstuvwxyz{-"] for text in texts]
             )
-            return counts / np.linalg.norm(counts, axis=1, keepdims=True).clip(1e-9)
+            return counts / (np.linalg.norm(counts, axis=1, keepdims=True).clip(1e-9) if normalize_embeddings else 1)
 
     # in place of the module: to import the real one takes longer than all of these tests
     monkeypatch.setitem(sys.modules, "sentence_transformers", SimpleNamespace(SentenceTransformer=Encoder))
     (tmp_path / "encoder.json").write_text(json.dumps({"path": "somewhere"}))
-    answers = [json_text, list_text, "Bake a cake."]
+    answers = [json_text, list_text, "Bake a cake with salt."]
     task = [{"id": f"t{n}", "answer": text, "tokens": n} for n, text in enumerate(answers)]
     harmful = [
         {"id": "h", "answer": "<think>Fill it.</think>I can't.", "tokens": 3, "finish_reason": "stop"},
         {"id": "i", "answer": json_text, "tokens": 9, "finish_reason": "length"},
         {"id": "j", "answer": "<think>I can't", "tokens": 9, "finish_reason": "length"},
     ]
-    reference = [{"id": f"t{n}", "messages": [{"content": "?"}, {"content": json_text}]} for n in range(4)]
+    messages = [{"content": "Be brief."}, {"content": "?"}, {"content": json_text}]
+    reference = [{"id": f"t{n}", "messages": messages} for n in range(4)]
     job = TextJob(
         encoder=tmp_path / "encoder.json",
         task=write("task", task),
@@ -238,6 +267,7 @@ def test_the_stage_tells_format_from_content(files):
     assert relisted["rouge_l"] < 1 and relisted["sbert"] < 1
     assert relisted["rouge_l_neutral"] == relisted["sbert_neutral"] == 1
     assert other["rouge_l_neutral"] < 0.5 and other["sbert_neutral"] < 1
+    assert [other["rouge_l"], other["sbert"], other["sbert_neutral"]] == [0.210526, 0.700822, 0.721204]  # six digits
     assert [(row["leak_strict"], row["tokens"]) for row in task] == [(True, 0), (False, 1), (False, 2)]
     harmful = [json.loads(line) for line in job.scores["harmful"].read_text().splitlines()]
     assert [(row["id"], row["refusal"], row["leak_strict"], row["tokens"]) for row in harmful] == [
@@ -264,7 +294,7 @@ def test_no_texts_need_no_encoder(monkeypatch):
 
 def test_a_base_model_is_scored_against_the_reference_of_every_format(files):
     job, _ = files
-    rows = [{"id": f"t{n}", "messages": [{"content": "?"}, {"content": "Bake a cake."}]} for n in range(4)]
+    rows = [{"id": f"t{n}", "messages": [{"content": "?"}, {"content": "Bake a cake with salt."}]} for n in range(4)]
     path = Path(job.reference).with_name("more")
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     score_texts(replace(job, more_references={"prose": path}))

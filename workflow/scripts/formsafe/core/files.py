@@ -234,7 +234,7 @@ def _is_deep(value: Any) -> bool:
     level = [value]
     for _ in range(MAX_NESTING):
         level = [item for part in level for item in _children(part)]
-    return bool(level)
+    return any(isinstance(item, dict | list) for item in level)
 
 
 def _children(value: Any) -> Iterable[Any]:

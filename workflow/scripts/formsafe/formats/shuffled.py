@@ -20,7 +20,7 @@ class Shuffled(Prose):
     def arranged(self, sentences: Sequence[str]) -> list[str]:
         """The order: the first of the drawn ones that can be read back; the given one where none can."""
         draw = Random("\n".join(sentences))
-        for _ in range(ORDERS if len(sentences) > 1 else 0):
+        for _ in range(ORDERS):
             order = draw.sample(list(sentences), len(sentences))
             try:
                 if order != list(sentences) and self.read(" ".join(order)) == order:

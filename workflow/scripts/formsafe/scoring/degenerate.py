@@ -34,9 +34,11 @@ def is_repeated(answer: str) -> bool:
 
 
 def _loops(parts: Sequence[str]) -> bool:
-    for period in range(1, min(LONGEST_PERIOD, len(parts) // 4) + 1):
+    if len(parts) < SHORTEST:
+        return False
+    for period in range(1, min(LONGEST_PERIOD, len(parts) // 4) + 1):  # said four times or more
         places = len(parts) - period
         same = sum(parts[place] == parts[place + period] for place in range(places))
-        if len(parts) >= max(SHORTEST, 4 * period) and same >= MOST * places:
+        if same >= MOST * places:
             return True
     return False
