@@ -36,15 +36,31 @@ def run(address: str, arguments: list[str], seconds: float | None = None, mapped
 
     Tests that take longer than `seconds` have failed. `mapped`: a folder, and where the tests of its lines go.
     """
-    with socket.socket(socket.AF_UNIX) as wire:
-        wire.connect(address)
+    with _connected(address) as wire:
         wire.sendall(json.dumps([os.getcwd(), arguments, mapped]).encode() + b"\n")
         wire.settimeout(seconds)
         try:
             answer = wire.recv(16)
         except TimeoutError:
             return FAILED
+    if not answer:
+        _connected(address).close()  # the tests ended their process, or was it the server that was ended?
     return int(answer or 3)
+
+
+def _connected(address: str) -> socket.socket:
+    """A connection with the server; without one, what calls is ended, cosmic-ray say.
+
+    It would take a call that fails for a mutant that is noticed.
+    """
+    wire = socket.socket(socket.AF_UNIX)
+    try:
+        wire.connect(address)
+    except OSError as error:
+        print(f"No server for pytest at {address}: {error}", file=sys.stderr)
+        os.kill(os.getppid(), signal.SIGKILL)
+        raise
+    return wire
 
 
 def run_mutant(address: str, file: str) -> int:
