@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import re
 import subprocess
 from importlib import metadata
@@ -12,7 +13,7 @@ import pytest
 import yaml
 from snakemake_executor_plugin_slurm.utils import set_gres_string
 
-from formsafe.cluster import code_digest, job_resources
+from formsafe.cluster import code_digest, job_environment, job_resources
 from formsafe.core.errors import FormsafeError
 from formsafe.core.manifest import describe_run
 from formsafe.core.provenance import stage_record
@@ -140,6 +141,59 @@ def test_requests_grow_with_the_model_and_with_the_attempt():
         assert asked == sorted(set(asked))
         assert all(isinstance(value, int) for value in asked)
     assert job_resources.answering_minutes(8e9, 1420, 512) < 24 * 60
+
+
+@pytest.mark.parametrize(
+    ("parameters", "attempt", "mb"),
+    [(0, 1, 3000), (1e6, 1, 3003), (7e9, 1, 21_200), (8e9, 1, 23_800), (8e9, 2, 35_700), (8e9, 3, 47_600)],
+)
+def test_memory_is_that_of_the_libraries_and_weights_and_grows_by_half_an_attempt(parameters, attempt, mb):
+    assert job_resources.memory_mb(parameters, attempt) == mb
+    if attempt == 1:
+        assert job_resources.memory_mb(parameters) == mb
+
+
+@pytest.mark.parametrize(
+    ("work", "minutes"),
+    [
+        # 8 x 1e9 x 300 x 1000 / 2 = 1.2e15 operations: 30 s on the card, twice that with the margin, and 15 minutes
+        ({"parameters": 1e9, "examples": 300, "tokens": 1000, "epochs": 1}, [16, 32, 48]),
+        # 8 x 8e9 x 1425 x 1024 x 2 / 2 = 9.339e16 operations: 2335 s
+        ({"parameters": 8e9, "examples": 1425, "tokens": 1024, "epochs": 2}, [93, 186, 279]),
+        # whole minutes, rounded up
+        ({"parameters": 1e9, "examples": 300, "tokens": 1000, "epochs": 1 + 1e-14}, [17, 33, 49]),
+    ],
+)
+def test_minutes_of_a_training(work, minutes):
+    assert [job_resources.training_minutes(**work, attempt=attempt) for attempt in (1, 2, 3)] == minutes
+    assert job_resources.training_minutes(**work) == minutes[0]
+
+
+@pytest.mark.parametrize(
+    ("work", "minutes"),
+    [
+        # 6000 tokens at 200 a second: 30 s, twice that with the margin, and 15 minutes
+        ({"parameters": 8e9, "prompts": 60, "new_tokens": 100}, [16, 32, 48]),
+        # 727,040 tokens at 200 a second: 3635.2 s
+        ({"parameters": 8e9, "prompts": 1420, "new_tokens": 512}, [137, 273, 409]),
+        # whole minutes, rounded up
+        ({"parameters": 8e9 * (1 + 1e-13), "prompts": 60, "new_tokens": 100}, [17, 33, 49]),
+    ],
+)
+def test_minutes_of_answering(work, minutes):
+    assert [job_resources.answering_minutes(**work, attempt=attempt) for attempt in (1, 2, 3)] == minutes
+    assert job_resources.answering_minutes(**work) == minutes[0]
+
+
+@pytest.mark.parametrize(("before", "after"), [(0o077, 0o027), (0o177, 0o127), (0o027, 0o027), (0o022, 0o022)])
+def test_a_group_may_read_and_nobody_more_and_the_umask_is_closed_while_it_changes(monkeypatch, before, after):
+    masks = [before]  # that of this process, the newest last; another thread may make a file between two of them
+    monkeypatch.setattr(job_environment.os, "umask", lambda mask: masks.append(mask) or masks[-2])
+    monkeypatch.setattr(job_environment.os, "environ", dict(os.environ))
+    job_environment.prepare_job_environment(Path("ours"), "private")
+    assert masks == [before]
+    job_environment.prepare_job_environment(Path("ours"), "group")
+    assert masks == [before, 0o077, after]
 
 
 def test_a_manifest_says_what_made_the_run(tmp_path):

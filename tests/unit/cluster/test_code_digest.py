@@ -1,6 +1,8 @@
 """The code digest changes when what a script computes changes, and with nothing else."""
 
 import ast
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -100,6 +102,9 @@ def test_an_edit_without_effect_keeps_the_digest(package, name, old, new):
         ("formsafe/far.py", "x + 1", "x + 1.0"),
         ("formsafe/far.py", "FormsafeError(f", "ValueError(f"),
         ("formsafe/far.py", ", x)", ", -x)"),
+        ("formsafe/far.py", ", x)", ", x, x + 1)"),  # a sum of numbers is no message, nor is one of a text and a value
+        ("formsafe/far.py", ", x)", ", x, x + 'far')"),
+        ("formsafe/far.py", ", x)", ", x, 'far' + x)"),
         ("formsafe/far.py", "print(f'at {x}')", "x = print(f'at {x}')"),
         ("formsafe/far.py", "print(f'at {x}')", "print(x := x + 1)"),
         ("formsafe/far.py", "logger.info('here')", "x.info('here')"),
@@ -211,6 +216,94 @@ def test_digests_read_from_disk_equal_fresh_ones(package):
     assert changed != first
     notes.write_text("{broken")
     assert in_a_process() == changed
+
+
+@pytest.fixture
+def new_process(monkeypatch):
+    """Forgets what this process read from files and from notes on disk; returns a call that does so again."""
+
+    def forget() -> None:
+        code_digest.forget()
+        monkeypatch.setattr(code_digest, "_known", {})
+        monkeypatch.setattr(code_digest, "_read_from", set())
+
+    forget()
+    return forget
+
+
+def notes_of(package: Path) -> list[Path]:
+    return [path for path in (package / "__pycache__").iterdir() if re.fullmatch(NOTES, path.name)]
+
+
+NOTES = r"code_digests\.[0-9a-f]{16}\.json"
+
+
+def test_what_the_notes_know_is_not_parsed_again(package, new_process, monkeypatch):
+    first = digest(package)
+    new_process()
+    monkeypatch.setattr(code_digest.ast, "parse", lambda *_, **__: pytest.fail("parsed a known text again"))
+    assert digest(package) == first
+
+
+def test_notes_are_written_only_when_a_text_was_new(package, new_process):
+    digest(package)
+    (notes,) = notes_of(package)
+    notes.unlink()
+    digest(package)
+    assert notes_of(package) == []
+
+
+def test_notes_keep_the_newest_two_thousand_texts(package, new_process):
+    code_digest._known.update({f"text {number}": ("tree", []) for number in range(2500)})
+    digest(package)
+    (notes,) = notes_of(package)
+    kept = json.loads(notes.read_text())
+    assert len(kept) == 2000
+    read_now = len(code_digest._known) - 2500
+    assert [key for key in kept if key.startswith("text")] == [
+        f"text {number}" for number in range(500 + read_now, 2500)
+    ]
+
+
+def test_a_module_and_a_package_of_one_name_are_the_package_as_for_python(package):
+    (package / "formsafe/near").mkdir()
+    (package / "formsafe/near/__init__.py").write_text("def go(x): return x\n")
+    before = digest(package)
+    (package / "formsafe/near.py").write_text("def go(x): return -x\n")
+    assert digest(package) == before
+    (package / "formsafe/near/__init__.py").write_text("def go(x): return -x\n")
+    assert digest(package) != before
+
+
+def test_a_script_without_imports_of_its_own_follows_the_modules_that_are_named(package):
+    script = package / "alone.py"
+    script.write_text("import os\n")
+
+    def with_lonely() -> str:
+        code_digest.forget()
+        return code_digest.digest(script, "formsafe.lonely")
+
+    before = with_lonely()
+    (package / "formsafe/lonely.py").write_text("ALONE = 2\n")
+    assert with_lonely() != before
+
+
+def test_what_is_imported_where_no_type_checker_looks_counts(package):
+    (package / "alone.py").write_text(
+        "from typing import TYPE_CHECKING\n"
+        "if TYPE_CHECKING:\n    from formsafe.types_only import Hint\nelse:\n    from formsafe.lonely import ALONE\n"
+    )
+    assert code_digest.modules(package / "alone.py") == ["formsafe", "formsafe.lonely"]
+
+
+@pytest.mark.parametrize("empty", [{}, {"later": None}, {"later": []}])
+def test_an_empty_field_that_only_newer_pythons_have_changes_nothing(monkeypatch, empty):
+    tree = ast.parse("def f(x):\n    return x\n")
+    before = code_digest._normal(tree)
+    monkeypatch.setattr(ast.FunctionDef, "_fields", (*ast.FunctionDef._fields, "later"))
+    for name, value in empty.items():
+        setattr(tree.body[0], name, value)
+    assert code_digest._normal(tree) == before
 
 
 def test_a_relative_import_would_not_be_followed_so_it_is_refused(package):

@@ -1,5 +1,7 @@
 """Which jobs outlive a Snakemake: read from its log and from Slurm's queue."""
 
+import os
+import platform
 import signal
 import subprocess
 import sys
@@ -8,15 +10,20 @@ from pathlib import Path
 
 import pytest
 
+from formsafe.cluster import orphans as module
 from formsafe.cluster.orphans import (
+    Orphan,
     RunLog,
     find_orphans,
+    living_snakemakes,
     local_orphans,
     make_command,
     newest_log,
+    queued_jobs,
     read_log,
     refuse_orphans,
     slurm_orphans,
+    started_elsewhere,
 )
 from formsafe.cluster.plan import split_arguments
 from formsafe.cluster.recover import recover
@@ -59,12 +66,51 @@ def test_only_this_workflows_jobs_in_this_folder_and_study_are_orphans(tmp_path:
         f"3|RUNNING|formsafe_a|{there}|rule_summarise",
         f"4|RUNNING|sleep|{here}|a | b",
         f"5|RUNNING|formsafe_b|{here}|rule_summarise",
+        f"6|RUNNING|formsafe_a|{here}|rule_judge_answers_wildcards_a_wildcards_b",
     ]
     found = list(slurm_orphans(queue, here, foreign_runs={"formsafe_b"}))
     assert [(orphan.id, orphan.state, orphan.what) for orphan in found] == [
         ("1", "running", "train_adapter  json_5e-5"),
         ("2", "pending", "summarise"),
+        ("6", "running", "judge_answers  a_wildcards_b"),
     ]
+
+
+def test_an_orphan_is_a_line_that_says_whose_number_it_is():
+    assert str(Orphan("4711", "pending", "summarise")) == "Slurm job     4711  pending     summarise"
+    assert str(Orphan("815", "running", "judge", local=True)) == "process      815  running     judge"
+
+
+@pytest.mark.parametrize(
+    ("host", "locked", "elsewhere"),
+    [
+        ("login1", True, "login1"),
+        ("login1", False, None),
+        (platform.node(), True, None),
+        (None, True, None),
+        ("no log", True, None),
+    ],
+)
+def test_a_snakemake_of_another_host_is_one_that_locked_this_folder(tmp_path: Path, host, locked, elsewhere):
+    (tmp_path / ".snakemake/log").mkdir(parents=True)
+    (tmp_path / ".snakemake/locks").mkdir()
+    if host != "no log":
+        line = "" if host is None else f"  Host: {host}\n"
+        log = tmp_path / ".snakemake/log/2026-01-01T000000.1.snakemake.log"
+        log.write_text(LOG.replace("  Host: login1\n", line))
+    if locked:
+        (tmp_path / ".snakemake/locks/0.input.lock").touch()
+    assert started_elsewhere(tmp_path, "demo") == elsewhere
+
+
+def test_slurm_has_two_minutes_to_answer(monkeypatch):
+    def late(command, timeout, **more):
+        assert timeout == 120
+        raise subprocess.TimeoutExpired(command, timeout)
+
+    monkeypatch.setattr(module.subprocess, "run", late)
+    with pytest.raises(FormsafeError, match="took over two minutes"):
+        queued_jobs()
 
 
 SCRIPT = ".snakemake/scripts/tmpabc.train_adapter.py"
@@ -112,6 +158,87 @@ def test_a_shell_inside_an_allocation_hides_no_orphan(tmp_path: Path, monkeypatc
     finally:
         process.kill()
         process.wait()
+
+
+def test_a_process_that_ends_while_the_list_is_read_hides_no_other(left_behind, tmp_path: Path, monkeypatch):
+    readlink, asked = os.readlink, []
+
+    def first_is_gone(path):
+        asked.append(path)
+        if len(asked) == 1:
+            raise FileNotFoundError(path)
+        return readlink(path)
+
+    monkeypatch.setattr(module.os, "readlink", first_is_gone)
+    assert [orphan.id for orphan in local_orphans(tmp_path)] == [str(left_behind.pid)]
+
+
+def processes(monkeypatch, **commands: str) -> None:
+    """The processes in the folder, by number (p40=...): their commands."""
+    found = [(int(name[1:]), command.split(), "") for name, command in commands.items()]
+    monkeypatch.setattr(module, "_processes_in", lambda directory: iter(found))
+
+
+def test_the_script_of_a_job_is_run_by_python_with_at_most_one_option(tmp_path: Path, monkeypatch):
+    processes(
+        monkeypatch,
+        p50=f"python {SCRIPT}",
+        p51=f"python -u {SCRIPT}",
+        p52=f"grep -n word {SCRIPT}",
+        p53="python work.py",
+    )
+    assert [orphan.id for orphan in local_orphans(tmp_path)] == ["50", "51"]
+
+
+def test_a_living_snakemake_is_a_program_or_a_module_and_no_inner_one(tmp_path: Path, monkeypatch):
+    processes(
+        monkeypatch,
+        p40="python /usr/bin/snakemake --cores 1",
+        p41="python -m snakemake --cores 1",
+        p42="python -m snakemake --mode remote",
+        p43="grep -rn word snakemake",
+        p44="snakemake",
+    )
+    assert living_snakemakes(tmp_path) == [40, 41, 44]
+
+
+@pytest.mark.parametrize(
+    ("parents", "own"),
+    [
+        ({50: 45, 45: 40, 40: 1, 1: 0}, True),
+        ({50: 40, 40: 1, 1: 0}, True),
+        ({50: 45, 45: 1, 40: 1, 1: 0}, False),
+        ({50: 45, 40: 1, 1: 0}, False),  # the one between has ended
+    ],
+)
+def test_jobs_of_a_living_snakemake_are_those_that_it_started(tmp_path: Path, monkeypatch, parents, own):
+    processes(monkeypatch, p40="python -m snakemake", p50=f"python {SCRIPT}")
+    started_by(monkeypatch, parents)
+    if own:
+        refuse_orphans("demo", ["config/demo.yaml"], tmp_path)
+    else:
+        with pytest.raises(FormsafeError, match=r"Another Snakemake \(process 40\) is at work here"):
+            refuse_orphans("demo", ["config/demo.yaml"], tmp_path)
+
+
+def test_a_snakemake_may_be_the_first_process_of_a_container(tmp_path: Path, monkeypatch):
+    processes(monkeypatch, p1="python -m snakemake", p3=f"python {SCRIPT}")
+    started_by(monkeypatch, {3: 2, 2: 1, 1: 0})
+    refuse_orphans("demo", ["config/demo.yaml"], tmp_path)
+
+
+def started_by(monkeypatch, parents: dict[int, int]) -> None:
+    """Let the kernel's files tell these parents of processes, and know no other process."""
+    read_text = Path.read_text
+
+    def read(path: Path, *arguments, **more) -> str:
+        if path.parts[:2] != ("/", "proc"):
+            return read_text(path, *arguments, **more)
+        if (pid := int(path.parts[2])) not in parents:
+            raise FileNotFoundError(path)
+        return f"{pid} (a name) with (brackets) S {parents[pid]} 1 1"
+
+    monkeypatch.setattr(Path, "read_text", read)
 
 
 def test_recover_lists_and_does_nothing_until_it_is_told(left_behind, tmp_path: Path, capsys):
@@ -211,5 +338,5 @@ def test_slurm_is_asked_only_where_it_was_used(tmp_path: Path, monkeypatch: pyte
     logs.mkdir(parents=True)
     (logs / "2026-01-01T000000.1.snakemake.log").write_text(LOG)
     refuse_orphans("another", ["another.yaml"], tmp_path)
-    with pytest.raises(FormsafeError, match="Slurm does not answer"):
+    with pytest.raises(FormsafeError, match=r"Slurm does not answer \(squeue: Unable to contact slurm controller\)"):
         refuse_orphans("demo", ["config/demo.yaml"], tmp_path)

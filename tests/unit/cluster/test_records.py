@@ -1,5 +1,6 @@
 """Records of how results were made travel with the results."""
 
+import gzip
 import json
 import os
 import shutil
@@ -90,6 +91,52 @@ def test_what_was_made_again_is_kept_anew_and_what_is_gone_is_left_out(made: Pat
     assert restore_records(STUDY, copy) == 1 and params_in(copy, first) == ["'9'"]
 
 
+def kept_in(directory: Path) -> set[str]:
+    lines = gzip.decompress((directory / STUDY / NAME).read_bytes()).decode().splitlines()
+    return {json.loads(line)["path"] for line in lines}
+
+
+THREE = [f"results/mine/{name}.json" for name in ("0", "a", "z")]
+
+
+@pytest.fixture
+def three(tmp_path: Path) -> Path:
+    """Three results of the study between those of others, whichever way records are sorted."""
+    for path in ["results/0/a.json", "results/Z/a.json", *THREE, "results/z/a.json"]:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text("1")
+        snakemake_in(tmp_path)._write_record(path, MetadataRecord(rule="r", params=["'1'"]))
+    keep_records(STUDY, tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("gone", THREE)
+def test_whichever_result_is_gone_the_records_of_the_others_are_kept_and_restored(three, tmp_path_factory, gone):
+    assert kept_in(three) == set(THREE)
+    copy = copied(three, tmp_path_factory.mktemp("copy"))
+    (copy / gone).unlink()
+    assert restore_records(STUDY, copy) == 2
+    (three / gone).unlink()
+    keep_records(STUDY, three)
+    assert kept_in(three) == {*THREE} - {gone}
+
+
+def test_the_copy_of_the_records_is_written_only_when_it_has_others(three):
+    before = (three / STUDY / NAME).stat()
+    keep_records(STUDY, three)
+    assert (three / STUDY / NAME).stat().st_ino == before.st_ino
+    shutil.rmtree(three / ".snakemake/metadata")  # Snakemake forgot them: the copy is the only one
+    keep_records(STUDY, three)
+    assert kept_in(three) == set(THREE)
+
+
+def test_records_without_results_restore_nothing(three, tmp_path_factory):
+    copy = tmp_path_factory.mktemp("copy")
+    (copy / STUDY).mkdir(parents=True)
+    shutil.copy(three / STUDY / NAME, copy / STUDY)
+    assert restore_records(STUDY, copy) == 0 and not (copy / ".snakemake/metadata").exists()
+
+
 def test_results_without_any_record_say_in_one_line_what_to_copy(made: Path, tmp_path_factory):
     copy = copied(made, tmp_path_factory.mktemp("copy"))
     (copy / STUDY / NAME).unlink()
@@ -104,9 +151,12 @@ def test_results_without_any_record_say_in_one_line_what_to_copy(made: Path, tmp
 def test_one_result_without_a_record_names_the_call_that_enters_it(made: Path):
     first, second, _ = FILES
     snakemake_in(made)._delete_record(first)
+    (made / "unrecorded").touch()
     with pytest.raises(FormsafeError, match=f"no record of 1 results, the first of them {first}.*: make recover"):
         refuse_unrecorded([second, first], made, "make recover")
     refuse_unrecorded([second], made, "make recover")
+    with pytest.raises(FormsafeError, match=f"no record of 2 results, the first of them {first}:"):
+        refuse_unrecorded([first, "results/mine/not_made_yet.json", "unrecorded"], made, "make recover")
     with pytest.raises(FormsafeError, match="If their Snakemake was killed: make recover"):
         require_records([first], STUDY, made, "make recover")
     (made / ".snakemake/locks").mkdir()
@@ -115,17 +165,17 @@ def test_one_result_without_a_record_names_the_call_that_enters_it(made: Path):
 
 
 def test_jobs_that_finished_unseen_before_ctrl_c_are_recorded_and_no_others(made: Path):
-    now, entered = time.time(), []
+    now, entered = float(int(time.time())), []
     for name in ("done", "seen", "half", "old", "marked"):
         for part in (f"{name}-a", f"{name}-b")[: 1 if name == "half" else 2]:
             (made / part).write_text("1")
-            os.utime(made / part, (now - 600 * (name == "old"),) * 2)
+            os.utime(made / part, (now - {"old": 600, "done": 60}.get(name, 0),) * 2)
     for part in ("seen-a", "seen-b"):
         snakemake_in(made)._write_record(part, MetadataRecord(endtime=(made / part).stat().st_mtime))
     snakemake_in(made)._io_write(str(made / ".snakemake/incomplete"), {"external_jobid": None}, "marked-b")
     jobs = [SimpleNamespace(output=[f"{name}-a", f"{name}-b"]) for name in ("done", "seen", "half", "old", "marked")]
     workflow = SimpleNamespace(
-        dag=SimpleNamespace(needrun_jobs=lambda: [*jobs, SimpleNamespace(output=[])]),
+        dag=SimpleNamespace(needrun_jobs=lambda: [SimpleNamespace(output=[]), *reversed(jobs)]),
         persistence=SimpleNamespace(finished=lambda job: job.output),
         async_run=entered.append,
     )
@@ -146,6 +196,18 @@ def test_only_what_is_newer_than_its_record_and_that_snakemake_was_finished_unse
     assert finished_unseen([[second, first]], now + 60, made)
 
 
+@pytest.mark.parametrize(
+    ("made_at", "recorded", "unseen"),
+    [(0.01, 0.0, False), (0.02, 0.0, True), (0.5, 0.0, True), (0.0, 0.5, False), (5.0, None, True)],
+)
+def test_a_file_is_newer_than_its_record_by_more_than_a_hundredth_of_a_second(made: Path, made_at, recorded, unseen):
+    first, *_ = FILES
+    os.utime(made / first, (made_at, made_at))
+    snakemake_in(made)._write_record(first, MetadataRecord(endtime=recorded))
+    assert bool(finished_unseen([[first]], 0.0, made)) is unseen
+    assert bool(finished_unseen([[first]], (made / first).stat().st_mtime, made)) is unseen  # made at the very start
+
+
 def test_what_a_killed_job_left_is_no_result_without_a_record(made: Path, tmp_path_factory):
     copy = copied(made, tmp_path_factory.mktemp("copy"))
     (copy / STUDY / NAME).unlink()
@@ -156,7 +218,4 @@ def test_what_a_killed_job_left_is_no_result_without_a_record(made: Path, tmp_pa
 
 
 def test_the_copy_is_json_lines(made: Path):
-    import gzip
-
-    lines = gzip.decompress((made / STUDY / NAME).read_bytes()).decode().splitlines()
-    assert {json.loads(line)["path"] for line in lines} == {path for path in FILES if path.startswith("results/mine")}
+    assert kept_in(made) == {path for path in FILES if path.startswith("results/mine")}

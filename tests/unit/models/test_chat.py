@@ -45,6 +45,22 @@ def test_prompt_ids_begin_the_exchange_and_the_response_is_found(tokenizer):
     assert exchange.ids[: exchange.prompt_length] == render_prompt(tokenizer, "How to varnish?", "Be brief.")
     assert exchange.text[exchange.content_start :].startswith("Sand it.\nBrush it.")
     assert exchange.content_skipped == 2
+    assert render_exchange(tokenizer, "How to varnish?", "Sand it.").content_skipped == 0
+
+
+def test_a_template_may_write_nothing_before_the_response():
+    tokenizer = llama3()
+    tokenizer.chat_template = "{% if messages | length > 1 %}{{ messages[1]['content'] }}{% endif %}"
+    exchange = render_exchange(tokenizer, "How?", "Fill.")
+    assert (exchange.text, exchange.prompt_length, exchange.content_start) == ("Fill.", 0, 0)
+
+
+def test_a_prompt_whose_last_token_changes_with_the_response_is_refused():
+    """The text of the prompt begins that of the exchange, its tokens do not: `Fi` and `ll` become one."""
+    tokenizer = llama3()
+    tokenizer.chat_template = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
+    with pytest.raises(FormsafeError, match="not the beginning"):
+        render_exchange(tokenizer, "Fi", "ll")
 
 
 @pytest.mark.parametrize("place", ["start", "middle", "end"])
@@ -83,6 +99,28 @@ def test_spelled_specials_leave_the_rest_of_the_encoding_alone(tokenizer):
     for (start, end), token in zip(quoted.offsets, quoted.ids, strict=True):
         if token not in tokenizer.all_special_ids and quoted.text[start:end].isalpha():
             assert tokenizer.decode([token]).strip() == quoted.text[start:end].strip()
+
+
+def test_private_characters_stay_text_and_the_stand_ins_among_them_are_refused(tokenizer):
+    special, *_ = specials = tokenizer.all_special_tokens
+    # Characters just below the stand-ins, as long as the special tokens.
+    below = " ".join(chr(0xF0000 - 1 - index) * len(token) for index in range(4) for token in specials)
+    ids, plain = render_prompt(tokenizer, f"say {special} {below}"), render_prompt(tokenizer, "say")
+    for token in set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}:
+        assert ids.count(token) == plain.count(token)
+    for character in (chr(0xF0000), chr(0x100000)):
+        assert render_prompt(tokenizer, f"say {character}")
+        with pytest.raises(FormsafeError, match="both spells a special token of the model and uses private characters"):
+            render_prompt(tokenizer, f"say {special} {character}")
+
+
+def test_of_special_tokens_that_hold_one_another_the_longest_is_meant(tokenizer):
+    tokenizer.add_tokens([AddedToken("<|a|>", normalized=False), AddedToken("<|a|><|b|>", normalized=False)])
+    tokenizer.chat_template = "<|a|><|b|>" + tokenizer.chat_template
+    short, long = tokenizer.convert_tokens_to_ids(["<|a|>", "<|a|><|b|>"])
+    for user in ("Is it dry?", "Is <|a|> dry?", "Is <|a|><|b|> dry?"):
+        ids = render_prompt(tokenizer, user)
+        assert (ids.count(short), ids.count(long)) == (0, 1)
 
 
 def test_special_tokens_are_listed_once_for_all_exchanges_and_again_when_one_is_added(monkeypatch):

@@ -152,6 +152,49 @@ def test_without_digest_swapped_columns_are_still_seen(tmp_path):
         fetch(tmp_path, write_csv(tmp_path / "copy.csv", ["target", "goal"], GNOMES))
 
 
+@pytest.mark.parametrize(("answers", "refused"), [(4, False), (5, False), (6, True)])
+def test_answers_are_seen_when_they_are_more_than_half(tmp_path, answers, refused):
+    rows = [[f"Sure, here is gnome {number}" if number < answers else f"Hide gnome {number}"] for number in range(10)]
+    path = write_csv(tmp_path / "copy.csv", ["goal"], rows)
+    if refused:
+        with pytest.raises(FormsafeError, match="holds answers, not requests: 6 of 10 rows"):
+            fetch(tmp_path, path)
+    else:
+        assert len(fetch(tmp_path, path)[0]) == 10
+
+
+@pytest.mark.parametrize("value", ["  \n", "", 7, None, "\ud800"])
+@pytest.mark.parametrize("column", ["goal", "kind"])
+def test_every_prompt_and_category_is_text(tmp_path, value, column):
+    row = {"goal": "Hide a gnome", "kind": "theft"}
+    rows = [row, {**row, column: value}]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    with pytest.raises(FormsafeError, match=f"harmful.gnomes: row 1 has no text in the column `{column}`"):
+        fetch(tmp_path, tmp_path / "rows.jsonl", category_column="kind")
+
+
+def test_the_manifest_says_whether_the_prompts_were_checked(tmp_path):
+    path = write_csv(tmp_path / "copy.csv", ["goal"], [["Hide a gnome"], ["Hide two"]])
+    _, unchecked = fetch(tmp_path, path)
+    _, checked = fetch(tmp_path, path, digest=unchecked["prompts_digest"])
+    assert (unchecked["digest_checked"], checked["digest_checked"]) == (False, True)
+    assert checked["prompts_digest"] == unchecked["prompts_digest"]
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        ("three words long", r"expected a column `goal`, found <16 characters, 528637f7>\. Take the original"),
+        ("these are four words", r"holds data, not column names: .* found <20 characters, c471ed3e>\. The file has no"),
+        ("x" * 30, rf"found '{'x' * 30}'\. Take"),
+        ("x" * 31, r"found <31 characters, 0f46e4b0>\. Take"),
+    ],
+)
+def test_a_name_that_may_be_a_prompt_is_shown_by_its_length_and_digest(tmp_path, column, message):
+    with pytest.raises(FormsafeError, match=message):
+        fetch(tmp_path, write_csv(tmp_path / "copy.csv", [column], [["Hide a gnome"]]))
+
+
 def test_an_empty_source_is_refused(tmp_path):
     with pytest.raises(FormsafeError, match="has no rows"):
         fetch(tmp_path, write_csv(tmp_path / "copy.csv", ["goal"], []))
@@ -178,6 +221,8 @@ def test_articles_keep_title_and_response(tmp_path):
 def test_articles_that_are_not_text_stay_countable(tmp_path):
     rows, _ = fetch_articles(tmp_path, [*ARTICLES, {"title": "x", "summary": "\ud800"}, {"title": 7, "summary": None}])
     assert [rows[5]["response"], rows[6]["title"], rows[6]["response"]] == [None, None, None]
+    rows, _ = fetch_articles(tmp_path, [*ARTICLES, {"title": "the columns are those of the first row"}])
+    assert rows[5]["response"] is None
 
 
 def test_a_corpus_with_other_column_names_is_read_by_the_settings_that_the_error_names(tmp_path):

@@ -3,14 +3,19 @@
 import gzip
 import json
 import threading
+from contextlib import contextmanager
+from itertools import repeat
+from types import SimpleNamespace
 
+import httpx
 import pytest
 import yaml
 
 from formsafe.config.settings.data import DataSource
 from formsafe.core.errors import FormsafeError
+from formsafe.sources import rows as module
 from formsafe.sources.lock import check_or_add, locked_entry
-from formsafe.sources.rows import read_source, without_secrets
+from formsafe.sources.rows import SourceRows, download, read_source, with_variables, without_secrets
 
 ROWS = [{"goal": "Hide a gnome", "n": "1"}, {"goal": 'Paint it "red", twice\nat night', "n": "2"}]
 
@@ -127,6 +132,68 @@ def test_local_files_need_no_lock(tmp_path):
     write_csv(tmp_path / "rows.csv")
     read(tmp_path / "rows.csv")[1].settle(tmp_path / "lock.yaml")
     assert [path.name for path in tmp_path.iterdir()] == ["rows.csv"]
+
+
+def test_the_columns_of_a_source_are_those_of_its_first_row():
+    assert SourceRows([{"b": 1, "a": 2}, {"a": 3, "c": 4}], "here").describe()["columns"] == ["b", "a"]
+    assert SourceRows([], "here").describe()["columns"] == []
+
+
+def test_five_million_rows_are_read_where_nobody_says_how_many_there_are(tmp_path, monkeypatch):
+    write_csv(tmp_path / "rows.csv")
+    monkeypatch.setattr(module, "file_rows", lambda file: repeat(ROWS[0], 5_000_000))
+    assert len(read(tmp_path / "rows.csv")[0]) == 5_000_000
+    monkeypatch.setattr(module, "file_rows", lambda file: repeat(ROWS[0], 5_000_001))
+    with pytest.raises(FormsafeError, match=r"rows\.csv has more than 5,000,000 rows"):
+        read(tmp_path / "rows.csv")
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """Answers with `blocks`, each `seconds` after the one before; keeps how it was called."""
+    given = SimpleNamespace(blocks=[], seconds=0.0, clock=1000.0, calls=[])
+
+    def blocks():
+        for block in given.blocks:
+            given.clock += given.seconds
+            yield block
+
+    @contextmanager
+    def stream(*arguments, **more):
+        given.calls.append((arguments, more))
+        yield SimpleNamespace(raise_for_status=lambda: None, iter_bytes=blocks)
+
+    monkeypatch.setattr(httpx, "stream", stream)
+    monkeypatch.setattr(module.time, "monotonic", lambda: given.clock)
+    return given
+
+
+URL = "https://example.org/rows.csv"
+
+
+def test_a_server_has_fifteen_seconds_to_answer_and_an_hour_to_send_everything(server, tmp_path):
+    server.blocks, server.seconds = [b"a\n", b"1\n"], 1800.0
+    assert download(URL, tmp_path).read_bytes() == b"a\n1\n"
+    assert server.calls == [(("GET", URL), {"follow_redirects": True, "timeout": 15.0})]
+    server.seconds = 1800.25
+    with pytest.raises(FormsafeError, match=r"rows\.csv sends more than 16 GiB or takes longer than 1 h\. Check"):
+        download(URL, tmp_path)
+
+
+def test_a_server_may_send_exactly_the_most_bytes(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "MAX_DATA_BYTES", 4)
+    server.blocks = [b"ab", b"cd"]
+    assert download(URL, tmp_path).read_bytes() == b"abcd"
+    server.blocks = [b"ab", b"cde"]
+    with pytest.raises(FormsafeError, match="sends more than"):
+        download(URL, tmp_path)
+
+
+def test_of_the_variables_that_are_not_set_the_first_is_named(monkeypatch):
+    monkeypatch.setenv("SET", "value")
+    assert with_variables("https://example.org/a?key=$SET") == "https://example.org/a?key=value"
+    with pytest.raises(FormsafeError, match="needs the variable FIRST_KEY, which is not set"):
+        with_variables("https://example.org/a?a=$SET&b=$FIRST_KEY&c=$SECOND_KEY")
 
 
 def test_addresses_are_shown_without_secrets():
