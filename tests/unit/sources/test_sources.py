@@ -139,6 +139,15 @@ def test_the_columns_of_a_source_are_those_of_its_first_row():
     assert SourceRows([], "here").describe()["columns"] == []
 
 
+def test_the_digest_is_of_the_rows_in_order_whatever_the_order_of_their_columns():
+    def digest(*rows):
+        return SourceRows([*rows], "here").describe()["digest"]
+
+    first, second = {"a": 1, "b": "ä"}, {"a": 2, "b": None}
+    assert digest(first, second) == digest({"b": "ä", "a": 1}, second)
+    assert len({digest(), digest(first), digest(first, second), digest(second, first)}) == 4
+
+
 def test_five_million_rows_are_read_where_nobody_says_how_many_there_are(tmp_path, monkeypatch):
     write_csv(tmp_path / "rows.csv")
     monkeypatch.setattr(module, "file_rows", lambda file: repeat(ROWS[0], 5_000_000))
