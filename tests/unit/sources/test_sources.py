@@ -130,7 +130,9 @@ def test_a_path_without_files_has_no_rows(tmp_path):
 
 def test_local_files_need_no_lock(tmp_path):
     write_csv(tmp_path / "rows.csv")
-    read(tmp_path / "rows.csv")[1].settle(tmp_path / "lock.yaml")
+    _, source = read(tmp_path / "rows.csv")
+    assert (source.place, source.key, source.commit) == (str(tmp_path / "rows.csv"), None, None)
+    source.settle(tmp_path / "lock.yaml")
     assert [path.name for path in tmp_path.iterdir()] == ["rows.csv"]
 
 
