@@ -2,7 +2,9 @@
 
 Each module's mutants run against the tests of its package (`tests/unit/<package>/`, and those in `tests/security/` that
 import it): all tests of the files of which one runs the changed line, the quickest of these first; all of the package
-where the line runs at import.
+where the line runs at import. Of a function that is run once a process and cached, only the file of the first test is
+known. All runs in a PID namespace (`unshare` of util-linux), since some of the code under test ends processes.
+
 Work is kept below `.mutants/`, one copy of the checkout and one session of cosmic-ray a module, so that a run that was
 stopped goes on, and several processes can share the work:
 
