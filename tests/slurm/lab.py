@@ -19,6 +19,7 @@ PACKAGES = ["munge", "slurmctld", "slurmd", "slurm-client", "slurmdbd", "mariadb
 PROGRAMS = ["munged", "slurmctld", "slurmd", "squeue", "sacct", "slurmdbd", "mariadbd", "mariadb-install-db"]
 ACCOUNT = "my-account"  # the one that stands in the committed profile
 NODES = ("n1", "n2", "n3")
+CPUS = 4  # of each node, as Slurm counts them
 # Every process of the lab and of its jobs carries this variable: what bears it may be ended, nothing else.
 MARK = "FORMSAFE_SLURM_LAB"
 
@@ -62,9 +63,9 @@ AccountingStorageUser=root
 AccountingStoragePass={root}/run/munge.socket
 AccountingStoreFlags=job_comment
 AccountingStorageTRES=gres/gpu
-NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port=17001 CPUs=4 RealMemory=16000 Gres=gpu:h200:2
-NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port=17002 CPUs=4 RealMemory=16000 Gres=gpu:h200:2
-NodeName=n3 NodeHostname={host} NodeAddr=127.0.0.1 Port=17003 CPUs=4 RealMemory=16000
+NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port=17001 CPUs={cpus} RealMemory=16000 Gres=gpu:h200:2
+NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port=17002 CPUs={cpus} RealMemory=16000 Gres=gpu:h200:2
+NodeName=n3 NodeHostname={host} NodeAddr=127.0.0.1 Port=17003 CPUs={cpus} RealMemory=16000
 PartitionName=gpu Nodes=n[1-2] Default=YES MaxTime=2-0 DefaultTime=10 PriorityTier=1 PreemptMode=REQUEUE
 PartitionName=urgent Nodes=n[1-2] MaxTime=2-0 DefaultTime=10 PriorityTier=10 PreemptMode=OFF
 PartitionName=cpu Nodes=n3 MaxTime=2-0 DefaultTime=10
@@ -182,7 +183,7 @@ class Lab:
         key.touch(mode=0o600)
         key.write_bytes(os.urandom(1024))
         ETC.mkdir(exist_ok=True)
-        values = {"root": self.root, "host": socket.gethostname().split(".")[0]}
+        values = {"root": self.root, "host": socket.gethostname().split(".")[0], "cpus": CPUS}
         for name, text in zip(OURS, (SLURM_CONF, GRES_CONF, SLURMDBD_CONF), strict=True):
             (ETC / name).write_text(f"{LEFTOVER}{self.root}\n{text.format(**values)}")
         (ETC / "slurmdbd.conf").chmod(0o600)

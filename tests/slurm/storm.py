@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from tests.slurm.lab import Lab, queue, records
+from tests.slurm.lab import CPUS, Lab, queue, records
 
 # Shorter waits than the profile's, which are meant for jobs of hours.
 # The demo without its learning-rate sweep and traces of refusals: sixteen more jobs in which nothing happens.
@@ -161,13 +161,13 @@ class Storm:
         self.note("accounting is back")
 
     def preempt(self, name: str) -> None:
-        """An urgent job takes all of a node on which answers are generated.
+        """An urgent job takes all processors of a node on which answers are generated.
 
-        It asks for the node and not for its GPUs: a controller that restarts while a job starts may count one of them
-        as taken for good (Slurm 22.05).
+        Not its GPUs, which `--exclusive` would ask for, too: a controller that restarts while a job starts may count
+        one of them as taken for good (Slurm 22.05), and the urgent job would wait for ever.
         """
         job = self.running(name, "generate_answers", self.has_journal, held=True)
-        urgent = ["sbatch", "-p", "urgent", "--exclusive", "--nodes=1", "--mem=100", "-o", "/dev/null"]
+        urgent = ["sbatch", "-p", "urgent", f"--cpus-per-task={CPUS}", "--nodes=1", "--mem=100", "-o", "/dev/null"]
         subprocess.run([*urgent, f"--nodelist={job['node']}", "--wrap", "sleep 2"], check=True, env=self.environment)
 
     # What is looked at.
