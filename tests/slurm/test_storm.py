@@ -12,7 +12,7 @@ from tests.kills import leftovers
 
 GPU_RULES = {"tune_soft_prompt", "train_adapter", "generate_answers", "judge_answers", "audit_judge"}
 ISO = "%Y-%m-%dT%H:%M:%S"
-RESTART = ("accounting goes away", "controller is back")
+OUTAGE = ("accounting goes away", "accounting is back")
 STARTED = re.compile(r"continuing from step (\d+)")
 CONTINUED = re.compile(r"Continuing: (\d+) replies are in the journal")
 
@@ -40,9 +40,12 @@ def test_the_study_ends_with_the_same_results_as_without_slurm(storm, finished_d
         assert (here / name).read_bytes() == (there / name).read_bytes(), name
 
 
-def told_anew(storm, job) -> bool:
-    """Whether a controller that restarted may tell accounting of a job anew, as Slurm 22.05 does without its GPUs."""
-    (away,), (back,) = ([at for at, what in storm.times if what == event] for event in RESTART)
+def told_late(storm, job) -> bool:
+    """Whether accounting heard of a job only from a controller that had restarted, as Slurm 22.05 tells without GPUs.
+
+    So it does of jobs that ended before, and of those that it starts until accounting is back.
+    """
+    (away,), (back,) = ([at for at, what in storm.times if what == event] for event in OUTAGE)
     start, end = (time.mktime(time.strptime(job[name], ISO)) for name in ("Start", "End"))
     return start <= back and end >= away - 10  # what ended in the seconds before was not yet read from accounting
 
@@ -54,7 +57,7 @@ def test_gpu_rules_got_one_gpu_and_cpu_rules_none(storm, jobs):
         # A controller that has just restarted may start a job without its GPU; Slurm refuses its step, it fails.
         if job["AllocTRES"] and job["State"] != "FAILED":
             gpus = re.findall(r"gres/gpu=(\d+)", job["AllocTRES"])
-            assert gpus == (["1"] if rule_of(job) in GPU_RULES else []) or (not gpus and told_anew(storm, job)), job
+            assert gpus == (["1"] if rule_of(job) in GPU_RULES else []) or (not gpus and told_late(storm, job)), job
             # `cpu_partition` of the profile: its one node has no GPU.
             assert (job["NodeList"] == "n3") == (rule_of(job) not in GPU_RULES), job
             assert "node=1" in job["AllocTRES"].split(",")
