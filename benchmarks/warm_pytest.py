@@ -123,6 +123,7 @@ class LinesByTest:
 
 def serve(address: str) -> None:
     """Import the libraries once, and answer calls until the process is ended."""
+    os.environ["OMP_NUM_THREADS"] = "1"  # as the tests set it, too late here
     for name in LIBRARIES:
         __import__(name)
     gc.collect()

@@ -1,5 +1,6 @@
 """A hub on loopback, or no network at all."""
 
+import os
 import socket
 import time
 from types import SimpleNamespace
@@ -7,6 +8,10 @@ from types import SimpleNamespace
 import pytest
 
 from tests.fake_hub import FakeHub, serving
+
+# Before PyTorch is imported. Its threads wait for each other by spinning, which costs models this small more than they
+# gain, and with another process beside them (a second worker of pytest, say) four times as much.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture

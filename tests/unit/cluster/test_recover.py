@@ -3,7 +3,6 @@
 import io
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -28,7 +27,7 @@ HERE = [Orphan("50", "running", "train.py", local=True)]
 @pytest.fixture
 def world(monkeypatch):
     """What is found, as the test sets it, and what was done, in order."""
-    given = SimpleNamespace(living=[], host=None, orphans=[[]], jobs=[], done=[])
+    given = SimpleNamespace(living=[], host=None, orphans=[[]], jobs=[], done=[], scancel=0, ended=False)
 
     def orphans(directory, study):
         return given.orphans.pop(0) if len(given.orphans) > 1 else given.orphans[0]
@@ -36,6 +35,15 @@ def world(monkeypatch):
     def sleep(seconds):
         given.done.append(("sleep", seconds))
         assert len(given.done) < 20, "waits for nothing"
+
+    def scancel(words):
+        given.done.append((*words,))
+        return SimpleNamespace(returncode=given.scancel)
+
+    def kill(*arguments):
+        given.done.append(("kill", *arguments))
+        if given.ended:
+            raise ProcessLookupError
 
     def all_jobs(arguments, directory):
         given.done.append(("plan", *arguments))
@@ -46,8 +54,8 @@ def world(monkeypatch):
     monkeypatch.setattr(module, "find_orphans", orphans)
     monkeypatch.setattr(module, "all_jobs", all_jobs)
     monkeypatch.setattr(module, "run_snakemake", lambda words, directory: given.done.append(("snakemake", *words)))
-    monkeypatch.setattr(module, "subprocess", SimpleNamespace(run=lambda words, check: given.done.append((*words,))))
-    monkeypatch.setattr(module.os, "kill", lambda *arguments: given.done.append(("kill", *arguments)))
+    monkeypatch.setattr(module, "subprocess", SimpleNamespace(run=scancel))
+    monkeypatch.setattr(module.os, "kill", kill)
     monkeypatch.setattr(module.time, "sleep", sleep)
     return given
 
@@ -123,15 +131,17 @@ def test_it_says_at_once_that_it_waits(world, tmp_path, monkeypatch):
     assert world.done == [CHECK, b"Waiting for 1 jobs.\n", UNLOCK]
 
 
-def test_jobs_that_slurm_does_not_cancel_keep_the_study_locked(world, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "subprocess", subprocess)
-    (tmp_path / "scancel").write_text("#!/bin/sh\nexit 1\n")
-    (tmp_path / "scancel").chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    world.orphans = [[*IN_SLURM, *HERE], []]
-    with pytest.raises(subprocess.CalledProcessError):
+def test_jobs_that_slurm_does_not_cancel_keep_the_study_locked(world, tmp_path):
+    world.orphans, world.scancel = [[*IN_SLURM, *HERE], []], 1
+    with pytest.raises(FormsafeError, match=r"exit status 1.*jobs 101, 104 may go on.*stays locked.*ORPHANS=wait"):
         recover("mine", "cancel", CALL, tmp_path)
-    assert world.done == [CHECK]
+    assert world.done == [CHECK, ("scancel", "101", "104")]
+
+
+def test_a_process_that_ends_just_before_it_is_cancelled_is_no_error(world, tmp_path):
+    world.orphans, world.ended = [HERE, []], True
+    assert recover("mine", "cancel", CALL, tmp_path)
+    assert ("kill", 50, signal.SIGTERM) in world.done and ("snakemake", "--unlock", *CALL) in world.done
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path
 
@@ -87,11 +88,15 @@ def _unlock(study: str, arguments: Sequence[str], directory: Path) -> None:
 
 def _cancel(orphans: Sequence[Orphan]) -> None:
     in_slurm = [orphan.id for orphan in orphans if not orphan.local]
-    if in_slurm:
-        subprocess.run(["scancel", *in_slurm], check=True)
+    if in_slurm and (status := subprocess.run(["scancel", *in_slurm]).returncode):
+        raise FormsafeError(
+            f"Slurm's scancel failed (exit status {status}; its own words are above), so jobs {', '.join(in_slurm)} may "
+            "go on and the study stays locked. Call the same again when Slurm answers, or with ORPHANS=wait."
+        )
     for orphan in orphans:
         if orphan.local:
-            os.kill(int(orphan.id), signal.SIGTERM)
+            with suppress(ProcessLookupError):  # it ended a moment ago
+                os.kill(int(orphan.id), signal.SIGTERM)
     print(f"Cancelled {len(orphans)} jobs; they continue from their checkpoints.")
 
 

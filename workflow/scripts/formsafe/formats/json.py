@@ -39,7 +39,7 @@ class Json(Format):
 
     def completions(self, text: str) -> Iterator[str]:
         """Close what was left open."""
-        left = text[max(0, text.find("{")) :].rstrip()
+        left = text[text.find("{") :].rstrip()
         yield from (*closings(left, "]}"), left + "}")
 
     def loose_candidates(self, text: str) -> Iterator[str]:

@@ -231,7 +231,6 @@ def _plain_encoder(tokenizer: PreTrainedTokenizerFast, own: list[tuple[str, str]
             token, stand_in = tokenizer.added_tokens_decoder[index], copy.copy(tokenizer.added_tokens_decoder[index])
             stand_in.content, stand_in.special = stand_ins[token.content], False
             added.append((stand_in, index))
-            token.special = True
             encoder.add_special_tokens([token])  # else `encode_special_tokens` would not read it as text
         encoder.add_tokens([stand_in for stand_in, _ in added])
         for stand_in, index in added:
