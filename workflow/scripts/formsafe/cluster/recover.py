@@ -90,8 +90,8 @@ def _cancel(orphans: Sequence[Orphan]) -> None:
     in_slurm = [orphan.id for orphan in orphans if not orphan.local]
     if in_slurm and (status := subprocess.run(["scancel", *in_slurm]).returncode):
         raise FormsafeError(
-            f"Slurm's scancel failed (exit status {status}; its own words are above), so jobs {', '.join(in_slurm)} may "
-            "go on and the study stays locked. Call the same again when Slurm answers, or with ORPHANS=wait."
+            f"Slurm's scancel failed (exit status {status}; see its words above), so jobs {', '.join(in_slurm)} may go "
+            "on and the study stays locked. Call the same again when Slurm answers, or with ORPHANS=wait."
         )
     for orphan in orphans:
         if orphan.local:
