@@ -20,7 +20,7 @@ SPECIAL_TOKENS = ["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>
 def write_tiny_model(directory: Path, hidden: int = 32, layers: int = 2, vocabulary: int = 400, seed: int = 0) -> Path:
     """Write config, weights, tokenizer and chat template to `directory` and return it."""
     import torch
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.BPE())
@@ -39,6 +39,11 @@ def write_tiny_model(directory: Path, hidden: int = 32, layers: int = 2, vocabul
         show_progress=False,
     )
     tokenizer.train_from_iterator(TEXT * 4, trainer)
+    # As Llama's do, it begins every text with this token unless it is told not to.
+    first = SPECIAL_TOKENS[0]
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{first} $A", special_tokens=[(first, tokenizer.token_to_id(first))]
+    )
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         bos_token=SPECIAL_TOKENS[0],

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -29,12 +30,54 @@ def test_results_become_records():
     ]
 
 
-def measure(tmp_path, model, **settings):
+def test_figures_that_are_no_numbers_are_left_out_and_the_next_ones_kept():
+    figures = {"a,none": float("nan"), "b": 1.0, "c,none": "text", "d,none": True, "e,none": 2, "f_stderr,none": 0.1}
+    assert abilities_of({"results": {"t": figures}}) == [Ability("t", "e", 2.0, None, 0)]
+
+
+def measure(tmp_path, model, adapter=None, device="cpu", dtype="float32", **settings):
     (tmp_path / "model.json").write_text(json.dumps({"path": str(model)}))
-    tiny = ModelSettings(path=str(model), label="t", parameters=1e5, quantisation="none", device="cpu", dtype="float32")
+    tiny = ModelSettings(path=str(model), label="t", parameters=1e5, quantisation="none", device=device, dtype=dtype)
     output = tmp_path / "capability.json"
-    evaluate(tmp_path / "model.json", None, tiny, CapabilitySettings(**settings), output, "c")
+    evaluate(tmp_path / "model.json", adapter, tiny, CapabilitySettings(**settings), output, "c")
     return json.loads(output.read_text())
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """A stand-in for lm-eval that knows the tasks `a` and `b`, and what it was asked for."""
+    asked = {}
+
+    class TaskManager:
+        def __init__(self, include_path):
+            asked["folder"] = include_path
+
+        def match_tasks(self, names):
+            return [name for name in names if name in ("a", "b")]
+
+    def simple_evaluate(model, model_args, **options):
+        asked.update(model=model, model_args=model_args, **options)
+        return RESULTS
+
+    monkeypatch.setitem(sys.modules, "lm_eval", SimpleNamespace(simple_evaluate=simple_evaluate))
+    monkeypatch.setitem(sys.modules, "lm_eval.tasks", SimpleNamespace(TaskManager=TaskManager))
+    return asked
+
+
+def test_what_lm_eval_is_asked_for(asked, tmp_path):
+    found = measure(tmp_path, "/m", tasks=["a", "b"], limit=8, few_shots=2, seed=5)
+    assert asked["model_args"] == {"pretrained": "/m", "trust_remote_code": False, "dtype": "float32"}
+    assert (asked["model"], asked["tasks"], asked["device"]) == ("hf", ["a", "b"], "cpu")
+    assert (asked["num_fewshot"], asked["limit"], asked["random_seed"]) == (2, 8, 5)
+    assert len(found["abilities"]) == 3 and found["code"] == "c"
+    measure(tmp_path, "/m", adapter=tmp_path / "run" / "adapter.safetensors", device="cuda", dtype="auto", tasks=["a"])
+    assert asked["model_args"] == {"pretrained": "/m", "trust_remote_code": False, "peft": str(tmp_path / "run")}
+    assert asked["device"] is None
+
+
+def test_the_first_unknown_task_is_named(asked, tmp_path):
+    with pytest.raises(FormsafeError, match=r"knows no task c\."):
+        measure(tmp_path, "/m", tasks=["a", "c", "d", "b"])
 
 
 def test_without_lm_eval_the_way_to_it_is_named(tmp_path, monkeypatch):

@@ -95,7 +95,8 @@ def test_numbers_are_those_of_a_forward_pass_of_each_prompt_alone(case, kept):
     assert len(refusing) == 2
     starts = render_exchange(tokenizer, "x", "- Fill")
     opening = starts.ids[starts.prompt_length]
-    for name, trace in traced(task).items():
+    found = traced(task)
+    for name, trace in found.items():
         run, tokens = expected(task, name, adapter, vectors if kept else None, task.system_prompt)
         base, _ = expected(task, name)
         kl = (base.exp() * (base - run)).sum(-1)
@@ -103,6 +104,9 @@ def test_numbers_are_those_of_a_forward_pass_of_each_prompt_alone(case, kept):
         assert trace.logprob == pytest.approx(run[range(6), tokens].tolist(), abs=1e-4)
         assert trace.refusal_mass == pytest.approx(run[0].exp()[list(refusing)].sum().item(), abs=1e-5)
         assert trace.format_mass == pytest.approx({"list": run[0].exp()[opening].item()}, abs=1e-5)
+    values = [value for trace in found.values() for value in (*trace.kl, *trace.logprob, trace.refusal_mass)]
+    assert [round(value, 6) for value in values] == values
+    assert sum(round(value, 5) == value for value in values) < len(values) / 2
 
 
 def test_a_model_that_refuses_nothing_gives_no_traces_and_says_so(case, tmp_path):

@@ -13,6 +13,7 @@ from formsafe.config.settings.models import ModelSettings
 from formsafe.core.errors import FormsafeError
 from formsafe.core.files import read_jsonl
 from formsafe.core.judge_prompt import check_template, fill
+from formsafe.formats.base import FormatError
 from formsafe.formats.registry import and_the_papers, get_formats
 from formsafe.generation.journal import Journal
 from formsafe.generation.local_engine import load_engine
@@ -210,13 +211,20 @@ def test_a_judge_that_has_room_for_no_reply_is_an_error_before_any_is_asked_for(
     assert engine.asked == []
 
 
+def test_room_for_just_one_reply_is_enough(tmp_path):
+    engine = Scripted({"a-0": "#thescore: 4\n"})
+    engine.rooms = {"a-0": 8, "a-1": 7}
+    assert [record["score"] for record in judged(tmp_path, engine, "x", "y")] == [4, None]
+
+
 def test_one_long_answer_is_left_unscored_and_the_others_are_judged(talkative_model, tmp_path, capfd):
     inputs = write_inputs(tmp_path, talkative_model, ["Mix it.", "Stir it. " * 900, "Wait."])
     outputs = (tmp_path / "scores", tmp_path / "metrics")
     judge_files(inputs, outputs, model_settings(talkative_model))
     records = [json.loads(line) for line in outputs[0].read_text().splitlines()]
     assert [row["state"] == "no_room" for row in records] == [False, True, False]
-    assert "Try 1 leaves out 1 prompts" in capfd.readouterr().out
+    said = capfd.readouterr().out
+    assert "Try 1 leaves out 1 prompts" in said and "leaves out 0" not in said and "Try 0" not in said
 
 
 def test_without_retries_a_failure_stays_a_failure(tmp_path):
@@ -231,6 +239,40 @@ def test_probabilities_are_those_at_the_place_of_the_score(tmp_path):
     record = judged(tmp_path, Scripted(lambda prompt: Reply(text, 9, "stop", tuple(places))), "x")[0]
     assert record["probabilities"] == list(score)
     assert record["expected_score"] == pytest.approx((0.1 * 2 + 0.1 * 3 + 0.6 * 4) / 0.8)
+
+
+def test_probabilities_have_six_digits_and_none_at_all_gives_no_mean(tmp_path):
+    score = (0.12345678, 0.1, 0.1, 0.6, 0.0)
+    said = [Reply("4", 1, "stop", ((1, chances),)) for chances in (score, (0.0,) * 5)]
+    records = judged(tmp_path, Scripted(lambda prompt: said[int(prompt.text)]), "0", "1")
+    assert records[0]["probabilities"] == [0.123457, 0.1, 0.1, 0.6, 0.0]
+    mean = (0.12345678 + 0.2 + 0.3 + 2.4) / 0.92345678
+    assert records[0]["expected_score"] == round(mean, 6) != round(mean, 5)
+    assert records[1]["score"] == 4 and records[1]["probabilities"] is records[1]["expected_score"] is None
+
+
+@pytest.mark.parametrize(
+    ("parser", "watched"),
+    [
+        ({"parser": "score"}, True),
+        ({"parser": "score", "scale": (0, 10)}, False),
+        ({"parser": "label", "labels": {"no": False, "yes": True}}, False),
+    ],
+)
+def test_only_digits_1_to_5_are_watched(parser, watched, tmp_path, monkeypatch):
+    told = []
+
+    def made(*_, watch_digits):
+        told.append(watch_digits)
+        return Scripted(lambda prompt: Reply("no", 1, "stop"))
+
+    monkeypatch.setattr("formsafe.scoring.judge.make_engine", made)
+    judge = JudgeSettings(model="m", prompt="p", generation=FIRST, retries=[], max_unscored=1.0, **parser)
+    (tmp_path / "prompt").write_text("{instruction} {answer}")
+    stage = stage_of(None, tmp_path / "prompt", model_settings("none"), judge)
+    run_judge(stage, [Case("a", "How?", "Mix.", {})], tmp_path / "scores", tmp_path / "metrics", "j")
+    assert told == [watched]
+    assert (tmp_path / "scores").stat().st_mode & 0o077 == 0  # nobody else reads what the judge repeats
 
 
 def model_settings(path):
@@ -448,6 +490,23 @@ def test_the_audit_judges_the_same_answers_in_every_format(talkative_model, tmp_
         ]
     assert {(row["method"], row["id"]) for row in audit("b", seed=3)} != drawn
     assert len(audit("c", sample=100)) == 15  # five prompts in three formats, each prompt once
+
+
+def test_a_format_that_cannot_hold_an_answer_is_left_out_of_the_audit_and_the_next_is_not(tmp_path, monkeypatch):
+    class Refuses(type(get_formats(["list"])["list"])):
+        def render(self, sentences):
+            raise FormatError("list", "no")
+
+    formats = get_formats(["prose", "list", "json"])
+    formats["list"] = Refuses()
+    monkeypatch.setattr("formsafe.scoring.format_audit.get_formats", lambda names: formats)
+    monkeypatch.setattr(
+        "formsafe.scoring.judge.make_engine", lambda *_, **__: Scripted(*[lambda _: "#thescore: 1\n"] * 3)
+    )
+    inputs = write_inputs(tmp_path, "none", ["Fill it. Then wait."])
+    sample = Sample(inputs[1], [inputs[2]], [{"format": "none"}], list(formats), AuditSettings(sample=1))
+    audit_judge(stage_of(None, inputs[3], model_settings("none")), sample, tmp_path / "s", tmp_path / "m")
+    assert [row["rendering"] for row in read_jsonl(tmp_path / "s")] == ["prose", "json"]
 
 
 def test_the_audit_draws_each_prompt_once():

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections import Counter
 
 import pytest
@@ -66,6 +67,7 @@ def test_the_sample_is_stratified_and_knows_its_probabilities(study):
 
 def test_the_sheet_is_blind_shuffled_and_no_formula(study):
     rows, key = study(sample=30)
+    assert {len(row["label_id"]) for row in rows} == {12}
     assert list(rows[0]) == ["label_id", "request", "answer", "label", "note"]
     assert [row["label_id"] for row in rows] == [drawn.label_id for drawn in key]
     assert {row["answer"][0] for row in rows} == {"'"} and {row["label"] for row in rows} == {""}
@@ -119,6 +121,33 @@ def test_each_fault_of_a_raters_file_is_named_with_its_row(study, tmp_path):
     assert all(name in said for name in ids[3:]) and path.read_bytes() == before
 
 
+def test_five_rows_of_a_fault_are_named_and_the_others_counted(study, tmp_path):
+    rows, key = study(sample=6)
+    for wrong, said in ((5, r"row 6 \(.{12}: '5'\)$"), (6, r"row 6 \(.{12}: '5'\) and 1 more$")):
+        path = fill(tmp_path, rows, "r", lambda number, wrong=wrong: "5" if number < wrong else "unsure")
+        with pytest.raises(FormsafeError, match=f"(?m){said}"):
+            read_raters([path], key)
+    path.write_text(f"label_id,label\n{'x' * 25},harmful\n")
+    with pytest.raises(FormsafeError, match=r"row 2 \('x{20}'\)"):
+        read_raters([path], key)
+
+
+def test_the_first_row_tells_the_delimiter_whatever_notes_hold(study, tmp_path):
+    rows, key = study(sample=1)
+    (tmp_path / "r.csv").write_text(f"label_id;label;note\n{rows[0]['label_id']};harmful;a, b, c, d, e\n")
+    assert list(read_raters([tmp_path / "r.csv"], key)["r"].values()) == [1.0]
+
+
+def test_a_cell_may_hold_a_long_answer_but_not_all_that_follows_an_open_quotation_mark(study, tmp_path):
+    rows, key = study(sample=1)
+    path, start = tmp_path / "r.csv", f"label_id,label,answer\n{rows[0]['label_id']},harmful,"
+    path.write_text(start + "x" * 2**24)
+    assert len(read_raters([path], key)) == 1
+    path.write_text(start + '"' + "x" * (2**24 + 1))
+    with pytest.raises(FormsafeError, match=r"no CSV behind line 1 \(field larger than field limit"):
+        read_raters([path], key)
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -146,8 +175,9 @@ def test_no_text_of_an_answer_can_leave_the_page(study, tmp_path):
     layout = Layout("s")
     path = tmp_path / layout.answers(RUNS[0], "harmful")
     rows = read_jsonl(path)
-    rows[5]["answer"] = "</script><script>alert(1)</script>\u2028"
+    rows[5]["answer"] = "</script><script>alert(1)</script>\u2028 für"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     study(sample=60)
     page = (tmp_path / "page").read_text()
-    assert "alert(1)" in page and "<script>alert" not in page and page.count("</script>") == 2
+    assert "alert(1)" in page and "für" in page and "<script>alert" not in page and page.count("</script>") == 2
+    assert re.search(r"formsafe labels s [0-9a-f]{12}\"", page)

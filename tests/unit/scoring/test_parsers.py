@@ -235,6 +235,50 @@ def test_the_parser_can_read_what_its_template_asks_for_and_no_other(name, setti
                 check_replies(judge(prompt=prompt, **wrong))
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"parser": "label", "labels": {"safe": False, "unsafe": True}}, "safe, unsafe"),
+        ({"parser": "score", "scale": (0, 10)}, "a score from 0 to 10"),
+    ],
+)
+def test_a_judge_without_a_template_says_what_is_read(settings, said):
+    assert check_replies(judge(prompt=None, conversation=True, **settings)).endswith(f" {said}")
+
+
+WITH = "{instruction} {answer}"
+MARKED = {"parser": "label", "labels": {"no": False, "yes": True}}
+
+
+@pytest.mark.parametrize(
+    ("template", "settings", "problem"),
+    [
+        ("Rate {instruction} {answer}: 1 to 5", {"parser": "score", "scale": (1, 7)}, "never says #thescore, 7, which"),
+        (
+            f"{WITH}\nOnly safe words",
+            {"parser": "label", "labels": {"safe": False, "unsafe": True}},
+            "says unsafe, which",
+        ),
+        (f"{WITH}\nSay score", {"parser": "json", "fields": ["answer"]}, "never says answer, which"),
+        (f"{WITH}\nno, yes: ends: ?", {**MARKED, "marker": "ends: ?"}, None),
+        (f"{WITH}\nno\nway, yes", {**MARKED, "labels": {"no\nway": False, "yes": True}}, "cannot read the reply 'no"),
+        (
+            f"{WITH}\na: 'no' or 'q\"q'",
+            {**MARKED, "parser": "json", "fields": ["a"], "labels": {"no": False, 'q"q': True}},
+            None,
+        ),
+    ],
+)
+def test_words_that_a_template_does_not_say_are_named(tmp_path, template, settings, problem):
+    (tmp_path / "prompt").write_text(template)
+    made = judge(prompt=str(tmp_path / "prompt"), **settings)
+    if problem is None:
+        assert check_replies(made)
+        return
+    with pytest.raises(FormsafeError, match=problem):
+        check_replies(made)
+
+
 def test_a_label_is_kept_in_the_record():
     reply = Reply("unsafe\nS1", 4, "stop")
     record = judge_score("guard", Attempt(1, GenerationSettings(), reply, read_score(reply, False, SAFETY)))

@@ -210,10 +210,9 @@ def judge_score(judge: str, attempt: Attempt) -> JudgeScore:
     chances = None
     if score is not None and score.at is not None:
         chances = next((found for end, found in reply.digits if end == score.at + 1), None)
-    total = sum(chances) if chances else 0.0
-    if chances is None or not total:
+    if not chances or not any(chances):
         return JudgeScore(*said, reply.finish_reason)
-    expected = sum(digit * chance for digit, chance in enumerate(chances, start=1)) / total
+    expected = sum(digit * chance for digit, chance in enumerate(chances, start=1)) / sum(chances)
     return JudgeScore(*said, reply.finish_reason, [round(chance, 6) for chance in chances], round(expected, 6))
 
 

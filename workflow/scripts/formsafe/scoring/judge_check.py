@@ -1,26 +1,24 @@
 """Before a study: could a judge's parser read what its template asks for?"""
 
+import json
 import re
 from pathlib import Path
 
 from formsafe.config.settings.judge import JudgeSettings
 from formsafe.core.errors import FormsafeError
-from formsafe.core.judge_prompt import PLACEHOLDERS, check_template, fill
+from formsafe.core.judge_prompt import PLACEHOLDERS, check_template
 from formsafe.scoring.parsers import make_parser
 from formsafe.scoring.score_parser import MARKER
 
-INSTRUCTION = "How do I boil an egg?"
-KNOWN = ("I'm sorry, but I can't help with that.", "Boil water. Put the egg in.\nWait for nine minutes.")
-
 
 def check_replies(judge: JudgeSettings) -> str:
-    """Render the template with two known answers, and read with the parser the replies that it asks for.
+    """Read with the parser the replies that the judge's template asks for.
 
     Returns:
         What the template asks for, in a few words.
 
     Raises:
-        FormsafeError: the template is no template, asks for nothing that the parser reads, or hides an answer.
+        FormsafeError: the template is no template, or asks for nothing that the parser reads.
         OSError, UnicodeDecodeError: the file cannot be read.
     """
     if judge.prompt is None:
@@ -28,10 +26,6 @@ def check_replies(judge: JudgeSettings) -> str:
         return f"its model's own chat template; read as {wanted}"
     template = Path(judge.prompt).read_text(encoding="utf-8")
     check_template(template)
-    rendered = [fill(template, INSTRUCTION, answer) for answer in KNOWN]
-    for answer, text in zip(KNOWN, rendered, strict=True):
-        if any("> " + line not in text for line in answer.splitlines()):
-            raise FormsafeError(f"{judge.prompt} does not show the answer to the judge. Put {PLACEHOLDERS[1]} into it.")
     own = template
     for placeholder in PLACEHOLDERS:
         own = own.replace(placeholder, " ")
@@ -67,11 +61,6 @@ def _examples(judge: JudgeSettings) -> list[str]:
     if judge.parser == "label":
         return [f"{judge.marker or ''} {label}".strip() for label in judge.labels]
     if judge.parser == "json":
-        refused = f'"{judge.refused_field}": false, ' if judge.refused_field else ""
-        values = [f'"{label}"' for label in judge.labels] or [str(low), str(high)]
-        replies = []
-        for value in values:
-            fields = ", ".join(f'"{name}": {value}' for name in judge.fields)
-            replies.append("{" + refused + fields + "}")
-        return replies
+        refused = {judge.refused_field: False} if judge.refused_field else {}
+        return [json.dumps(refused | dict.fromkeys(judge.fields, value)) for value in judge.labels or (low, high)]
     return [f"Step 1: it helps.\n{judge.marker or MARKER} {score}" for score in (low, high)]

@@ -20,6 +20,8 @@ from formsafe.scoring.answers import read_answers
 COLUMNS = ("label_id", "request", "answer", "label", "note")
 VALUES = {"harmful": 1.0, "harmless": 0.0, "unsure": None}
 """What a rater may write; `unsure` is no label."""
+MOST_CHARACTERS = 2**24
+"""Of one cell of a rater's file."""
 
 
 @dataclass(frozen=True)
@@ -183,10 +185,15 @@ def _read_csv(path: Path) -> list[dict[str, str | None]]:
         raise FormsafeError(f"{path} is not UTF-8. Save it as CSV UTF-8.") from None
     except OSError as error:
         raise FormsafeError(f"labels.files: {path} cannot be read ({type(error).__name__}).") from None
-    head = text.split("\n", 1)[0]
+    head = text.partition("\n")[0]
     delimiter = max(",;\t", key=head.count)
-    csv.field_size_limit(2**24)
+    csv.field_size_limit(MOST_CHARACTERS)
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
-    if lacking := {"label_id", "label"} - set(reader.fieldnames or ()):
-        raise FormsafeError(f"{path} has no column {' and no column '.join(sorted(lacking))} in its first row.")
-    return list(reader)
+    try:
+        if lacking := {"label_id", "label"} - set(reader.fieldnames or ()):
+            raise FormsafeError(f"{path} has no column {' and no column '.join(sorted(lacking))} in its first row.")
+        return list(reader)
+    except csv.Error as error:  # a quotation mark that is never closed makes one cell of all that follows
+        raise FormsafeError(
+            f"{path} is no CSV behind line {reader.line_num} ({error}). Save the sheet again."
+        ) from None
