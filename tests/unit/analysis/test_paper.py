@@ -119,10 +119,12 @@ def test_a_run_without_harmful_prompts_was_run_all_the_same(tmp_path):
     assert found[0].published.metric == "asr_3" and found[0].verdict == "no scores"
 
 
+NUMBER = next(each for each in read_published(PAPER) if each.metric == "asr_3")
+
+
 def compared(value: float, ours: Estimate, single: Estimate | None = None) -> PaperComparison:
     """A published ASR beside ours."""
-    number = next(each for each in read_published(PAPER) if each.metric == "asr_3")
-    return PaperComparison(replace(number, value=value, n=1320), Run("demo", "base"), ours, single or ours)
+    return PaperComparison(replace(NUMBER, value=value, n=1320), Run("demo", "base"), ours, single or ours)
 
 
 def test_the_prediction_interval_holds_the_error_of_both_sides():

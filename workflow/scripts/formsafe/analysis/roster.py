@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 from formsafe.config.settings.grid import MethodSettings
@@ -18,6 +19,7 @@ SOURCE_LABELS = {
 }
 
 
+@cache
 def condition_of(run: Run) -> Run:
     """The run without its seeds, of training and of rows: what is compared and drawn."""
     return replace(run, seed=ALL_SEEDS, data_seed=NONE)

@@ -119,7 +119,8 @@ def _read_file(path: str, prompts: str, fields: Sequence[str]) -> pd.DataFrame:
         for name, fit in fits.items() if isinstance(fits, dict) else ():
             found |= {f"leak_strict[{name}]": fit == "strict", f"leak_loose[{name}]": fit is not None}
         values += [(run, prompts, source, example, name, value) for name, value in found.items()]
-    frame = pd.DataFrame(values, columns=list(COLUMNS))
+    # Texts as Python's own: pandas' strings are slow to go through one by one, as all that follows does.
+    frame = pd.DataFrame(values, columns=list(COLUMNS), dtype=object)
     wrong = frame[~frame["id"].map(lambda name: isinstance(name, str)) | frame.duplicated(["id", "metric"])]
     if len(wrong):
         example = wrong["id"].iloc[0]
