@@ -396,7 +396,7 @@ def study(tmp_path, formats: dict[str, float], seeds: int = 5, scatter: float = 
         return 5 if rng.random() < truth + offset + 0.1 * (hardness - 0.5) else 1
 
     runs = synthetic.grid(seeds=tuple(map(str, range(seeds))))
-    made = make(tmp_path, runs, **{"harmful": 200, "score": score} | options)
+    made = make(tmp_path, runs, **{"harmful": 100, "score": score} | options)
     return json.loads(Path(made.verdict()).read_text())
 
 

@@ -67,14 +67,42 @@ def test_batches_of_any_size_write_what_generate_writes(loaded, rows, stops, tru
 def test_rows_that_have_ended_leave_the_batch(loaded, rows, stops, truth, monkeypatch):
     model, widths = loaded[0], []
     forward = type(model).forward
-    monkeypatch.setattr(
-        type(model),
-        "forward",
-        lambda self, **inputs: widths.append(len(inputs["attention_mask"])) or forward(self, **inputs),
-    )
+
+    def noted(self, **inputs):
+        widths.append(len(inputs["attention_mask"]))
+        assert inputs["logits_to_keep"] == 1  # of prompts with 128,000 tokens' logits each would be gigabytes
+        return forward(self, **inputs)
+
+    monkeypatch.setattr(type(model), "forward", noted)
     assert_same(run(model, rows, stops), truth, stops)
-    assert widths[0] == len(rows) and widths == sorted(widths, reverse=True)
-    assert sum(widths) < 0.8 * len(rows) * len(widths)
+    expected, inside = [], [len(written) for written in truth]
+    for step in range(NEW):
+        expected.append(len(inside))
+        if (ended := sum(length <= step + 1 for length in inside)) >= len(inside) / 8:
+            inside = [length for length in inside if length > step + 1]
+        if ended == expected[-1]:
+            break
+    assert widths == expected and sum(widths) < 0.8 * len(rows) * len(widths)
+
+
+def test_a_batch_whose_rows_have_all_ended_takes_no_step_more(loaded, rows, stops, truth, monkeypatch):
+    short = [number for number, written in enumerate(truth) if len(written) < NEW - 5]
+    steps, step = [], GrowingSteps.step
+    monkeypatch.setattr(GrowingSteps, "step", lambda *each: steps.append(1) or step(*each))
+    run(loaded[0], [rows[number] for number in short], stops)
+    assert len(short) > 2 and len(steps) == max(len(truth[number]) for number in short) - 1
+
+
+def test_finished_rows_stay_until_they_are_an_eighth_of_the_batch(loaded, rows):
+    ids, mask = pad_left([rows[0]] * 16, loaded[0].device)
+    steps = GrowingSteps(loaded[0], Batch({"input_ids": ids}, mask, 4))
+    steps.read()
+    for ended, kept in ((0, None), (1, None), (2, 14)):
+        alive = [number >= ended for number in range(16)]
+        found = steps.compact(alive)
+        assert found == (None if kept is None else list(range(2, 16)))
+    assert steps.step(torch.full((14,), 5)).shape[0] == 14 and steps.compact([True] * 14) is None
+    assert steps.compact([False, *[True] * 3]) == [1, 2, 3]
 
 
 def test_a_shared_prefix_changes_nothing(loaded, rows, stops):
@@ -85,6 +113,14 @@ def test_a_shared_prefix_changes_nothing(loaded, rows, stops):
     for batch in (longer[:5], longer[5:]):  # twice: the kept states must survive a batch
         with_prefix = run(model, batch, stops, prefix=prefix)
         assert with_prefix == run(model, batch, stops)
+
+
+def test_a_layer_that_shares_the_keys_of_another_starts_from_none(loaded):
+    prefix = SharedPrefix(loaded[0], [5, 6, 7])
+    prefix.layers[1] = None
+    ids, mask = pad_left([[8]], loaded[0].device)
+    steps = GrowingSteps(loaded[0], Batch({"input_ids": ids}, mask, 4, prefix))
+    assert [layer.get_seq_length() for layer in steps._cache.layers] == [3, 0]
 
 
 def test_linear_attention_writes_in_a_batch_what_it_writes_alone():
