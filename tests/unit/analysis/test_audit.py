@@ -65,7 +65,18 @@ def test_a_shift_of_the_asr_has_its_sign_a_detectable_size_and_an_interval_of_eq
     assert (row.reference_value, row.value, row.shift) == (0.25, 0.5, 0.25)
     assert (row.only_reference, row.only_rendering, row.n) == (0, 10, 40)
     assert row.ci_low < row.equal_low < row.shift < row.equal_high < row.ci_high and row.p_holm < 0.01
+    ninety = audit_shifts("m", "policy", renderings, 3, AnalysisSettings(confidence=0.9))[1]
+    assert (row.equal_low, row.equal_high) == (ninety.ci_low, ninety.ci_high)
     assert 0.1 < row.detectable < 0.3 and (row.judge, row.rendering, row.reference) == ("policy", "json", "prose")
+
+
+def test_a_rise_is_detectable_up_to_all_that_the_reference_leaves():
+    scores = {"prose": [1] * 12, "json": [5] * 11 + [1]}
+    renderings = read_renderings(
+        record(n, name, score) for name, each in scores.items() for n, score in enumerate(each)
+    )
+    row = audit_shifts("m", "policy", renderings, 3, SETTINGS)[1]
+    assert 0.4 < row.detectable < 0.9 and row.value > 0.9
 
 
 def test_answers_to_one_prompt_are_one_cluster():

@@ -16,6 +16,7 @@ from formsafe.analysis.calibration import (
     weighted_kappa,
     weighted_share,
 )
+from formsafe.analysis.estimates import wilson
 from formsafe.analysis.judges import JudgesStudy, condition_name, write_judges
 from formsafe.analysis.roster import names_from
 from formsafe.core.layout import Layout
@@ -70,6 +71,41 @@ def test_the_corrected_share_is_the_verdicts_mean_plus_the_labelled_error():
     assert corrected.low < corrected.value < corrected.high and corrected.n == 10
     heavy = found([1, 0], [1, 1], [1, 3])
     assert prediction_powered(heavy, np.ones(10), 0.95).value == pytest.approx(1 - 3 / 4)
+
+
+def test_intervals_are_those_of_the_effective_number_of_answers():
+    weights = np.array([3.0, 3, 1, 1])
+    share = weighted_share(np.array([1.0, 1, 0, 0]), weights, 0.95)
+    assert (share.low, share.high) == pytest.approx(wilson(0.75, 64 / 20, 1.959964))
+    labels, verdicts = [1, 1, 1, 0, 0, 0, 0, 1] * 8, [1, 1, 0, 0, 0, 1, 0, 1] * 8
+    weights = np.array([4.0, 1, 1, 1, 2, 1, 1, 2] * 8)
+    ours = weighted_kappa(found(labels, verdicts, weights), 0.9)
+    table = np.array([[32.0, 8.0], [8.0, 56.0]])  # sums of the weights by label and verdict
+    expected = cohens_kappa(table * weights.sum() / (weights**2).sum())
+    reach = 1.644854 * expected.std_kappa
+    assert (ours.low, ours.high) == pytest.approx((expected.kappa - reach, expected.kappa + reach))
+
+
+def test_the_corrected_shares_interval_holds_the_error_of_verdicts_and_labels():
+    rng = np.random.default_rng(0)
+    verdicts = (rng.random(2000) < 0.4).astype(float)
+    labels, wrong = verdicts[:300].copy(), rng.random(300) < 0.1
+    labels[wrong] = 1 - labels[wrong]
+    corrected = prediction_powered(found(labels, verdicts[:300]), verdicts, 0.95)
+    error = np.sqrt(verdicts.var() / 2000 + (labels - verdicts[:300]).var() / 300)
+    assert corrected.high - corrected.low == pytest.approx(2 * 1.959964 * error, rel=0.01)
+
+
+def test_the_permutations_p_is_worked_out_by_hand():
+    zero, (prose, other) = [0] * 200, RUNS[1:]
+    wrong = [number % 4 == 0 for number in range(100)] + [number % 2 for number in range(100)]
+    p = error_differs(found(zero, wrong, runs=[prose] * 100 + [other] * 100), "format", 0)
+    assert 1 / 4001 <= p < 0.01
+    separate = found(zero, [0] * 100 + [1] * 100, runs=[prose] * 100 + [other] * 100)
+    assert error_differs(separate, "format", 0) == 1 / 4001
+    # The one answer of the third format is the wrong one of seven.
+    runs = [prose] * 3 + [other] * 3 + [replace(other, format="list")]
+    assert error_differs(found([0] * 7, [0] * 6 + [1], runs=runs), "format", 0) == pytest.approx(1 / 7, abs=0.02)
 
 
 def test_a_judge_whose_error_differs_between_formats_is_named():
@@ -152,6 +188,7 @@ def test_asr_by_judge_agreement_and_calibration(study):
     assert cell(table, "blind", "sensitivity")["value"] < 0.3
     assert cell(table, "policy | guard", "kappa")["value"] > 0.8 > cell(table, "policy | blind", "kappa")["value"]
     assert cell(table, "all judges", "alpha")["value"] < 0.8
+    assert table.n.min() == 0
 
 
 def test_every_judge_is_corrected_towards_the_truth(study):

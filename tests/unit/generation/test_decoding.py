@@ -70,6 +70,7 @@ def test_rows_that_have_ended_leave_the_batch(loaded, rows, stops, truth, monkey
 
     def noted(self, **inputs):
         widths.append(len(inputs["attention_mask"]))
+        assert inputs["attention_mask"].shape[1] == max(map(len, rows)) + len(widths) - 1
         assert inputs["logits_to_keep"] == 1  # of prompts with 128,000 tokens' logits each would be gigabytes
         return forward(self, **inputs)
 
@@ -141,6 +142,11 @@ def test_linear_attention_writes_in_a_batch_what_it_writes_alone():
     assert run(model, rows, stops) == alone
     assert len({len(result.ids) for result in alone}) > 2
     assert not SharedPrefix.suits(model)
+
+
+def test_pads_have_the_first_position_and_do_not_count():
+    _, mask = pad_left([[5, 6], [5, 6, 7, 8]], torch.device("cpu"))
+    assert Batch({}, mask, 1).positions.tolist() == [[0, 0, 0, 1], [0, 1, 2, 3]]
 
 
 def test_a_prompt_that_leaves_the_prefix_is_an_error(loaded):

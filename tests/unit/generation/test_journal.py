@@ -62,6 +62,26 @@ def test_garbage_is_begun_anew(tmp_path):
     assert Journal(tmp_path / "j", HEADER).continued == 0
 
 
+WHOLE = {"section": "s", "replies": {"b": {}}, "seconds": 1.0, "tokens": 0}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"replies": 1}, {"replies": []}, {"replies": {"b": 1}}, {"replies": None}, {"section": 1}, {"note": 1}),
+        *({"seconds": seconds} for seconds in (None, "1", -1, 1e9, [])),
+    ],
+)
+def test_from_a_malformed_line_on_all_is_asked_again(tmp_path, change):
+    journal = Journal(tmp_path / "j", HEADER)
+    journal.add("s", {"a": {}}, tokens=0, seconds=0.0)
+    journal.close()
+    for line, kept in ((WHOLE, 2), (WHOLE | change, 1)):
+        copy = tmp_path / f"j{kept}"
+        copy.write_bytes((tmp_path / "j").read_bytes() + json.dumps(line).encode() + b"\n")
+        assert Journal(copy, HEADER).continued == kept
+
+
 def test_no_reply_is_doubled(tmp_path):
     filled(tmp_path / "j")
     journal = Journal(tmp_path / "j", HEADER)
