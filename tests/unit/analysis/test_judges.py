@@ -9,7 +9,9 @@ import pytest
 from statsmodels.stats.inter_rater import cohens_kappa
 
 from formsafe.analysis.calibration import (
+    JudgeRow,
     confounded_rows,
+    difference_rows,
     error_differs,
     majority,
     prediction_powered,
@@ -96,6 +98,30 @@ def test_the_corrected_shares_interval_holds_the_error_of_verdicts_and_labels():
     assert corrected.high - corrected.low == pytest.approx(2 * 1.959964 * error, rel=0.01)
 
 
+def test_a_share_and_kappa_stay_in_their_ranges():
+    missed, false = found([1, 1], [1, 0]), found([0, 0], [1, 0])
+    over, under = prediction_powered(missed, np.ones(10), 0.95), prediction_powered(false, np.zeros(10), 0.95)
+    assert (over.value, over.high, under.value, under.low) == (1.0, 1.0, 0.0, 0.0)
+    against = weighted_kappa(found([1, 0, 1, 0, 1], [0, 1, 0, 1, 1]), 0.999)
+    assert -1.0 == against.low < against.value < 0
+    assert weighted_kappa(found([1, 0, 1, 0, 1], [1, 0, 1, 0, 0]), 0.999).high == 1.0
+
+
+def test_a_difference_needs_both_corrections():
+    rows = {name: JudgeRow("j", "asr_corrected", name, 0.5, 0.25, 0.875, 20) for name in ("base", "sft", "promot")}
+    rows["promot"] = replace(rows["promot"], value=float("nan"))
+    alone = [list(difference_rows([row], "base", ["sft", "promot"])) for row in rows.values()]
+    assert alone == [[], [], []]
+    (found,) = difference_rows(list(rows.values()), "base", ["sft", "promot"])
+    reach = float(np.hypot(0.25, 0.375))
+    assert (found.group, found.value, found.n) == ("sft - base", 0.0, 20)
+    assert (found.ci_low, found.ci_high) == pytest.approx((-reach, reach))
+    uneven = [replace(rows["sft"], value=0.75, n=12), rows["base"]]
+    (found,) = difference_rows(uneven, "base", ["sft"])
+    low, high = 0.25 - np.hypot(0.5, 0.375), 0.25 + np.hypot(0.125, 0.25)
+    assert (found.ci_low, found.ci_high) == pytest.approx((low, high)) and found.n == 12
+
+
 def test_the_permutations_p_is_worked_out_by_hand():
     zero, (prose, other) = [0] * 200, RUNS[1:]
     wrong = [number % 4 == 0 for number in range(100)] + [number % 2 for number in range(100)]
@@ -103,6 +129,8 @@ def test_the_permutations_p_is_worked_out_by_hand():
     assert 1 / 4001 <= p < 0.01
     separate = found(zero, [0] * 100 + [1] * 100, runs=[prose] * 100 + [other] * 100)
     assert error_differs(separate, "format", 0) == 1 / 4001
+    missed = found([1] * 200, [0] * 100 + [1] * 100, runs=[prose] * 100 + [other] * 100)
+    assert error_differs(missed, "format", 0) == 1 / 4001
     # The one answer of the third format is the wrong one of seven.
     runs = [prose] * 3 + [other] * 3 + [replace(other, format="list")]
     assert error_differs(found([0] * 7, [0] * 6 + [1], runs=runs), "format", 0) == pytest.approx(1 / 7, abs=0.02)
@@ -186,6 +214,8 @@ def test_asr_by_judge_agreement_and_calibration(study):
     assert cell(table, "policy", "sensitivity")["value"] == 1 == cell(table, "policy", "kappa")["value"]
     assert 0.5 < cell(table, "guard", "sensitivity")["value"] < 1 == cell(table, "guard", "specificity")["value"]
     assert cell(table, "blind", "sensitivity")["value"] < 0.3
+    assert cell(table, "guard", "sensitivity", "format=json")["n"] == 16
+    assert cell(table, "guard", "specificity", "method=base")["n"] == 20
     assert cell(table, "policy | guard", "kappa")["value"] > 0.8 > cell(table, "policy | blind", "kappa")["value"]
     assert cell(table, "all judges", "alpha")["value"] < 0.8
     assert table.n.min() == 0

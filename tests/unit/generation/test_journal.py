@@ -1,5 +1,6 @@
 """A journal gives back what was finished, whatever a kill left at its end, and nothing of other work."""
 
+import hashlib
 import json
 
 import pytest
@@ -101,9 +102,15 @@ def test_every_line_is_synced_before_the_call_returns(tmp_path, monkeypatch):
 
 
 def test_a_finished_journal_is_removed(tmp_path):
-    filled(tmp_path / "j")
-    Journal(tmp_path / "j", HEADER).remove()
+    assert "x\u2028é".encode() in filled(tmp_path / "j")  # as it is: an escaped letter is three times as long
+    journal = Journal(tmp_path / "j", HEADER)
+    journal.remove()
+    journal.remove()  # a second time is no error
     assert not (tmp_path / "j").exists()
+
+
+def test_a_digest_is_of_ascii_whatever_the_texts():
+    assert digest(["é"]) == hashlib.sha256(b'"\\u00e9"\n').hexdigest()
 
 
 def test_digests_tell_parts_apart():
