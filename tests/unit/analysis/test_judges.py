@@ -62,7 +62,8 @@ def test_kappa_with_equal_weights_is_cohens():
         cohens_kappa([[3, 1], [1, 3]]),
     )
     assert (ours.value, ours.high) == pytest.approx((cohen.kappa, min(1, cohen.kappa + 1.959964 * cohen.std_kappa)))
-    assert np.isnan(weighted_kappa(found([1, 1], [1, 0]), 0.95).value)
+    for one_sided in (found([1, 1], [1, 0]), found([1, 0], [1, 1])):
+        assert np.isnan(weighted_kappa(one_sided, 0.95).value)
 
 
 def test_the_corrected_share_is_the_verdicts_mean_plus_the_labelled_error():
@@ -127,6 +128,7 @@ def test_the_permutations_p_is_worked_out_by_hand():
     wrong = [number % 4 == 0 for number in range(100)] + [number % 2 for number in range(100)]
     p = error_differs(found(zero, wrong, runs=[prose] * 100 + [other] * 100), "format", 0)
     assert 1 / 4001 <= p < 0.01
+    assert np.isnan(error_differs(found(zero, zero, runs=[prose] * 100 + [other] * 100), "format", 0))
     separate = found(zero, [0] * 100 + [1] * 100, runs=[prose] * 100 + [other] * 100)
     assert error_differs(separate, "format", 0) == 1 / 4001
     missed = found([1] * 200, [0] * 100 + [1] * 100, runs=[prose] * 100 + [other] * 100)

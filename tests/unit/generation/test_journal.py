@@ -73,14 +73,16 @@ WHOLE = {"section": "s", "replies": {"b": {}}, "seconds": 1.0, "tokens": 0}
         *({"seconds": seconds} for seconds in (None, "1", -1, 1e9, [])),
     ],
 )
-def test_from_a_malformed_line_on_all_is_asked_again(tmp_path, change):
+def test_from_a_malformed_line_on_all_is_asked_again(tmp_path, change, capfd):
     journal = Journal(tmp_path / "j", HEADER)
     journal.add("s", {"a": {}}, tokens=0, seconds=0.0)
     journal.close()
+    assert "Continuing" not in capfd.readouterr().out
     for line, kept in ((WHOLE, 2), (WHOLE | change, 1)):
         copy = tmp_path / f"j{kept}"
         copy.write_bytes((tmp_path / "j").read_bytes() + json.dumps(line).encode() + b"\n")
         assert Journal(copy, HEADER).continued == kept
+        assert f"Continuing: {kept} replies" in capfd.readouterr().out
 
 
 def test_no_reply_is_doubled(tmp_path):

@@ -107,6 +107,8 @@ def test_numbers_are_those_of_a_forward_pass_of_each_prompt_alone(case, kept):
     values = [value for trace in found.values() for value in (*trace.kl, *trace.logprob, trace.refusal_mass)]
     assert [round(value, 6) for value in values] == values
     assert sum(round(value, 5) == value for value in values) < len(values) / 2
+    masses = [mass for trace in found.values() for mass in (trace.refusal_mass, trace.format_mass["list"])]
+    assert [round(mass, 6) for mass in masses] == masses != [round(mass, 5) for mass in masses]
 
 
 def test_a_model_that_refuses_nothing_gives_no_traces_and_says_so(case, tmp_path):
