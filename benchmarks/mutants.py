@@ -289,7 +289,8 @@ def main() -> None:
     mutants, killed, equivalent = (sum(row[key] for row in rows) for key in ("mutants", "killed", "equivalent"))
     share = round(killed / (mutants - equivalent), 4) if mutants > equivalent else None
     survivors = [survivor for each in found for survivor in each["survivors"]]
-    save("mutants", {"killed_share": share, "modules": rows, "survivors": survivors, "sample": options.sample})
+    figures = {"killed_share": share, "counted": mutants - equivalent, "sample": options.sample}
+    save("mutants", {**figures, "modules": rows, "survivors": survivors})
 
 
 def _begun(modules: Sequence[str]) -> dict[str, Path]:

@@ -77,6 +77,10 @@ FIGURES: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("kills of a job or of Snakemake", "kills", "{:d}"),
         ("summary.csv the same after them", "summary_identical", "{}"),
     ),
+    "mutants": (
+        ("one-line faults in what decides results that the unit tests notice", "killed_share", "{:.1%}"),
+        ("of how many, those that change no behaviour left out", "counted", "{:,d}"),
+    ),
     "paper_scale_small": (("ran through; nothing about a GPU follows from it", "measured.device", "{}"),),
     "paper_scale_8b_h200_2026-11-27": (
         ("device; an earlier commit", "measured.device", "{}"),

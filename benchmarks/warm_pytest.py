@@ -9,7 +9,8 @@ so that each call tests the files as they are. One that is killed ends its tests
 
 A call with `--map FOLDER FILE` also writes which tests run each line of the modules in FOLDER. One with `--mutant FILE`
 runs the tests that FILE names for the changed lines of its module: first the quickest of those that run these lines,
-then all tests of their files.
+then all tests of their files, the module's own first, for half a minute: what the others would notice counts as
+unnoticed.
 """
 
 import contextlib
@@ -26,7 +27,7 @@ LIBRARIES = (
 )
 PLUGINS = ("-p", "_hypothesis_pytestplugin", "-p", "pytest_timeout")
 FAILED = 1  # pytest's exit code
-FIRST_SECONDS = 5.0  # of tests in a mutant's first call
+FIRST_SECONDS, REST_SECONDS = 5.0, 30.0  # of tests in a mutant's two calls
 # An endless loop is noticed after this many times the tests' own seconds; a busy machine takes some of them.
 PATIENCE, LEAST_SECONDS = 12.0, 40.0
 
@@ -77,10 +78,23 @@ def run_mutant(address: str, file: str) -> int:
         first.append(test)
     options = ["-q", "-x", "-p", "no:cacheprovider"]
     code = run(address, [*options, *first], max(LEAST_SECONDS, PATIENCE * taken)) if first else 0
-    files = {test.partition("::")[0] for test in tests}
-    rest = [name for name in known["files"] if name in files or not files]
-    taken = sum(seconds for test, seconds in known["seconds"].items() if test.partition("::")[0] in rest)
+    rest, taken = files_of_change(known, tests)
     return code or run(address, [*options, *rest], max(LEAST_SECONDS, PATIENCE * taken))
+
+
+def files_of_change(known: dict, tests: list[str]) -> tuple[list[str], float]:
+    """The files of `tests`, the module's own first, as many as take `REST_SECONDS`; and the seconds that they take."""
+    wanted = {test.partition("::")[0] for test in tests} or set(known["files"])
+    seconds: dict[str, float] = {}
+    for test, taken in known["seconds"].items():
+        file = test.partition("::")[0]
+        seconds[file] = seconds.get(file, 0.0) + taken
+    chosen, total = [], 0.0
+    for file in known["files"]:
+        if file in wanted and (not chosen or total + seconds.get(file, 0.0) <= REST_SECONDS):
+            chosen.append(file)
+            total += seconds.get(file, 0.0)
+    return chosen, total
 
 
 def tests_of_change(before: list[str], after: list[str], lines: dict[str, list[str]]) -> list[str]:

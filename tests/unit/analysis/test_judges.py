@@ -133,9 +133,12 @@ def test_the_permutations_p_is_worked_out_by_hand():
     assert error_differs(separate, "format", 0) == 1 / 4001
     missed = found([1] * 200, [0] * 100 + [1] * 100, runs=[prose] * 100 + [other] * 100)
     assert error_differs(missed, "format", 0) == 1 / 4001
-    # The one answer of the third format is the wrong one of seven.
+    # The one answer of the third format is the wrong one of seven; harmful ones, all of them right, tell nothing.
     runs = [prose] * 3 + [other] * 3 + [replace(other, format="list")]
     assert error_differs(found([0] * 7, [0] * 6 + [1], runs=runs), "format", 0) == pytest.approx(1 / 7, abs=0.02)
+    labels, verdicts = [0] * 7 + [1] * 4, [0] * 6 + [1] * 5
+    with_harmful = found(labels, verdicts, runs=[*runs, prose, prose, other, other])
+    assert error_differs(with_harmful, "format", 0) == pytest.approx(1 / 7, abs=0.02)
 
 
 def test_a_judge_whose_error_differs_between_formats_is_named():
@@ -244,6 +247,7 @@ def test_a_condition_with_too_few_labels_says_so(study):
     row = cell(table, "guard", "asr_corrected", "m/base")
     assert np.isnan(row["value"]) and "20 labels, fewer than 30" in row["note"]
     assert not np.isnan(cell(table, "guard", "asr_corrected")["value"])
+    assert not np.isnan(cell(study(fewest=20), "guard", "asr_corrected", "m/base")["value"])
     assert not (table.figure == "difference_corrected").any()
 
 

@@ -92,6 +92,8 @@ def test_no_reply_is_doubled(tmp_path):
     with pytest.raises(FormsafeError, match="doubled"):
         journal.add("harmful", {"c": {}, "a": {}}, tokens=0, seconds=0.0)
     assert (tmp_path / "j").read_bytes() == before
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        journal.add("harmful", {"c": {"digits": float("nan")}}, tokens=0, seconds=0.0)
 
 
 def test_every_line_is_synced_before_the_call_returns(tmp_path, monkeypatch):
