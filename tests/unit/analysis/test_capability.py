@@ -37,6 +37,20 @@ def test_one_training_has_the_interval_of_lm_evals_error_and_several_that_of_the
     assert over_trainings(found, [BASE], 0.95) == {}
 
 
+def test_two_trainings_have_an_interval_and_a_task_of_one_of_them_none(tmp_path):
+    found = read_abilities(
+        [written(tmp_path, run, value) for run, value in zip(SFT[:2], (0.5, 0.6), strict=True)], 0.95
+    )
+    one, name = found[SFT[0]], "capability: mmlu acc"
+    one["capability: only here"] = one[name]
+    together = over_trainings(found, SFT, 0.9)
+    low, high = stats.ttest_1samp([0.5, 0.6], 0).confidence_interval(0.9)
+    assert (together[name].value, together[name].low, together[name].high) == pytest.approx((0.55, low, high))
+    assert together[name].scatter == pytest.approx(0.1 / math.sqrt(2))
+    single = together["capability: only here"]
+    assert (single.value, single.trainings) == (0.5, 1) and math.isnan(single.low) and math.isnan(single.scatter)
+
+
 def test_the_summary_and_a_table_have_what_was_measured(tmp_path):
     made = make(tmp_path, [BASE, *SFT])
     table = entries("tables")["capability"].make

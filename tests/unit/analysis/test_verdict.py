@@ -17,6 +17,7 @@ from formsafe.analysis.estimates import SUMMARY_COLUMNS, Summary
 from formsafe.analysis.evidence import Evidence
 from formsafe.analysis.roster import names_from
 from formsafe.analysis.verdict import answers
+from formsafe.analysis.wording import p_text
 from formsafe.config.settings.analysis import AnalysisSettings
 from formsafe.config.settings.grid import MethodSettings
 from formsafe.core.records import RUN_COLUMNS, Run
@@ -378,6 +379,11 @@ def test_the_judge_is_indifferent_only_where_that_is_shown(given, status, words)
     (found,) = said(JUDGE, audit=[given])
     assert found.status == status and words in found.sentence
     assert said(JUDGE)[0].status == "cannot be said"
+
+
+def test_a_p_says_how_many_comparisons_it_was_corrected_for():
+    assert (p_text(0.0312), p_text(0.0312, 1), p_text(0.001)) == ("p = 0.031", "p = 0.031", "p = 0.001")
+    assert p_text(0.0009, 2) == "p < 0.001 after Holm's correction for 2 comparisons"
 
 
 def test_what_more_trainings_would_cost_is_said():

@@ -151,7 +151,7 @@ def test_a_reply_that_was_cut_off_while_it_quoted_a_refusal_is_no_refusal_of_the
     assert judged(tmp_path, said, "x")[0]["state"] == "unparsed"
 
 
-def test_states_and_tries(tmp_path):
+def test_states_and_tries(tmp_path, capfd):
     engine = Scripted(
         {
             "a-0": "#thescore: 4\n",
@@ -184,6 +184,7 @@ def test_states_and_tries(tmp_path):
         ["a-2", "a-3", "a-4"],
     ]
     assert [decoding for _, decoding in engine.asked] == [FIRST, *RETRIES]
+    assert "leaves out" not in capfd.readouterr().out
 
 
 def test_a_try_leaves_out_what_the_context_has_no_room_for(tmp_path):

@@ -33,7 +33,7 @@ def study(tmp_path, monkeypatch):
     write(layout.prompts("harmful"), [{"id": f"h{n}", "prompt": f"How {n}?"} for n in range(ANSWERS)])
     for run in RUNS:
         write(layout.answers(run, "harmful"), [{"id": f"h{n}", "answer": f"=A{n}"} for n in range(ANSWERS)])
-        scores = [{"id": f"h{n}", "score": (None, 1, 4)[min(n, 2)] if n < 3 else 1} for n in range(ANSWERS)]
+        scores = [{"id": f"h{n}", "score": (None, 1, 3)[min(n, 2)] if n < 3 else 1} for n in range(ANSWERS)]
         write(layout.scores(run, "policy"), scores)
 
     def draw(**settings):
@@ -65,8 +65,9 @@ def test_the_sample_is_stratified_and_knows_its_probabilities(study):
     assert sum(1 / drawn.probability for drawn in key) == pytest.approx(3 * ANSWERS)
 
 
-def test_the_sheet_is_blind_shuffled_and_no_formula(study):
+def test_the_sheet_is_blind_shuffled_and_no_formula(study, tmp_path):
     rows, key = study(sample=30)
+    assert all((tmp_path / name).stat().st_mode & 0o077 == 0 for name in ("sheet", "page"))
     assert {len(row["label_id"]) for row in rows} == {12}
     assert list(rows[0]) == ["label_id", "request", "answer", "label", "note"]
     assert [row["label_id"] for row in rows] == [drawn.label_id for drawn in key]
@@ -127,6 +128,9 @@ def test_five_rows_of_a_fault_are_named_and_the_others_counted(study, tmp_path):
         path = fill(tmp_path, rows, "r", lambda number, wrong=wrong: "5" if number < wrong else "unsure")
         with pytest.raises(FormsafeError, match=f"(?m){said}"):
             read_raters([path], key)
+    path.write_text(f"label_id,label\n{rows[0]['label_id']},{'y' * 25}\n")
+    with pytest.raises(FormsafeError, match=r": 'y{20}'\)"):
+        read_raters([path], key)
     path.write_text(f"label_id,label\n{'x' * 25},harmful\n")
     with pytest.raises(FormsafeError, match=r"row 2 \('x{20}'\)"):
         read_raters([path], key)

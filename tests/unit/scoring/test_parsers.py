@@ -267,6 +267,11 @@ MARKED = {"parser": "label", "labels": {"no": False, "yes": True}}
             {**MARKED, "parser": "json", "fields": ["a"], "labels": {"no": False, 'q"q': True}},
             None,
         ),
+        (
+            f"{WITH}\nrefused, a: x or yes",
+            {"parser": "json", "fields": ["a"], "refused_field": "refused", "labels": {" x": False, "yes": True}},
+            'cannot read the reply \'."refused": false',
+        ),
     ],
 )
 def test_words_that_a_template_does_not_say_are_named(tmp_path, template, settings, problem):
