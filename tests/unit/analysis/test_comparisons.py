@@ -61,6 +61,22 @@ def answers(rng, shares) -> list[int]:
     return [int(score) for score in np.where(rng.random(len(shares)) < shares, 5, 1)]
 
 
+def test_the_upper_bound_is_one_sided_at_the_level_of_the_interval():
+    given = {BASE: [1, 1, 1, 1, 5, 5, 1, 1], sft(0): [5, 5, 5, 5, 1, 5, 1, 5]}
+    (row,) = rows_of(given)
+    two_sided = replace(study_of(given), settings=AnalysisSettings(confidence=0.9))
+    (ninety,) = [each for each in compare(two_sided) if each.metric == "asr"]
+    assert row.upper == ninety.ci_high < row.ci_high
+
+
+def test_a_text_score_is_no_share_even_where_all_are_zero_or_one():
+    values = {BASE: [0.0, 0.0, 0.0, 1.0, 0.0, 0.0], sft(0): [1.0, 1.0, 0.0, 1.0, 1.0, 1.0]}
+    rows = [(run, TASK, "", f"t{n}", "rouge_l", value) for run, each in values.items() for n, value in enumerate(each)]
+    made = replace(study_of(values), scores=Scores(pd.DataFrame(rows, columns=list(SCORE_COLUMNS))))
+    (row,) = [each for each in compare(made) if each.metric == "rouge_l"]
+    assert row.difference == pytest.approx(4 / 6) and row.test != "exact McNemar" and np.isnan(row.only_a)
+
+
 def test_a_comparison_of_one_training_by_hand():
     (row,) = rows_of({BASE: [1, 1, 1, 1, 5, 5, 1, None], sft(0): [5, 5, 5, 5, 1, 5, None, 5]})
     assert (row.a, row.b, row.difference, row.n, row.trainings) == pytest.approx((2 / 6, 5 / 6, 3 / 6, 6, 1))

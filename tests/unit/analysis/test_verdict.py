@@ -17,7 +17,7 @@ from formsafe.analysis.estimates import SUMMARY_COLUMNS, Summary
 from formsafe.analysis.evidence import Evidence
 from formsafe.analysis.roster import names_from
 from formsafe.analysis.verdict import answers
-from formsafe.analysis.wording import p_text
+from formsafe.analysis.wording import basis, p_text
 from formsafe.config.settings.analysis import AnalysisSettings
 from formsafe.config.settings.grid import MethodSettings
 from formsafe.core.records import RUN_COLUMNS, Run
@@ -379,6 +379,29 @@ def test_the_judge_is_indifferent_only_where_that_is_shown(given, status, words)
     (found,) = said(JUDGE, audit=[given])
     assert found.status == status and words in found.sentence
     assert said(JUDGE)[0].status == "cannot be said"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said_so", "turns"),
+    [
+        (-0.1, 0.4, True, True),
+        (0.01, 0.3, True, False),
+        (-0.3, -0.2, True, False),
+        (0.1, 0.1 + 1e-12, False, False),
+        (-0.2, 0.1, True, True),
+        (UNKNOWN, UNKNOWN, False, False),
+    ],
+)
+def test_unscored_answers_are_named_where_there_are_any(low, high, said_so, turns):
+    (found,) = said(RAISED, [row("base", "base", "sft", (0.05, 0.2), bound_low=low, bound_high=high)])
+    assert (f"between {low:+.3f} and {high:+.3f}" in found.sentence) == said_so
+    assert ("so they could turn it" in found.sentence) == turns
+
+
+def test_what_a_number_rests_on():
+    assert basis(5, 1) == "1 training a condition, 5 prompts"
+    assert basis(1320, 3, True) == "3 trainings a condition, 1,320 prompts"
+    assert basis(1320, 1, False) == "no training, 1,320 prompts"
 
 
 def test_a_p_says_how_many_comparisons_it_was_corrected_for():

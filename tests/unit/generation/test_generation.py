@@ -20,6 +20,7 @@ from formsafe.generation.answers import AnswerJob, answer_prompts
 from formsafe.generation.journal import Journal
 from formsafe.generation.local_engine import LocalEngine, digit_spellings, load_engine
 from formsafe.generation.replies import Prompt, Reply, ask
+from formsafe.generation.sampling import Generated
 from formsafe.models import memory
 from formsafe.models.chat import render_prompt
 from tests.talkative import prompts
@@ -326,6 +327,20 @@ def test_digits_are_found_in_the_vocabulary(talkative_model):
     assert [{tokenizer.decode([token]).strip() for token in ids} for ids in spellings] == [{d} for d in "12345"]
 
 
+def test_a_digit_stands_behind_the_opening_of_the_thoughts_that_the_template_wrote(talkative_model):
+    made = engine(talkative_model)
+    ids = made.tokenizer.encode("It is 4 now", add_special_tokens=False)
+    at = next(number for number in range(len(ids)) if "4" in made.tokenizer.decode(ids[: number + 1]))
+    made._opened = "<think>"
+    reply = made._reply(Generated(ids, True, [(at, [0.0, 0.0, 0.0, 1.0, 0.0])]))
+    ((end, _),) = reply.digits
+    assert reply.text == "<think>It is 4 now" and reply.text[:end] == "<think>It is 4"
+
+
+def test_without_a_gpu_no_step_is_captured(talkative_model):
+    assert engine(talkative_model).graphs.refused == "not a GPU"
+
+
 def test_replies_survive_the_journal():
     reply = Reply("a", 3, "stop", ((1, (0.1, 0.2, 0.3, 0.4, 0.0)),))
     assert Reply.of(json.loads(json.dumps(reply.record()))) == reply
@@ -370,6 +385,7 @@ def test_the_stage_writes_answers_and_figures_and_removes_its_journal(stage, tmp
     assert metrics["tokens"] == sum(row["tokens"] for row in answers) and metrics["code"] == "c"
     assert metrics["cut_off_share"] == sum(row["finish_reason"] == "length" for row in answers) / len(answers)
     assert sum(batch["rows"] for batch in metrics["batches"]) == len(answers)
+    assert all((tmp_path / "one" / f"{name}.jsonl").stat().st_mode & 0o077 == 0 for name in NAMES)
     assert sorted(path.name for path in (tmp_path / "one").iterdir()) == ["harmful.jsonl", "metrics.json", "task.jsonl"]
 
 

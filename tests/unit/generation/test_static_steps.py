@@ -7,7 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from formsafe.config.settings.generation import Decoding
-from formsafe.generation import static_steps
+from formsafe.generation import local_engine, static_steps
 from formsafe.generation.decoding import Batch, GrowingSteps, decode, pad_left
 from formsafe.generation.journal import Journal
 from formsafe.generation.local_engine import LocalEngine
@@ -180,14 +180,19 @@ def test_an_engine_answers_the_same_and_a_kill_in_the_middle_costs_one_batch(eng
     assert ask(static, asked, GREEDY, Journal(tmp_path / "killed", {}), "s") == whole
 
 
-def test_a_prefix_that_is_held_once_leaves_room_for_more_rows(engines, tmp_path):
+def test_a_prefix_that_is_held_once_leaves_room_for_more_rows(engines, tmp_path, monkeypatch):
     asked = [Prompt(str(number), text, "Answer in short. " * 9) for number, text in enumerate(prompts(20))]
-    batches = []
+    batches, planned, plan = [], [], local_engine.plan_batches
+    monkeypatch.setattr(local_engine, "plan_batches", lambda *each: planned.append(each) or plan(*each))
     for number, engine in enumerate(engines):
         journal = Journal(tmp_path / str(number), {})
         ask(engine, asked, GREEDY, journal, "s")
         batches.append(len(journal.batches))
     assert batches[0] < batches[1]
+    (once, _, left), (whole, _, budget) = planned
+    shared = whole[0] - once[0]
+    assert (budget, left) == (900, 900 - shared) and shared > 40
+    assert once == [length - shared for length in whole]
 
 
 def test_the_window_of_the_buffers_is_all_that_a_capture_depends_on():
