@@ -1,5 +1,6 @@
 """The engine in this process: batches, journal, memory, stops, adapters and soft prompts."""
 
+import itertools
 import json
 
 import pytest
@@ -335,6 +336,33 @@ def test_a_digit_stands_behind_the_opening_of_the_thoughts_that_the_template_wro
     reply = made._reply(Generated(ids, True, [(at, [0.0, 0.0, 0.0, 1.0, 0.0])]))
     ((end, _),) = reply.digits
     assert reply.text == "<think>It is 4 now" and reply.text[:end] == "<think>It is 4"
+
+
+def test_thoughts_that_the_template_opens_stand_before_the_reply(talkative_model, tmp_path):
+    made = engine(talkative_model)
+    plain = ask(made, PROMPTS[:2], GREEDY, Journal(tmp_path / "plain", {}), "s")
+    made.tokenizer.chat_template += "{% if add_generation_prompt %}{{ '<think>\n' }}{% endif %}"
+    opened = ask(made, PROMPTS[:2], GREEDY, Journal(tmp_path / "opened", {}), "s")
+    assert all(reply.text.startswith("<think>") for reply in opened)
+    assert not any(reply.text.startswith("<think>") for reply in plain)
+    assert ask(made, [], GREEDY, Journal(tmp_path / "none", {}), "s") == []
+
+
+def test_a_prefix_is_what_several_prompts_share_and_worth_its_copy(talkative_model):
+    made = engine(talkative_model)
+    for shared, kept in ((31, False), (32, True)):
+        rows = [[*range(5, 5 + shared), last] for last in (90, 91)]
+        found = made._prefix(rows)
+        assert (found is not None) == kept and (found is None or len(found) == shared)
+    assert made._prefix([list(range(5, 90))]) is None
+
+
+def test_a_batchs_seconds_are_those_between_its_start_and_its_end(talkative_model, tmp_path, monkeypatch):
+    ticks = itertools.count(100, 0.12343)
+    monkeypatch.setattr("formsafe.generation.local_engine.time.perf_counter", lambda: next(ticks))
+    journal = Journal(tmp_path / "j", {})
+    ask(engine(talkative_model), PROMPTS[:3], GREEDY, journal, "s")
+    assert {batch["seconds"] for batch in journal.batches} == {0.1234}
 
 
 def test_without_a_gpu_no_step_is_captured(talkative_model):

@@ -63,6 +63,14 @@ def test_garbage_is_begun_anew(tmp_path):
     assert Journal(tmp_path / "j", HEADER).continued == 0
 
 
+def test_any_seconds_below_thirty_years_are_whole(tmp_path):
+    journal = Journal(tmp_path / "new" / "folder" / "j", HEADER)
+    journal.add("s", {"a": {}}, tokens=0, seconds=0)
+    journal.add("s", {"b": {}}, tokens=0, seconds=999_999_999.5)
+    journal.close()
+    assert Journal(journal.path, HEADER).continued == 2
+
+
 WHOLE = {"section": "s", "replies": {"b": {}}, "seconds": 1.0, "tokens": 0}
 
 
