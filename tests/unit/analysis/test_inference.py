@@ -127,6 +127,15 @@ def test_near_duplicates_are_one_cluster():
     assert estimate(single, 0.95, clusters=np.repeat(np.arange(80), 2)).p > estimate(single, 0.95).p
 
 
+def test_a_trend_over_near_duplicates_is_worth_its_independent_prompts():
+    values = np.random.default_rng(10).integers(0, 2, (3, 60)).astype(float)
+    values[2] = np.maximum(values[2], values[0])
+    once = trend([Side(row[None], weight) for row, weight in zip(values, (-0.5, 0.0, 0.5), strict=True)], 0.95)
+    sides = [Side(np.repeat(row, 2)[None], weight) for row, weight in zip(values, (-0.5, 0.0, 0.5), strict=True)]
+    clustered = trend(sides, 0.95, clusters=np.repeat(np.arange(60), 2))
+    assert clustered.p == pytest.approx(once.p, rel=0.1) and trend(sides, 0.95).p < once.p / 2
+
+
 def test_what_cannot_be_estimated_is_unknown():
     nothing = estimate([Side(np.full((2, 5), NAN), -1.0), Side(np.ones((2, 5)))], 0.95)
     assert np.isnan([nothing.value, nothing.low, nothing.p]).all() and nothing.prompts == 0
