@@ -5,6 +5,7 @@ import pytest
 from scipy import stats as scipy_stats
 
 from formsafe.analysis.crossed import Side, crossed
+from formsafe.analysis.estimates import wilson
 from formsafe.analysis.inference import estimate, omnibus, trend
 from formsafe.analysis.statistics import Table, newcombe
 
@@ -134,6 +135,37 @@ def test_a_trend_over_near_duplicates_is_worth_its_independent_prompts():
     sides = [Side(np.repeat(row, 2)[None], weight) for row, weight in zip(values, (-0.5, 0.0, 0.5), strict=True)]
     clustered = trend(sides, 0.95, clusters=np.repeat(np.arange(60), 2))
     assert clustered.p == pytest.approx(once.p, rel=0.1) and trend(sides, 0.95).p < once.p / 2
+
+
+def test_answers_without_a_score_on_one_side_are_no_pairs():
+    a = np.array([1.0, 0, 0, 0, 1, NAN, 1, 0])
+    b = np.array([1.0, 1, 1, 0, 1, 1, NAN, 1])
+    found = estimate([Side(a[None], -1.0), Side(b[None])], 0.95)
+    assert found.table == Table(2, 0, 3, 1) and found.prompts == 6 and found.value == pytest.approx(0.5)
+    one = estimate([Side(np.array([[1.0, 0, 0, NAN]]))], 0.95)
+    assert one.value == pytest.approx(1 / 3) and (one.low, one.high) == pytest.approx(wilson(1 / 3, 3, Z))
+
+
+def test_a_share_over_trainings_is_wilsons_at_the_number_of_answers_that_its_variance_is_worth():
+    values = answered(np.random.default_rng(11), 4, 50, 0.2, 0.1)
+    found, spread = estimate([Side(values)], 0.95), crossed([Side(values)])
+    critical = float(scipy_stats.t.ppf(0.975, float(spread.freedom)))
+    share, variance = values.mean(), float(spread.variance)
+    expected = wilson(share, share * (1 - share) / variance, critical)
+    assert (found.low, found.high) == pytest.approx(expected) and found.low > 0
+    assert found.low != pytest.approx(found.value - critical * found.error, abs=1e-4)
+
+
+def test_the_omnibus_tests_numbers_by_hand():
+    """Two trainings each of three conditions; the range is that of the conditions' means."""
+    values = [
+        np.array(rows, dtype=float) for rows in ([[1, 0, 0, 0]] * 2, [[1, 1, 0, 0], [1, 0, 0, 0]], [[1, 1, 1, 0]] * 2)
+    ]
+    found = omnibus([Side(each) for each in values])
+    assert found.value == pytest.approx(0.75 - 0.25) and (found.prompts, found.trainings) == (4, 2)
+    holes = [np.array([[1, 0, NAN, 0]]), np.array([[1, 1, 0, 0]])]
+    single = omnibus([Side(each) for each in holes], share=False)
+    assert single.value == pytest.approx(2 / 3 - 1 / 3) and single.prompts == 3
 
 
 def test_what_cannot_be_estimated_is_unknown():

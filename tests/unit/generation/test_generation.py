@@ -17,6 +17,7 @@ from transformers import (
 from formsafe.config.settings.generation import GenerationSettings
 from formsafe.config.settings.models import ModelSettings
 from formsafe.core.errors import FormsafeError
+from formsafe.generation import local_engine
 from formsafe.generation.answers import AnswerJob, answer_prompts
 from formsafe.generation.journal import Journal
 from formsafe.generation.local_engine import LocalEngine, digit_spellings, load_engine
@@ -355,6 +356,17 @@ def test_a_prefix_is_what_several_prompts_share_and_worth_its_copy(talkative_mod
         found = made._prefix(rows)
         assert (found is not None) == kept and (found is None or len(found) == shared)
     assert made._prefix([list(range(5, 90))]) is None
+    made.share_prefix = False
+    assert made._prefix([[*range(5, 90), last] for last in (90, 91)]) is None
+
+
+def test_a_soft_prompt_counts_as_tokens_of_each_prompt(talkative_model, adapter, tmp_path, monkeypatch):
+    planned, plan = [], local_engine.plan_batches
+    monkeypatch.setattr(local_engine, "plan_batches", lambda *each: planned.append(each) or plan(*each))
+    kept = engine(talkative_model, soft_prompt=adapter / "prompt")
+    ask(kept, PROMPTS[:3], GREEDY, Journal(tmp_path / "j", {}), "s")
+    lengths = [len(render_prompt(kept.tokenizer, prompt.text)) for prompt in PROMPTS[:3]]
+    assert planned[0] == ([length + 5 for length in lengths], 24, 400)
 
 
 def test_a_batchs_seconds_are_those_between_its_start_and_its_end(talkative_model, tmp_path, monkeypatch):

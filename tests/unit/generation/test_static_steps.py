@@ -16,6 +16,7 @@ from formsafe.generation.replies import Prompt, ask
 from formsafe.generation.sampling import DigitWatch, Sampler
 from formsafe.generation.static_steps import Graphs, StaticSteps
 from formsafe.models import decode_attention, memory
+from formsafe.models.chat import render_prompt
 from tests.talkative import prompts
 
 GREEDY = Decoding(max_new_tokens=40)
@@ -182,17 +183,20 @@ def test_an_engine_answers_the_same_and_a_kill_in_the_middle_costs_one_batch(eng
 
 def test_a_prefix_that_is_held_once_leaves_room_for_more_rows(engines, tmp_path, monkeypatch):
     asked = [Prompt(str(number), text, "Answer in short. " * 9) for number, text in enumerate(prompts(20))]
+    rows = [len(render_prompt(engines[0].tokenizer, each.text, each.system)) for each in asked]
     batches, planned, plan = [], [], local_engine.plan_batches
     monkeypatch.setattr(local_engine, "plan_batches", lambda *each: planned.append(each) or plan(*each))
     for number, engine in enumerate(engines):
         journal = Journal(tmp_path / str(number), {})
+        told = engine.record(journal)
+        assert ("cuda_graphs" in told, "without_graphs" in told) == (engine.static, engine.static)
         ask(engine, asked, GREEDY, journal, "s")
         batches.append(len(journal.batches))
     assert batches[0] < batches[1]
     (once, _, left), (whole, _, budget) = planned
     shared = whole[0] - once[0]
     assert (budget, left) == (900, 900 - shared) and shared > 40
-    assert once == [length - shared for length in whole]
+    assert once == [length - shared for length in whole] and min(whole) == min(rows)
 
 
 def test_the_window_of_the_buffers_is_all_that_a_capture_depends_on():
