@@ -170,7 +170,7 @@ def test_the_omnibus_tests_numbers_by_hand():
 
 def test_what_cannot_be_estimated_is_unknown():
     nothing = estimate([Side(np.full((2, 5), NAN), -1.0), Side(np.ones((2, 5)))], 0.95)
-    assert np.isnan([nothing.value, nothing.low, nothing.p]).all() and nothing.prompts == 0
+    assert np.isnan([nothing.value, nothing.low, nothing.p]).all() and (nothing.prompts, nothing.trainings) == (0, 0)
     apart = estimate([Side(np.array([[1.0, NAN]]), -1.0), Side(np.array([[NAN, 1.0]]))], 0.95)
     assert apart.prompts == 0 and np.isnan(apart.p)
     assert np.isnan(omnibus([Side(np.ones((1, 4)))]).p) and np.isnan(trend([Side(np.full((1, 3), NAN))] * 2, 0.95).p)
