@@ -1,9 +1,10 @@
 """How many deliberate faults the unit tests notice: one-line mutants of the modules that decide results.
 
 Each module's mutants run against the tests of its package (`tests/unit/<package>/`, and those in `tests/security/` that
-import it): all tests of the files of which one runs the changed line, the quickest of these first; all of the package
-where the line runs at import. Of a function that is run once a process and cached, only the file of the first test is
-known. All runs in a PID namespace (`unshare` of util-linux), since some of the code under test ends processes.
+import it): the quickest tests that run the changed line, then the files of all that do, or all of the package where the
+line runs at import (see `warm_pytest.py`). Of a function that is run once a process and cached, only the file of the
+first test is known. All runs in a PID namespace (`unshare` of util-linux), since some of the code under test ends
+processes.
 
 Work is kept below `.mutants/`, one copy of the checkout and one session of cosmic-ray a module, so that a run that was
 stopped goes on, and several processes can share the work:
@@ -14,8 +15,9 @@ stopped goes on, and several processes can share the work:
     python benchmarks/mutants.py analysis/statistics.py      one module
 
 A module that was edited since starts again; where its tests were edited, only the mutants run again that they had not
-noticed (remove `.mutants/` where tests were weakened). `mutants_alive.yaml` lists survivors that may live: their diff
-and the reason; those marked `equivalent` change no behaviour and leave the count. So do those of `GUARDS`.
+noticed (remove `.mutants/` where tests were weakened). The result keeps the rows of modules that were not run now and
+are as they were. `mutants_alive.yaml` lists survivors that may live: their diff and the reason; those marked
+`equivalent` change no behaviour and leave the count. So do those of `GUARDS`.
 """
 
 import argparse
@@ -36,7 +38,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from committed import ROOT, save
+from committed import RESULTS, ROOT, save
 from cosmic_ray.work_db import WorkDB
 from cosmic_ray.work_item import WorkerOutcome, WorkResult
 
@@ -222,7 +224,8 @@ def _opened(folder: Path) -> Any:
 
 def results_of(module: str, folder: Path, alive: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Counts of one module, and its survivors by the digest of their diff."""
-    row = {"module": module, "mutants": 0, "killed": 0, "equivalent": 0, "waiting": 0}
+    source = folder.name.rpartition("-")[2]
+    row: dict[str, Any] = {"module": module, "mutants": 0, "killed": 0, "equivalent": 0, "waiting": 0, "source": source}
     survivors = []
     with _opened(folder) as database:
         row["waiting"] = len(list(database.pending_work_items))
@@ -239,6 +242,19 @@ def results_of(module: str, folder: Path, alive: dict[str, dict[str, Any]]) -> d
             row["equivalent"] += bool(known.get("equivalent"))
             survivors.append({"name": name, "module": module, "change": changed, **known})
     return {"row": row, "survivors": survivors}
+
+
+def former_results() -> dict[str, dict[str, Any]]:
+    """By module what the committed result has of those that are still as they were."""
+    file = RESULTS / "mutants.json"
+    known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"modules": [], "survivors": []}
+    found = {}
+    for row in known["modules"]:
+        module = row["module"]
+        if (ROOT / LIBRARY / module).exists() and folder_of(module).name.endswith(f"-{row.get('source')}"):
+            survivors = [survivor for survivor in known["survivors"] if survivor["module"] == module]
+            found[module] = {"row": row, "survivors": survivors}
+    return found
 
 
 def _guard(changed: Sequence[str]) -> dict[str, Any]:
@@ -284,12 +300,17 @@ def main() -> None:
                 _run(folder / "checkout", "cosmic-ray", "exec", "mutants.toml", str(folder / "session.sqlite"))
             for package, folder in {module.split("/")[0]: folder for module, folder in folders.items()}.items():
                 pass_alone(package, folder / "checkout")
-    found = [results_of(module, folder, alive or {}) for module, folder in folders.items()]
-    rows = [each["row"] for each in found]
+    found = {module: results_of(module, folder, alive or {}) for module, folder in folders.items()}
+    if not options.sample:
+        for module, former in former_results().items():
+            if module not in found or found[module]["row"]["waiting"] > former["row"]["waiting"]:
+                found[module] = former
+    rows = sorted((each["row"] for each in found.values() if each["row"]["mutants"]), key=lambda row: row["module"])
     mutants, killed, equivalent = (sum(row[key] for row in rows) for key in ("mutants", "killed", "equivalent"))
     share = round(killed / (mutants - equivalent), 4) if mutants > equivalent else None
-    survivors = [survivor for each in found for survivor in each["survivors"]]
-    figures = {"killed_share": share, "counted": mutants - equivalent, "sample": options.sample}
+    survivors = [survivor for row in rows for survivor in found[row["module"]]["survivors"]]
+    not_run = [module for module in modules_of(MODULES) if module not in {row["module"] for row in rows}]
+    figures = {"killed_share": share, "counted": mutants - equivalent, "sample": options.sample, "not_run": not_run}
     save("mutants", {**figures, "modules": rows, "survivors": survivors})
 
 
