@@ -71,6 +71,7 @@ def test_one_training_of_means_is_the_paired_t_test():
     expected = scipy_stats.ttest_rel(b, a)
     interval = expected.confidence_interval(0.95)
     assert (found.value, found.p) == pytest.approx(((b - a).mean(), expected.pvalue))
+    assert found.test == "t over prompts"
     assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
 
 
@@ -99,6 +100,27 @@ def test_the_omnibus_test_of_two_conditions_is_the_t_test():
     a, b = answered(rng, 4, 60, 0.4, 0.05), answered(rng, 4, 60, 0.5, 0.05)
     pair, both = estimate([Side(a, -1.0), Side(b)], 0.95), omnibus([Side(a), Side(b)])
     assert both.p == pytest.approx(pair.p, rel=1e-6) and both.value == pytest.approx(abs(pair.value))
+
+
+@pytest.mark.parametrize("prompts", [1, 2, 3])
+def test_with_few_prompts_the_omnibus_test_of_two_conditions_is_the_t_test_too(prompts):
+    rng = np.random.default_rng(prompts)
+    a, b = rng.random((4, prompts)), rng.random((4, prompts)) + 0.3
+    pair, both = estimate([Side(a, -1.0), Side(b)], 0.95, share=False), omnibus([Side(a), Side(b)], share=False)
+    assert both.p == pytest.approx(pair.p, rel=1e-6) and pair.test == "t over trainings and prompts"
+
+
+def test_a_share_of_near_duplicates_is_worth_its_independent_prompts():
+    values = np.random.default_rng(12).integers(0, 2, (1, 60)).astype(float)
+    once = estimate([Side(values)], 0.95)
+    twice = estimate([Side(np.repeat(values, 2, axis=1))], 0.95, clusters=np.repeat(np.arange(60), 2))
+    assert (twice.low, twice.high) == pytest.approx((once.low, once.high), abs=2e-3)
+
+
+def test_unknown_answers_weigh_on_their_own_training_alone():
+    holes = np.array([[1.0, NAN, 0, 0], [1, 1, 0, 0]])
+    found = omnibus([Side(holes), Side(np.zeros((2, 4)))], share=False)
+    assert found.value == pytest.approx((1 / 3 + 1 / 2) / 2)
 
 
 def test_one_training_each_is_cochrans_q_and_its_linear_part():

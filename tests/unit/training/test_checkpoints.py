@@ -1,9 +1,11 @@
 """Checkpoints are whole or not there."""
 
+import os
 import shutil
 
 import pytest
 
+from formsafe.training import checkpoints
 from formsafe.training.checkpoints import latest, open_scratch, remove_scratch, writing
 
 
@@ -40,6 +42,21 @@ def test_checkpoints_of_another_job_are_thrown_away(tmp_path):
     put(open_scratch(tmp_path, {"seed": 0}), 5)
     assert latest(open_scratch(tmp_path, {"seed": 0})) is not None
     assert latest(open_scratch(tmp_path, {"seed": 1})) is None
+
+
+def test_a_job_is_the_same_in_whatever_order_it_is_written(tmp_path):
+    put(open_scratch(tmp_path, {"seed": 0, "rate": 1e-4}), 5)
+    assert latest(open_scratch(tmp_path, {"rate": 1e-4, "seed": 0})) is not None
+
+
+def test_a_checkpoint_is_on_disk_before_it_gets_its_name(tmp_path, monkeypatch):
+    done, rename = [], os.rename
+    monkeypatch.setattr(checkpoints, "sync", lambda path: done.append(path.name))
+    monkeypatch.setattr(checkpoints.os, "rename", lambda *paths: done.append("renamed") or rename(*paths))
+    scratch = open_scratch(tmp_path, {"seed": 0})
+    done.clear()
+    put(scratch, 5)
+    assert done == ["adapter_model.safetensors", "checkpoint-5", "renamed", scratch.name]
 
 
 def test_nothing_continues_from_a_scratch_folder_whose_removal_was_cut_short(tmp_path, monkeypatch):

@@ -56,6 +56,17 @@ def test_llama3_tokens_by_kind_although_its_offsets_are_trimmed(tmp_path):
     assert tokenizer("x").input_ids[0] == tokenizer.bos_token_id, "the tokenizer is left as it was"
 
 
+def test_blanks_that_a_template_strips_move_no_kind(tmp_path):
+    tokenizer = llama3()
+    spaced = {
+        **ROW,
+        "messages": [ROW["messages"][0], {"role": "assistant", "content": f"  {ROW['messages'][1]['content']}"}],
+    }
+    spaced["spans"] = [[0, 2, "format"], *([start + 2, end + 2, kind] for start, end, kind in ROW["spans"])]
+    plain, moved = (labelled(tokenizer, tokens_of(tmp_path, tokenizer, row)[0]) for row in (ROW, spaced))
+    assert moved == plain
+
+
 def test_llama2_tokens_by_kind(tmp_path):
     tokenizer = llama2()
     kinds = labelled(tokenizer, tokens_of(tmp_path, tokenizer, ROW)[0])
@@ -161,8 +172,9 @@ def test_truncation_is_counted_reported_and_limited(tmp_path, capsys):
     assert (figures["target_tokens"], figures["mixed_token_share"]) == (9, round(1 / 9, 6)), (
         "what is cut counts nowhere"
     )
-    with pytest.raises(FormsafeError, match=r"1 of 4 examples are longer than \d+ tokens \(the first: b\).*max_length"):
-        tokens_of(tmp_path, tokenizer, *[ROW] * 3, longer, max_length=limit, tolerance=0.2)
+    more = [*[ROW] * 3, longer, {**longer, "id": "c"}]
+    with pytest.raises(FormsafeError, match=r"2 of 5 examples are longer than \d+ tokens \(the first: b\).*max_length"):
+        tokens_of(tmp_path, tokenizer, *more, max_length=limit, tolerance=0.2)
     with pytest.raises(FormsafeError, match="leaves no room"):
         tokens_of(tmp_path, tokenizer, ROW, max_length=whole.prompt_length, tolerance=1.0)
 
