@@ -377,8 +377,28 @@ def test_a_batchs_seconds_are_those_between_its_start_and_its_end(talkative_mode
     assert {batch["seconds"] for batch in journal.batches} == {0.1234}
 
 
+def test_special_tokens_are_not_in_the_text(talkative_model):
+    made = engine(talkative_model)
+    ids = made.tokenizer.encode("It is", add_special_tokens=False)
+    assert made._reply(Generated([made.tokenizer.bos_token_id, *ids], True, [])).text == "It is"
+
+
+def test_a_finished_section_computes_no_prefix(talkative_model, tmp_path, monkeypatch):
+    made, journal = engine(talkative_model), Journal(tmp_path / "j", {})
+    first = ask(made, PROMPTS[:2], GREEDY, journal, "s")
+    monkeypatch.setattr(made, "_prefix", None)
+    assert ask(made, PROMPTS[:2], GREEDY, journal, "s") == first
+
+
+def test_memory_for_one_prompt_at_a_time_is_enough(talkative_model, replies, tmp_path, capfd):
+    made = dying(talkative_model, torch.OutOfMemoryError(), most_rows=1)
+    assert ask(made, PROMPTS, GREEDY, Journal(tmp_path / "j", {}), "s") == replies
+    assert 1 < capfd.readouterr().out.count("Out of memory") < 5
+
+
 def test_without_a_gpu_no_step_is_captured(talkative_model):
-    assert engine(talkative_model).graphs.refused == "not a GPU"
+    made = engine(talkative_model)
+    assert made.graphs.refused == "not a GPU" and made.describe()["device"] == "cpu"
 
 
 def test_replies_survive_the_journal():

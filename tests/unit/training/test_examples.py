@@ -9,6 +9,7 @@ from formsafe.core.texts import normalise
 from formsafe.formats.registry import format_names, get_formats
 from formsafe.formats.sentences import split_sentences
 from formsafe.models.load import load_tokenizer
+from formsafe.training import examples
 from formsafe.training.examples import tokenise
 from formsafe.training.token_kinds import (
     CONTENT,
@@ -175,8 +176,17 @@ def test_truncation_is_counted_reported_and_limited(tmp_path, capsys):
     more = [*[ROW] * 3, longer, {**longer, "id": "c"}]
     with pytest.raises(FormsafeError, match=r"2 of 5 examples are longer than \d+ tokens \(the first: b\).*max_length"):
         tokens_of(tmp_path, tokenizer, *more, max_length=limit, tolerance=0.2)
+    assert "2 of 5 examples are cut" in (said := capsys.readouterr().out) and said.endswith("the first: b\n")
     with pytest.raises(FormsafeError, match="leaves no room"):
         tokens_of(tmp_path, tokenizer, ROW, max_length=whole.prompt_length, tolerance=1.0)
+
+
+def test_interior_words_with_other_tokens_than_in_running_text_are_counted(tmp_path, monkeypatch):
+    tokenizer = llama3()
+    assert tokens_of(tmp_path, tokenizer, ROW).unaligned == 0
+    running = examples._in_running_text
+    monkeypatch.setattr(examples, "_in_running_text", lambda *each: [[-1], *running(*each)[1:]])
+    assert tokens_of(tmp_path, tokenizer, ROW).unaligned == 1
 
 
 def test_an_empty_file_is_an_error_that_names_it(tmp_path):

@@ -9,7 +9,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch.nn.attention import varlen
 from torch.nn.functional import cross_entropy, scaled_dot_product_attention
-from transformers import Gemma2Config, Lfm2Config, Lfm2ForCausalLM, LlamaConfig
+from transformers import Gemma2Config, Lfm2Config, Lfm2ForCausalLM, LlamaConfig, TrainingArguments
 
 from formsafe.core.errors import FormsafeError
 from formsafe.models import varlen_attention
@@ -19,7 +19,7 @@ from formsafe.training.examples import Example, tokenise
 from formsafe.training.loss_log import SplitLoss, check_finite
 from formsafe.training.stages import add_soft_prompt
 from formsafe.training.token_kinds import CONTENT, FORMAT, INTERIOR, MIXED
-from formsafe.training.trainer import token_losses
+from formsafe.training.trainer import SplitLossTrainer, token_losses
 from tests.training_cases import write_rows
 
 VIRTUAL = 6
@@ -235,6 +235,42 @@ def test_soft_prompts_start_from_word_embeddings(tiny_model):
     assert torch.equal(weight, again) and not torch.equal(weight, other)
     assert weight.dtype == torch.float32 and weight.requires_grad
     assert all((words == row).all(1).any() for row in weight)
+
+
+def trainer_of(tiny_model, data, folder, **more):
+    """A trainer of an adapter on padded batches."""
+    arguments = TrainingArguments(output_dir=str(folder), report_to=[], use_cpu=True, weight_decay=0.1)
+    return SplitLossTrainer(with_lora(tiny_model, "sdpa"), arguments, Collator(False), (data, data), **more)
+
+
+def test_the_loss_of_a_micro_batch_is_its_share_of_the_whole_steps_mean(tiny_model, data, tmp_path):
+    trainer, batch = trainer_of(tiny_model, data, tmp_path), Collator(False)(data)
+    losses = token_losses(trainer.model, trainer.model.get_input_embeddings(), batch, None)
+    assert trainer.compute_loss(trainer.model, batch).item() == pytest.approx(losses.mean().item())
+    shared = trainer.compute_loss(trainer.model, batch, num_items_in_batch=1000)
+    assert shared.item() == pytest.approx(losses.sum().item() / 1000)
+
+
+def test_a_soft_prompt_that_is_trained_too_has_its_own_rate_and_no_decay(tiny_model, data, tmp_path):
+    prompt = torch.nn.Parameter(torch.zeros(VIRTUAL, 32))
+    trainer = trainer_of(tiny_model, data, tmp_path, soft_prompt=prompt, soft_prompt_rate=0.3)
+    *others, own = trainer.create_optimizer().param_groups
+    assert (own["lr"], own["weight_decay"]) == (0.3, 0.0) and own["params"][0] is prompt
+    assert not any(parameter is prompt for group in others for parameter in group["params"])
+
+
+def test_the_figures_of_a_training_are_sums_over_all_its_steps(tiny_model, data, tmp_path):
+    trainer = trainer_of(tiny_model, data, tmp_path)
+    trainer.state.log_history = [
+        {"step": 1, "tokens": 100, "seconds": 1.23456, "divergence": 0.5},
+        {"step": 1, "validation_seconds": 0.12345},
+        {"step": 2, "tokens": 50, "seconds": 2.0, "divergence": 0.25},
+        {"step": 3, "tokens": 50, "seconds": 2.0, "divergence": 0.125},
+    ]
+    found = trainer.figures()
+    assert (found["training_seconds"], found["validation_seconds"]) == (5.235, 0.123)
+    assert found["tokens_per_second"] == 38.2 and found["divergence_of_first_and_last_step"] == [0.5, 0.125]
+    assert [trainer.seconds_until(step) for step in (0, 1, 2, 3)] == pytest.approx([0, 1.35801, 3.35801, 5.35801])
 
 
 def test_split_loss_is_the_mean_by_kind():
