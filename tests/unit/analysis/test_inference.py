@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from formsafe.analysis.crossed import Side, crossed
+from formsafe.analysis.crossed import Side, crossed, prompt_variance
 from formsafe.analysis.estimates import wilson
 from formsafe.analysis.inference import estimate, omnibus, trend
 from formsafe.analysis.statistics import Table, newcombe
@@ -38,6 +38,35 @@ def test_the_variance_of_a_contrast_by_hand():
     assert float(spread.value) == pytest.approx(b.mean() - a.mean())
     assert float(spread.variance) == pytest.approx(variance)
     assert float(spread.freedom) == pytest.approx(variance**2 / (prompts**2 / 3 + scale))
+
+
+def test_many_studies_at_once_are_each_by_itself():
+    rng = np.random.default_rng(13)
+    a, b = rng.random((2, 4, 3, 20))
+    together = crossed([Side(a, -1.0), Side(b)])
+    for number in range(4):
+        alone = crossed([Side(a[number], -1.0), Side(b[number])])
+        assert float(together.variance[number]) == pytest.approx(float(alone.variance))
+        assert float(together.freedom[number]) == pytest.approx(float(alone.freedom))
+
+
+def test_degrees_of_freedom_are_at_least_one_and_without_any_spread_infinite():
+    a, b = np.array([[1.0, 0, 0], [0, 0, 1]]), np.array([[0.0, 0, 0], [1, 1, 1]])
+    assert float(crossed([Side(a, -1.0), Side(b)]).freedom) == 1.0  # Satterthwaite's are 0.6
+    assert np.isinf(crossed([Side(np.ones((1, 4)))]).freedom)
+    sparse = crossed([Side(np.array([[1.0, 0], [NAN, 1]]))])
+    assert np.isfinite(sparse.variance) and float(sparse.variance) > 0
+
+
+def test_the_variance_of_clusters_by_hand():
+    deviations = np.array([2.0, 1, -1, 0, -3, 1])
+    variance, groups, effect = prompt_variance(deviations, np.array([7, 7, 4, 4, 9, 9]))
+    totals = np.array([3.0, -1, -2])
+    clustered, plain = (totals**2).sum() * 3 / (6**2 * 2), (deviations**2).sum() / (6 * 5)
+    assert groups == 3 and float(effect) == pytest.approx(clustered / plain) and effect > 1
+    assert float(variance) == pytest.approx(clustered)
+    alike = prompt_variance(deviations, np.zeros(6, dtype=int))
+    assert (alike[1], float(alike[2]), float(alike[0])) == (1, 1.0, pytest.approx(plain))
 
 
 def test_trainings_that_scatter_widen_the_interval_of_a_condition():

@@ -11,6 +11,7 @@ from torch.nn.attention import varlen
 from torch.nn.functional import cross_entropy, scaled_dot_product_attention
 from transformers import Gemma2Config, Lfm2Config, Lfm2ForCausalLM, LlamaConfig, TrainingArguments
 
+from formsafe.config.settings.grid import Constraint
 from formsafe.core.errors import FormsafeError
 from formsafe.models import varlen_attention
 from formsafe.models.load import Placement, load_model, load_tokenizer
@@ -19,7 +20,7 @@ from formsafe.training.examples import Example, tokenise
 from formsafe.training.loss_log import SplitLoss, check_finite
 from formsafe.training.stages import add_soft_prompt
 from formsafe.training.token_kinds import CONTENT, FORMAT, INTERIOR, MIXED
-from formsafe.training.trainer import SplitLossTrainer, token_losses
+from formsafe.training.trainer import SplitLossTrainer, target_logits, token_losses
 from tests.training_cases import write_rows
 
 VIRTUAL = 6
@@ -237,10 +238,11 @@ def test_soft_prompts_start_from_word_embeddings(tiny_model):
     assert all((words == row).all(1).any() for row in weight)
 
 
-def trainer_of(tiny_model, data, folder, **more):
+def trainer_of(tiny_model, data, folder, validation=None, **more):
     """A trainer of an adapter on padded batches."""
+    validation = data if validation is None else validation
     arguments = TrainingArguments(output_dir=str(folder), report_to=[], use_cpu=True, weight_decay=0.1)
-    return SplitLossTrainer(with_lora(tiny_model, "sdpa"), arguments, Collator(False), (data, data), **more)
+    return SplitLossTrainer(with_lora(tiny_model, "sdpa"), arguments, Collator(False), (data, validation), **more)
 
 
 def test_the_loss_of_a_micro_batch_is_its_share_of_the_whole_steps_mean(tiny_model, data, tmp_path):
@@ -249,6 +251,30 @@ def test_the_loss_of_a_micro_batch_is_its_share_of_the_whole_steps_mean(tiny_mod
     assert trainer.compute_loss(trainer.model, batch).item() == pytest.approx(losses.mean().item())
     shared = trainer.compute_loss(trainer.model, batch, num_items_in_batch=1000)
     assert shared.item() == pytest.approx(losses.sum().item() / 1000)
+
+
+def test_a_constraint_adds_its_divergence_at_the_first_tokens(tiny_model, data, tmp_path):
+    limit = Constraint(weight=0.5, depth=2)
+    trainer, batch = trainer_of(tiny_model, data, tmp_path, constraint=limit), Collator(False)(data)
+    model = trainer.model
+    logits = target_logits(model, model.get_input_embeddings(), batch, None)
+    with model.disable_adapter():
+        base = target_logits(model, model.get_input_embeddings(), batch, None)
+    kl = (base.softmax(-1) * (base.log_softmax(-1) - logits.log_softmax(-1))).sum(-1)
+    expected = cross_entropy(logits, batch["labels"], reduction="sum") + 0.5 * kl[batch["depths"] < 2].sum()
+    assert (batch["depths"] == 2).any() and kl.min() > 0
+    assert trainer.compute_loss(model, batch).item() == pytest.approx((expected / len(logits)).item(), rel=1e-5)
+
+
+def test_each_log_has_the_tokens_since_the_last_and_validation_its_own_examples(tiny_model, data, tmp_path):
+    trainer, batch = trainer_of(tiny_model, data, tmp_path, validation=data[:2]), Collator(False)(data)
+    for _ in range(2):
+        trainer.compute_loss(trainer.model, batch)
+        trainer.log({"loss": 1.0})
+    tokens = sum(len(example.ids) for example in data)
+    assert [record["tokens"] for record in trainer.state.log_history] == [tokens, tokens]
+    losses = token_losses(trainer.model, trainer.model.get_input_embeddings(), Collator(False)(data[:2]), None)
+    assert trainer.evaluate()["validation_loss"] == pytest.approx(losses.mean().item(), rel=1e-5)
 
 
 def test_a_soft_prompt_that_is_trained_too_has_its_own_rate_and_no_decay(tiny_model, data, tmp_path):
