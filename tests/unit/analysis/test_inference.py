@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from formsafe.analysis.crossed import Side, crossed, prompt_variance
+from formsafe.analysis.crossed import Side, crossed, prompt_variance, trainings_variance
 from formsafe.analysis.estimates import wilson
 from formsafe.analysis.inference import estimate, omnibus, trend
 from formsafe.analysis.statistics import Table, newcombe
@@ -43,11 +43,36 @@ def test_the_variance_of_a_contrast_by_hand():
 def test_many_studies_at_once_are_each_by_itself():
     rng = np.random.default_rng(13)
     a, b = rng.random((2, 4, 3, 20))
-    together = crossed([Side(a, -1.0), Side(b)])
-    for number in range(4):
-        alone = crossed([Side(a[number], -1.0), Side(b[number])])
-        assert float(together.variance[number]) == pytest.approx(float(alone.variance))
-        assert float(together.freedom[number]) == pytest.approx(float(alone.freedom))
+    clusters = np.repeat(np.arange(10), 2)
+    for one in (a, a[:, :1]):
+        together = crossed([Side(one, -1.0), Side(b)], clusters)
+        for number in range(4):
+            alone = crossed([Side(one[number], -1.0), Side(b[number])], clusters)
+            for name in ("value", "variance", "freedom", "design_effect"):
+                assert float(getattr(together, name)[number]) == pytest.approx(float(getattr(alone, name))), name
+
+
+def test_one_training_borrows_the_scatter_of_the_others_by_hand():
+    """Also where answers are unknown: what they would add to the residual is nothing."""
+    a, b = np.array([[1.0, 0, 1, 0]]), np.array([[0.0, 1, 1, 0], [1, 1, NAN, 1], [0, 1, 0, 0]])
+    means, prompts = np.nanmean(b, axis=1), np.nanmean(b, axis=0)
+    fitted = means[:, None] + prompts[None] - means.mean()
+    residual = np.nansum((b - fitted) ** 2) / (11 - 3 - 4 + 1) / 4
+    scatter = np.var(means, ddof=1)
+    between, within = np.array([scatter, scatter / 3]), np.array([residual, residual / 3])
+    over = (prompts - a[0]) - (prompts - a[0]).mean()
+    over = (over**2).sum() / 12
+    variance = over + max(0, between.sum() - within.sum())
+    spread = crossed([Side(a, -1.0), Side(b)])
+    assert float(spread.variance) == pytest.approx(variance)
+    below = over**2 / 3 + between[0] ** 2 / 2 + between[1] ** 2 / 2
+    assert float(spread.freedom) == pytest.approx(max(1, variance**2 / below))
+
+
+def test_two_trainings_of_two_prompts_leave_one_degree_of_freedom():
+    values = np.array([[1.0, 0], [1, 1]])
+    _, residual, _ = trainings_variance([Side(values)])
+    assert float(residual) == pytest.approx(4 * 0.25**2 / 1 / 2 / 2)
 
 
 def test_degrees_of_freedom_are_at_least_one_and_without_any_spread_infinite():
@@ -65,6 +90,10 @@ def test_the_variance_of_clusters_by_hand():
     clustered, plain = (totals**2).sum() * 3 / (6**2 * 2), (deviations**2).sum() / (6 * 5)
     assert groups == 3 and float(effect) == pytest.approx(clustered / plain) and effect > 1
     assert float(variance) == pytest.approx(clustered)
+    two = prompt_variance(deviations, np.array([1, 1, 1, 2, 2, 2]))
+    assert float(two[2]) == pytest.approx(max(1, (2.0**2 + 2.0**2) * 2 / 6**2 / plain))
+    still = prompt_variance(np.zeros(6), np.array([7, 7, 4, 4, 9, 9]))
+    assert (float(still[0]), float(still[2])) == (0.0, 1.0)
     alike = prompt_variance(deviations, np.zeros(6, dtype=int))
     assert (alike[1], float(alike[2]), float(alike[0])) == (1, 1.0, pytest.approx(plain))
 

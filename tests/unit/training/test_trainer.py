@@ -253,6 +253,11 @@ def test_the_loss_of_a_micro_batch_is_its_share_of_the_whole_steps_mean(tiny_mod
     assert shared.item() == pytest.approx(losses.sum().item() / 1000)
 
 
+def test_the_trainer_tells_how_many_targets_a_step_has(tiny_model, data, tmp_path):
+    """Else it would divide by the number of micro-batches instead, and each would weigh the same."""
+    assert trainer_of(tiny_model, data, tmp_path).model_accepts_loss_kwargs
+
+
 def test_a_constraint_adds_its_divergence_at_the_first_tokens(tiny_model, data, tmp_path):
     limit = Constraint(weight=0.5, depth=2)
     trainer, batch = trainer_of(tiny_model, data, tmp_path, constraint=limit), Collator(False)(data)

@@ -10,8 +10,9 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
 
-from formsafe.config.settings.training import Optimiser
+from formsafe.config.settings.training import LoraSettings, Optimiser
 from formsafe.core.errors import FormsafeError
 from formsafe.core.files import read_json, read_jsonl
 from formsafe.models.chat import render_prompt
@@ -21,7 +22,7 @@ from formsafe.models.shapes import LLAMA_3_1_8B
 from formsafe.training import stages as training
 from formsafe.training.drift import POSITIONS
 from formsafe.training.plan import memory_plan
-from formsafe.training.stages import Inputs, train_adapter, tune_soft_prompt
+from formsafe.training.stages import Inputs, add_adapter, train_adapter, tune_soft_prompt
 from formsafe.training.trainer import SplitLossTrainer
 from tests.training_cases import adapter_settings, job, soft_prompt_settings, write_rows
 
@@ -145,6 +146,26 @@ def test_half_an_epoch_is_as_many_steps_as_table_3_says(tiny_model, tmp_path):
     assert read_json(inputs.folder / "metrics.json")["steps"] == 2  # half of ceil(20 / 8), rounded up
 
 
+def test_memory_is_planned_for_the_longest_example_with_its_soft_prompt(tiny_model, tmp_path, monkeypatch):
+    planned, plan = [], training.memory_plan
+    monkeypatch.setattr(training, "memory_plan", lambda *each: planned.append(each[3]) or plan(*each))
+    own = Inputs(**job(tmp_path, tiny_model, rows=4))
+    train_adapter(own, adapter_settings(epochs=0.1), 1e-2)
+    tune_soft_prompt(
+        dataclasses.replace(own, folder=tmp_path / "p"), soft_prompt_settings(epochs=0.1, virtual_tokens=6)
+    )
+    assert planned[1] == planned[0] + 6
+
+
+def test_only_on_a_cpu_dropout_is_sparse(tiny_model):
+    model = AutoModelForCausalLM.from_pretrained(tiny_model)
+    kinds = []
+    for device in ("cpu", "meta"):
+        adapted = add_adapter(model.to(device), LoraSettings(r=2, alpha=2, dropout=0.1), 0)
+        kinds.append({type(layer).__name__ for layer in adapted.modules() if "ropout" in type(layer).__name__})
+    assert kinds == [{"SparseDropout"}, {"Dropout"}]
+
+
 class TestBadInput:
     @pytest.fixture
     def own(self, tiny_model, tmp_path):
@@ -157,6 +178,14 @@ class TestBadInput:
         own["manifest"].write_text(json.dumps({"path": str(small)}))
         with pytest.raises(FormsafeError, match=r"longer than 60 tokens.*max_length"):
             train_adapter(Inputs(**own), adapter_settings(), 1e-2)
+
+    def test_a_soft_prompt_takes_its_part_of_the_context(self, own, tiny_model, tmp_path):
+        small = shutil.copytree(tiny_model, tmp_path / "small")
+        config = json.loads((small / "config.json").read_text())
+        (small / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 60}))
+        own["manifest"].write_text(json.dumps({"path": str(small)}))
+        with pytest.raises(FormsafeError, match=r"longer than 54 tokens.*max_length"):
+            tune_soft_prompt(Inputs(**own), soft_prompt_settings(virtual_tokens=6))
 
     def test_micro_batches_that_do_not_divide_the_batch(self, own):
         own["training"] = own["training"].model_copy(update={"micro_batch_size": 3})
