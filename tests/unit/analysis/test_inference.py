@@ -226,6 +226,16 @@ def test_answers_without_a_score_on_one_side_are_no_pairs():
     assert one.value == pytest.approx(1 / 3) and (one.low, one.high) == pytest.approx(wilson(1 / 3, 3, Z))
 
 
+def test_where_all_are_alike_the_first_trainings_known_pairs_count():
+    a, b = np.array([[0, 0, NAN], [0, 0, 0]]), np.array([[0, NAN, 0], [0, 0, 0]])
+    assert estimate([Side(a, -1.0), Side(b)], 0.95).table == Table(0, 0, 0, 1)
+
+
+def test_models_without_training_are_one_training():
+    a, b = np.random.default_rng(14).integers(0, 2, (2, 1, 30)).astype(float)
+    assert estimate([Side(a, -1.0, fixed=True), Side(b, fixed=True)], 0.95).trainings == 1
+
+
 def test_a_share_over_trainings_is_wilsons_at_the_number_of_answers_that_its_variance_is_worth():
     values = answered(np.random.default_rng(11), 4, 50, 0.2, 0.1)
     found, spread = estimate([Side(values)], 0.95), crossed([Side(values)])

@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file
 from torch.nn.attention import varlen
 from torch.nn.functional import cross_entropy, scaled_dot_product_attention
 from transformers import Gemma2Config, Lfm2Config, Lfm2ForCausalLM, LlamaConfig, TrainingArguments
@@ -15,6 +16,7 @@ from formsafe.config.settings.grid import Constraint
 from formsafe.core.errors import FormsafeError
 from formsafe.models import varlen_attention
 from formsafe.models.load import Placement, load_model, load_tokenizer
+from formsafe.training import checkpoints
 from formsafe.training.collation import Collator
 from formsafe.training.examples import Example, tokenise
 from formsafe.training.loss_log import SplitLoss, check_finite
@@ -236,6 +238,12 @@ def test_soft_prompts_start_from_word_embeddings(tiny_model):
     assert torch.equal(weight, again) and not torch.equal(weight, other)
     assert weight.dtype == torch.float32 and weight.requires_grad
     assert all((words == row).all(1).any() for row in weight)
+
+
+def test_an_adapter_is_saved_without_the_models_own_weights(tiny_model, tmp_path):
+    config = LoraConfig(r=2, target_modules=["q_proj", "embed_tokens"], task_type="CAUSAL_LM")
+    checkpoints.save_adapter(get_peft_model(load(tiny_model, "sdpa"), config), tmp_path)
+    assert all("lora_" in name for name in load_file(tmp_path / "adapter_model.safetensors"))
 
 
 def trainer_of(tiny_model, data, folder, validation=None, **more):
