@@ -94,6 +94,7 @@ def test_the_variance_of_clusters_by_hand():
     assert float(two[2]) == pytest.approx(max(1, (2.0**2 + 2.0**2) * 2 / 6**2 / plain))
     still = prompt_variance(np.zeros(6), np.array([7, 7, 4, 4, 9, 9]))
     assert (float(still[0]), float(still[2])) == (0.0, 1.0)
+    assert float(prompt_variance(np.array([1.0, -1.0]), None)[0]) == 1.0  # the square of a standard error: 2 / 2
     alike = prompt_variance(deviations, np.zeros(6, dtype=int))
     assert (alike[1], float(alike[2]), float(alike[0])) == (1, 1.0, pytest.approx(plain))
 
