@@ -90,8 +90,8 @@ def test_the_variance_of_clusters_by_hand():
     clustered, plain = (totals**2).sum() * 3 / (6**2 * 2), (deviations**2).sum() / (6 * 5)
     assert groups == 3 and float(effect) == pytest.approx(clustered / plain) and effect > 1
     assert float(variance) == pytest.approx(clustered)
-    two = prompt_variance(deviations, np.array([1, 1, 1, 2, 2, 2]))
-    assert float(two[2]) == pytest.approx(max(1, (2.0**2 + 2.0**2) * 2 / 6**2 / plain))
+    two = prompt_variance(deviations, np.array([1, 1, 2, 2, 2, 1]))
+    assert float(two[2]) == pytest.approx((4.0**2 + 4.0**2) * 2 / 6**2 / plain)
     still = prompt_variance(np.zeros(6), np.array([7, 7, 4, 4, 9, 9]))
     assert (float(still[0]), float(still[2])) == (0.0, 1.0)
     assert float(prompt_variance(np.array([1.0, -1.0]), None)[0]) == 1.0  # the square of a standard error: 2 / 2
