@@ -189,6 +189,14 @@ def test_samples_follow_the_distribution():
     assert torch.allclose(shares, (logits[0] / 0.5).softmax(-1), atol=0.03)
 
 
+@pytest.mark.parametrize(("uniform", "token"), [(0.0, 4), (0.62, 4), (0.63, 1), (0.9, 1), (1.0, 1)])
+def test_a_uniform_number_is_a_place_among_the_likeliest_tokens(uniform, token):
+    logits = torch.tensor([[0.02, 0.3, 0.18, 0.0, 0.5]]).log()  # of the nucleus, 0.5 and 0.3, together 0.8
+    sampler = Sampler(Decoding(max_new_tokens=1, temperature=1.0, top_p=0.7), [[0]])
+    sampler.uniform = torch.tensor([[uniform]])
+    assert sampler.choose(logits, torch.tensor([0]), 0).tolist() == [token]
+
+
 @pytest.mark.parametrize(("top_p", "allowed"), [(0.6, {0}), (0.7, {0, 2}), (0.95, {0, 1, 2}), (1.0, {0, 1, 2, 3})])
 def test_the_nucleus_is_the_fewest_likeliest_tokens_that_have_top_p(top_p, allowed):
     logits = torch.tensor([[0.62, 0.1, 0.26, 0.02]]).log()  # cumulative: 0.62, 0.88, 0.98, 1
