@@ -244,15 +244,21 @@ def results_of(module: str, folder: Path, alive: dict[str, dict[str, Any]]) -> d
     return {"row": row, "survivors": survivors}
 
 
-def former_results() -> dict[str, dict[str, Any]]:
-    """By module what the committed result has of those that are still as they were."""
+def former_results(alive: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """By module what the committed result has of those that are still as they were, with today's reasons."""
     file = RESULTS / "mutants.json"
     known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"modules": [], "survivors": []}
     found = {}
     for row in known["modules"]:
         module = row["module"]
         if (ROOT / LIBRARY / module).exists() and folder_of(module).name.endswith(f"-{row.get('source')}"):
-            survivors = [survivor for survivor in known["survivors"] if survivor["module"] == module]
+            survivors = [
+                {"name": each["name"], "module": module, "change": each["change"]}
+                | (alive.get(each["name"]) or _guard(each["change"]))
+                for each in known["survivors"]
+                if each["module"] == module
+            ]
+            row["equivalent"] = sum(bool(each.get("equivalent")) for each in survivors)
             found[module] = {"row": row, "survivors": survivors}
     return found
 
@@ -302,7 +308,7 @@ def main() -> None:
                 pass_alone(package, folder / "checkout")
     found = {module: results_of(module, folder, alive or {}) for module, folder in folders.items()}
     if not options.sample:
-        for module, former in former_results().items():
+        for module, former in former_results(alive or {}).items():
             if module not in found or found[module]["row"]["waiting"] > former["row"]["waiting"]:
                 found[module] = former
     rows = sorted((each["row"] for each in found.values() if each["row"]["mutants"]), key=lambda row: row["module"])
