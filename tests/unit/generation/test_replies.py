@@ -53,7 +53,7 @@ def test_the_figures_of_one_reply_and_of_none(tmp_path):
     assert (none["replies"], none["tokens"], none["cut_off_share"], none["tokens_per_second"]) == (0, 0, 0.0, None)
 
 
-def test_a_conversations_digest_holds_the_answer_and_a_prompts_is_that_of_before():
+def test_a_conversations_digest_holds_the_answer():
     plain, judged = Prompt("a", "How?"), Prompt("a", "How?", assistant="So.")
     assert len({prompts_digest([each]) for each in (plain, judged, Prompt("a", "How?", assistant="No."))}) == 3
 

@@ -8,12 +8,11 @@ from formsafe.training.examples import Example
 EXAMPLES = [Example([11, 12, 13, 14], 2, [0, 1]), Example([21, 22], 1, [2])]
 
 
-def plain(batch):
-    """Tensors as lists."""
-    model = {name: value.tolist() if hasattr(value, "tolist") else value for name, value in batch["model"].items()}
-    return {name: value.tolist() if hasattr(value, "tolist") else value for name, value in batch.items()} | {
-        "model": model
-    }
+def plain(value):
+    """Tensors as lists, also within a mapping."""
+    if isinstance(value, dict):
+        return {name: plain(inner) for name, inner in value.items()}
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 @pytest.mark.parametrize("flat", [True, False])

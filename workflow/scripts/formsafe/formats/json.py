@@ -39,6 +39,7 @@ class Json(Format):
 
     def completions(self, text: str) -> Iterator[str]:
         """Close what was left open."""
+        # Without a brace it is the last letter only, which no ending makes an object.
         left = text[text.find("{") :].rstrip()
         yield from (*closings(left, "]}"), left + "}")
 
