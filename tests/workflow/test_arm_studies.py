@@ -41,6 +41,20 @@ def test_a_study_plans_its_jobs_and_says_its_hours(study):
     assert int(said[4]) == round(seconds / 3600)
 
 
+@pytest.mark.parametrize(
+    ("configs", "rules"),
+    [
+        (["mitigations.yaml"], {"select_harmful", "select_safety", "split_corpus"}),
+        (["demo.yaml", "over_refusal.yaml"], {"select_harmful", "select_benign", "split_corpus"}),
+    ],
+)
+def test_the_targets_for_the_login_node_fetch_all_that_jobs_will_read(configs, rules):
+    """The base model of a projection, the judge of refusals, benign prompts and those of safety examples."""
+    files = [f"config/{name}" for name in configs]
+    plan = planned_jobs(ROOT, "--configfile", *files, "--cores", "2", "--", "models", "data")
+    assert plan["fetch_model"] == 2 and rules <= set(plan)
+
+
 ARMS = """
 study: arms
 corpus: {splits: {train: 64, validation: 8, test: 8}}

@@ -7,7 +7,8 @@ rule describe_run:
         adapter=lambda wildcards: adapter_metrics(run_of(wildcards)),
         soft_prompt=lambda wildcards: soft_prompt_input(run_of(wildcards), ["metrics"]),
         answers=L.answers_metrics(ANY_RUN),
-        judge=[L.judge_metrics(ANY_RUN, judge) for judge in STUDY.used_judges],
+        benign=[L.answers_metrics(ANY_RUN, BENIGN)] if STUDY.benign else [],
+        judge=[L.judge_metrics(ANY_RUN, judge, prompts) for judge, prompts in JUDGED],
         texts=L.text_metrics(ANY_RUN),
         model=model_manifest,
         judge_models=JUDGE_MODELS,
@@ -15,8 +16,8 @@ rule describe_run:
         corpus=manifest_of(L.source()),
         # Of the run's own format, not data/certificate.json: one more format changes no other run.
         format=lambda wildcards: L.certificate(reference_format(wildcards), run_of(wildcards).draw),
-        harmful=expand(manifest_of(L.source("{source}")), source=STUDY.harmful),
-        prompts=manifest_of(L.prompts(HARMFUL)),
+        harmful=expand(manifest_of(L.source("{source}")), source=STUDY.sources),
+        prompts=[manifest_of(L.prompts(name)) for name in (HARMFUL, BENIGN) if name in PROMPT_SETS],
     output:
         manifest=L.manifest(ANY_RUN),
     log:
@@ -36,16 +37,16 @@ rule describe_run:
             "study": STUDY.study,
             # Without the sources: a URL may hold a secret. The inputs say where everything came from.
             "corpus": section("corpus", "source"),
-            "harmful": {name: source.model_dump(exclude={"source"}) for name, source in STUDY.harmful.items()},
+            "harmful": {name: source.model_dump(exclude={"source"}) for name, source in STUDY.sources.items()},
             "model": model_settings(wildcards.model),
-            "judge_models": {judge.model: model_settings(judge.model) for judge in STUDY.used_judges.values()},
+            "judge_models": {judge.model: model_settings(judge.model) for judge in STUDY.all_judges.values()},
             "gpu_memory_gb": STUDY.gpu_memory_gb,
             "method": method_of(wildcards).model_dump(exclude={"label"}),
             "soft_prompt": section("soft_prompt"),
             "adapter": section("adapter"),
             "training": section("training"),
             "generation": section("generation"),
-            "judges": {name: judge_settings(name) for name in STUDY.used_judges},
+            "judges": {name: judge_settings(name) for name in STUDY.all_judges},
             "tasks": section("tasks"),
         },
         code=code("describe_run"),
@@ -53,6 +54,8 @@ rule describe_run:
         "../scripts/describe_run.py"
 
 
+# What the study cost.
+STAGE_METRICS = gpu_metrics(RUNS) + [L.text_metrics(run) for run in RUNS]
 # The headline judge first.
 JUDGES = sorted(STUDY.used_judges, key=lambda judge: judge != STUDY.judging.headline)
 FIGURES = registered_names("figures")
@@ -165,7 +168,7 @@ rule write_verdict:
         **{name: L.tidy(name) for name in ("summary", "comparisons", "contrasts", "curves", "audit")},
         first_tokens=traces(),
         paper=PAPER,
-        metrics=stage_metrics(),
+        metrics=STAGE_METRICS,
     output:
         verdict=L.verdict,
     log:
@@ -248,7 +251,13 @@ rule write_tables:
 
 
 SHOWN_MODELS = list(
-    dict.fromkeys([*(run.model for run in PLANNED_RUNS), *(judge.model for judge in STUDY.used_judges.values())])
+    dict.fromkeys(
+        [
+            *(run.model for run in PLANNED_RUNS),
+            *(judge.model for judge in STUDY.all_judges.values()),
+            *models_of(STUDY),
+        ]
+    )
 )
 
 
@@ -258,9 +267,10 @@ SHOWN_SETTINGS = {
     "methods": {run.method: METHOD_SETTINGS[run.method] for run in PLANNED_RUNS},
     "grid": [block.model_dump() for block in STUDY.grid],
     "corpus": shown(STUDY.corpus, "source", "licence", "rows"),
-    "harmful": {name: shown(source, "source", "licence", "rows") for name, source in STUDY.harmful.items()},
+    "harmful": {name: shown(source, "source", "licence", "rows") for name, source in STUDY.sources.items()},
+    **({"safety": section("safety")} if STUDY.safety else {}),
     **{name: section(name) for name in ("soft_prompt", "adapter", "training", "generation")},
-    "judges": {name: judge_settings(name) for name in STUDY.used_judges},
+    "judges": {name: judge_settings(name) for name in STUDY.all_judges},
     "judging": section("judging"),
     "tasks": shown_tasks(),
     "analysis": section("analysis"),
@@ -281,7 +291,7 @@ rule write_report:
         certificate=[L.certificate()],
         examples=[L.formatted(format, "test") for format in FORMATS_USED],
         assumptions=["workflow/data/assumptions.yaml"],
-        metrics=stage_metrics() + [metrics_of(path) for path in audits()],
+        metrics=STAGE_METRICS,
         template=[f"{TEMPLATES}/report.html", f"{TEMPLATES}/report.css", f"{TEMPLATES}/report.js"],
     output:
         report=L.report,

@@ -19,7 +19,7 @@ SCRIPTS = Path(workflow.basedir) / "workflow" / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
 from formsafe.cluster.code_digest import digest
-from formsafe.config.loading import load_study, runs_of
+from formsafe.config.loading import load_study, models_of, runs_of
 from formsafe.config.files import require_files
 from formsafe.config.given import nested_settings, require_known_targets, require_unique_keys, with_presets
 from formsafe.core.errors import FormsafeError
@@ -143,25 +143,6 @@ PLANNED_RUNS = runs_of(STUDY)
 
 RECOVER = make_command("recover", STUDY.study, workflow.overwrite_configfiles, Path.cwd())
 TUNED_RUNS = {run: tuned for run in PLANNED_RUNS if (tuned := tuned_run(run, STUDY.methods)) is not None}
-# What takes GPU hours: each start looks for its records.
-EXPENSIVE = [
-    *tuned_prompts(PLANNED_RUNS),
-    *[L.adapter(run) for run in trained_runs(PLANNED_RUNS)],
-    *[L.answers_metrics(run) for run in PLANNED_RUNS],
-    *[L.judge_metrics(run, judge) for run in PLANNED_RUNS for judge in STUDY.used_judges],
-]
-
-# Results that were copied here bring Snakemake's records with them, without which their settings could not be compared.
-RECORDED = [Path(L.root), Path(DEMO)]
-if workflow.is_main_process:
-    for folder in RECORDED:
-        restore_records(folder, Path.cwd())
-    # `recover` plans with --ignore-incomplete and enters results with --touch.
-    if not {"--touch", "--ignore-incomplete", "--unlock", "--list"} & set(sys.argv):
-        try:
-            require_records(EXPENSIVE, Path(L.root), Path.cwd(), RECOVER)
-        except FormsafeError as error:
-            raise WorkflowError(str(error)) from None
 
 
 wildcard_constraints:
@@ -497,9 +478,47 @@ def traces(model=None):
     return [path for path in paths if not STUDY.partial or Path(path).exists()]
 
 
-def stage_metrics():
-    """The metrics of every stage of every run: what the study cost."""
-    stages = [path for run in RUNS for path in (L.answers_metrics(run), L.text_metrics(run))]
-    judged = [L.judge_metrics(run, judge) for run in RUNS for judge in STUDY.used_judges]
-    adapters = [L.adapter(run) for run in trained_runs(RUNS)]
-    return stages + judged + adapters + tuned_prompts(RUNS) + [metrics_of(path) for path in traces()]
+def safety_runs(runs):
+    """The runs that answer the prompts of safety examples: the base model of every run that has these in its training."""
+    return list(dict.fromkeys(base_run(run.model) for run in runs if STUDY.methods[run.method].safety))
+
+
+# Which judge scores the answers to which prompt set.
+JUDGED = [(judge, HARMFUL) for judge in STUDY.used_judges]
+JUDGED += [(STUDY.judging.refusals, BENIGN)] if STUDY.benign and STUDY.judging.refusals else []
+PROMPT_SETS = [HARMFUL, TASK, *([BENIGN] if STUDY.benign else []), *([SAFETY] if safety_runs(PLANNED_RUNS) else [])]
+
+
+def answers_metrics(runs):
+    """The metrics of all answers, to benign prompts and to those of safety examples as well."""
+    sets = [None, *([BENIGN] if STUDY.benign else [])]
+    answered = [L.answers_metrics(run, name) for run in runs for name in sets]
+    return answered + [L.answers_metrics(run, SAFETY) for run in safety_runs(runs)]
+
+
+def judge_metrics(runs):
+    """The metrics of all judging, of refusals and of safety examples as well."""
+    judged = [L.judge_metrics(run, *judge_and_prompts) for run in runs for judge_and_prompts in JUDGED]
+    return judged + [L.judge_metrics(run, STUDY.judging.headline, SAFETY) for run in safety_runs(runs)]
+
+
+def gpu_metrics(runs):
+    """The metrics of every stage that computes with a model: what `runs` cost."""
+    trained = [*tuned_prompts(runs), *[L.adapter(run) for run in trained_runs(runs)]]
+    return [*trained, *answers_metrics(runs), *judge_metrics(runs), *map(metrics_of, [*traces(), *audits()])]
+
+
+# What takes GPU hours: each start looks for its records.
+EXPENSIVE = gpu_metrics(PLANNED_RUNS)
+
+# Results that were copied here bring Snakemake's records with them, without which their settings could not be compared.
+RECORDED = [Path(L.root), Path(DEMO)]
+if workflow.is_main_process:
+    for folder in RECORDED:
+        restore_records(folder, Path.cwd())
+    # `recover` plans with --ignore-incomplete and enters results with --touch.
+    if not {"--touch", "--ignore-incomplete", "--unlock", "--list"} & set(sys.argv):
+        try:
+            require_records(EXPENSIVE, Path(L.root), Path.cwd(), RECOVER)
+        except FormsafeError as error:
+            raise WorkflowError(str(error)) from None

@@ -6,8 +6,7 @@ rule data:
     """All data of the study: corpus, formats with certificate, prompts (fetches what is missing; for login nodes)."""
     input:
         L.certificate(),
-        L.prompts(HARMFUL),
-        L.prompts(TASK),
+        [L.prompts(name) for name in PROMPT_SETS],
 
 
 rule fetch_corpus:

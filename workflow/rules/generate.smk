@@ -47,7 +47,7 @@ use rule generate_answers as answer_benign with:
         soft_prompt=lambda wildcards: kept_soft_prompt(run_of(wildcards)),
     output:
         benign=L.answers(ANY_RUN, BENIGN),
-        metrics=L.benign_metrics(ANY_RUN),
+        metrics=L.answers_metrics(ANY_RUN, BENIGN),
     log:
         L.log(f"answer_benign/{RUN_PATH}"),
     benchmark:

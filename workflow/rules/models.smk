@@ -1,15 +1,13 @@
 # Takes hub ids or local folders; makes `models/*.json` and `encoder.json`: where each lies, at which commit.
 
-JUDGE_MODELS = sorted({path for judge in STUDY.used_judges for path in judge_model(judge)})
-
-
+JUDGE_MODELS = sorted({path for judge in STUDY.all_judges for path in judge_model(judge)})
 MADE_MODELS = [*rules.train_demo_model.output, *rules.build_demo_encoder.output]
 
 
 rule models:
     """All models of the study and the sentence encoder (downloads what is missing; for login nodes)."""
     input:
-        sorted({L.model(run.model) for run in RUNS}.union(JUDGE_MODELS)),
+        [L.model(name) for name in models_of(STUDY)],
         L.encoder,
 
 

@@ -16,8 +16,8 @@ rule preflight:
         jobs={
             "soft prompts": tuned_prompts(PLANNED_RUNS),
             "adapters": [L.adapter(run) for run in trained_runs(PLANNED_RUNS)],
-            "answers": [L.answers_metrics(run) for run in PLANNED_RUNS],
-            "judge": [L.judge_metrics(run, judge) for run in PLANNED_RUNS for judge in STUDY.used_judges],
+            "answers": answers_metrics(PLANNED_RUNS),
+            "judge": judge_metrics(PLANNED_RUNS),
         },
         lock=LOCK,
         profile="profiles/slurm/config.yaml",

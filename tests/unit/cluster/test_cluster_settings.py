@@ -215,6 +215,17 @@ def test_a_manifest_says_what_made_the_run(tmp_path):
     assert manifest["stages"]["adapter"]["code"] == "c" * 64
     assert manifest["stages"]["judge"]["git_commit"] == "abc"
     assert "final_loss" not in manifest["stages"]["adapter"]
+    judges = [tmp_path / f"prompts=harmful/judge={name}/metrics.json" for name in ("first", "second")]
+    for path, seconds in zip(judges, (1.0, 2.0), strict=True):
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps({"seconds": seconds}))
+    describe_run(run, {}, {"judge": list(map(str, judges))}, {}, tmp_path / "several.json")
+    several = json.loads((tmp_path / "several.json").read_text())
+    assert {name: stage["seconds"] for name, stage in several["stages"].items()} == {
+        "judge first": 1.0,
+        "judge second": 2.0,
+    }
+    assert several["seconds"] == 3.0
     assert manifest["sources"] == {"model": sources["model"], "harmful": [sources["harmful"]] * 2, "judge_model": []}
 
 

@@ -93,6 +93,38 @@ def test_a_model_that_nothing_loads_is_not_looked_for(said):
     assert said(spare, policy({"model": "spare", "generation": server})) == []
 
 
+BENIGN_SET = {
+    "benign": {"mine": {"source": {"path": "/nope.csv"}, "prompt_column": "ask", "licence": "mine", "count": 5}}
+}
+REFUSALS = {
+    "judges": {
+        "refusal": {
+            **{"model": "demo", "prompt": "/nope.txt", "parser": "label", "labels": {"no": True, "yes": False}},
+            "generation": {"max_new_tokens": 16},
+        }
+    }
+}
+PROJECTED = {
+    "methods": {"projected": {"label": "P", "adapter_of": "sft", "projection": {"base": "before", "threshold": 0.3}}},
+    "models": {"before": {"label": "B", "path": "/nope", "parameters": 1.0e6}},
+}
+
+
+def test_benign_prompts_and_the_judge_of_refusals_are_looked_for_as_all_others(said):
+    benign = "benign.mine.source.path: there is no file /nope.csv"
+    assert said(BENIGN_SET) == [benign]
+    asked = {**REFUSALS, "judging": {"refusals": "refusal"}}
+    assert said(asked) == []  # without benign prompts nobody asks it
+    assert said(BENIGN_SET, asked) == ["judges.refusal.prompt: there is no file /nope.txt", benign]
+
+
+def test_the_base_model_of_a_projection_is_looked_for_where_the_grid_has_the_method(said):
+    assert said(PROJECTED) == []
+    block = {"models": ["demo"], "methods": ["base", "sft", "projected"], "formats": ["json"]}
+    grid = {"grid": [block | {"learning_rates": [5.0e-5], "seeds": [0]}]}
+    assert said(PROJECTED, grid) == ["models.before.path: there is no config.json in /nope"]
+
+
 @pytest.mark.parametrize(
     ("overlay", "manifest", "record"),
     [

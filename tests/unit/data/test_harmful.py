@@ -50,8 +50,8 @@ def test_more_prompts_contain_the_fewer(select):
 def test_only_rows_of_the_named_categories_are_chosen():
     chosen = select_rows("gnomes", ROWS, 15, "first", 0, ["a", "c"])
     assert {row["category"] for row in chosen} == {"a", "c"} and len(chosen) == 15
-    with pytest.raises(FormsafeError, match="no category 'safe'"):
-        select_rows("gnomes", ROWS, 15, "first", 0, ["unsafe", "a", "safe"])
+    with pytest.raises(FormsafeError, match=r"no category 'safe'; see benign\.gnomes\.category_column"):
+        select_rows("benign.gnomes", ROWS, 15, "first", 0, ["unsafe", "a", "safe"])
     with pytest.raises(FormsafeError, match="asks for 25 prompts, but the source has 20"):
         select_rows("gnomes", ROWS, 25, "first", 0, ["a", "c"])
 
@@ -67,6 +67,14 @@ def test_impossible_choices_are_refused():
         select_rows("gnomes", ROWS, 41, "first", 0)
     with pytest.raises(FormsafeError, match="category_column"):
         select_rows("gnomes", [row | {"category": None} for row in ROWS], 4, "stratified", 0)
+
+
+@pytest.mark.parametrize("kind", ["harmful", "benign"])
+def test_an_error_names_the_source_by_its_key(tmp_path, kind):
+    write_jsonl(tmp_path / "raw.jsonl", ROWS)
+    choices = {"gnomes": {"count": 41, "select": "first", "seed": 0}}
+    with pytest.raises(FormsafeError, match=rf"^{kind}\.gnomes\.count asks for"):
+        select_harmful({"gnomes": tmp_path / "raw.jsonl"}, choices, tmp_path / f"{kind}.jsonl", tmp_path / "m.json")
 
 
 def test_ids_depend_on_source_row_and_text_only():

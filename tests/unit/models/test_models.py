@@ -135,6 +135,21 @@ def test_a_soft_prompt_of_another_model_is_refused(tiny_model, soft_prompt_folde
         load_soft_prompt(disguised, other)
 
 
+@pytest.mark.parametrize(("commit", "fits"), [("a1", True), ("b2", False)])
+def test_a_soft_prompt_is_its_models_after_the_hubs_cache_has_moved(tiny_model, tmp_path, commit, fits):
+    here, there = (tmp_path / f"{cache}/models--owner--name/snapshots" for cache in ("old", "new"))
+    shutil.copytree(tiny_model, here / "a1")
+    add_soft_prompt(load_model(here / "a1", CPU), 6, seed=0).save_pretrained(tmp_path / "soft")
+    there.mkdir(parents=True)
+    (here / "a1").rename(there / commit)
+    model = load_model(there / commit, CPU)
+    if fits:
+        assert load_soft_prompt(tmp_path / "soft", model).shape == (6, 32)
+    else:
+        with pytest.raises(FormsafeError, match="was tuned on"):
+            load_soft_prompt(tmp_path / "soft", model)
+
+
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError(), RuntimeError("CUDA driver error: out of memory")])
 def test_an_adapter_or_a_model_without_memory_is_not_blamed(tiny_model, monkeypatch, error):
     model = load_model(tiny_model, CPU)

@@ -288,8 +288,37 @@ def planned(study):
         "soft prompts": sorted({L.soft_prompt(r) for r in trained if r.method == "promot"}),
         "adapters": [L.adapter(run) for run in trained],
         "answers": [L.answers_metrics(run) for run in runs],
-        "judge": [L.judge_metrics(run, "policy") for run in runs],
+        "judge": [L.judge_metrics(run, judge) for run in runs for judge in study.used_judges],
     }
+
+
+def test_every_judge_set_of_prompts_and_number_of_examples_is_work_of_its_own():
+    fields = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+    fields["judges"]["second"] = {**fields["judges"]["policy"], "model": "llama-2-7b-chat"}
+    fields["judging"]["judges"] = ["policy", "second"]
+    fields["safety"] = {"source": "beavertails"}
+    fields["benign"] = {"mine": {**fields["harmful"]["advbench"], "count": 7}}
+    fields["grid"] = [{**fields["grid"][0], "methods": ["base", "sft"], "formats": ["json"], "examples": [200, 1425]}]
+    study = StudySettings(**fields)
+    plan, jobs = planned(study)
+    base = next(run for run in runs_of(study) if run.format == "none")
+    jobs["answers"] += [L.answers_metrics(base, name) for name in ("benign", "safety")]
+    jobs["judge"] += [L.judge_metrics(base, "second", "benign"), L.judge_metrics(base, "policy", "safety")]
+    works = study_costs.works_of(plan, jobs)
+    found = {(work.stage, work.model, work.prompts, work.units): len(work.jobs) for work in works}
+    llama3, llama2 = "llama-3.1-8b-instruct", "llama-2-7b-chat"
+    runs = len(runs_of(study))
+    models = {model: sum(run.model == model for run in runs_of(study)) for model in (llama3, llama2)}
+    assert {key: count for key, count in found.items() if key[0] == "judge"} == {
+        ("judge", llama3, "", 1320): runs,
+        ("judge", llama2, "", 1320): runs,
+        ("judge", llama2, "benign", 7): 1,
+        ("judge", llama3, "safety", 400): 1,
+    }
+    answers = {key[1:]: count for key, count in found.items() if key[0] == "answers"}
+    expected = {(model, "", 1420): count for model, count in models.items() if count}
+    assert answers == expected | {(base.model, "benign", 7): 1, (base.model, "safety", 400): 1}
+    assert {key[3] for key in found if key[0] == "adapters"} == {90, 13}
 
 
 def test_the_papers_jobs(study):
@@ -385,6 +414,23 @@ def edit(*path, **values):
         raw.update(values)
 
     return change
+
+
+def test_a_second_judge_and_the_base_of_a_projection_are_looked_for(at_hand):
+    def change(raw):
+        spare = {"label": "Spare", "parameters": 1e6, "path": "/nope"}
+        raw["models"] |= {"spare": spare, "before": spare | {"label": "Before"}}
+        raw["judges"]["second"] = {**raw["judges"]["policy"], "model": "spare"}
+        raw["judging"]["judges"] = ["policy", "second"]
+        raw["methods"]["safelora"] = {
+            "label": "SafeLoRA",
+            "adapter_of": "sft",
+            "projection": {"base": "before", "threshold": 0.3},
+        }
+        raw["grid"][0]["methods"] = [*raw["grid"][0]["methods"], "safelora"]
+
+    go, written = at_hand(change)
+    assert not go and "NO spare" in written and "NO before" in written, written
 
 
 # Everything that a job would meet later: the change, and what the page says.

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from formsafe.config.loading import runs_of
+from formsafe.config.loading import models_of
 from formsafe.config.messages import config_error
 from formsafe.config.settings.study import StudySettings
 from formsafe.core.errors import FormsafeError
@@ -24,7 +24,7 @@ def require_files(study: StudySettings, layout: Layout, made: str) -> None:
         FormsafeError: listing every key whose file is missing or, the judge's prompt, has not its placeholders.
     """
     problems: list[str] = []
-    for name, judge in study.used_judges.items():
+    for name, judge in study.all_judges.items():
         problems += _prompt_problems(name, judge.prompt)
     for key, path, fetched, problem in _local_sources(study, layout):
         if problem and not Path(path).is_relative_to(made) and not _came_from(path, Path(fetched)):
@@ -49,13 +49,12 @@ def _prompt_problems(judge: str, prompt: str | None) -> Iterator[str]:
 def _local_sources(study: StudySettings, layout: Layout) -> Iterator[tuple[str, str, str, str | None]]:
     """Key, path, manifest of what was fetched from there, and what is wrong with each local source."""
     data = {"corpus": (study.corpus.source.path, manifest_of(layout.source()))}
-    for name, entry in study.harmful.items():
-        data[f"harmful.{name}"] = (entry.source.path, manifest_of(layout.source(name)))
+    for key, (name, entry) in study.sources_by_key.items():
+        data[key] = (entry.source.path, manifest_of(layout.source(name)))
     for key, (path, manifest) in data.items():
         if path is not None:
             yield f"{key}.source.path", path, manifest, None if matching_files(path) else f"there is no file {path}"
-    judges = [judge.model for judge in study.used_judges.values() if not judge.generation.elsewhere]
-    for name in sorted({run.model for run in runs_of(study)}.union(judges)):
+    for name in models_of(study):
         path = study.models[name].path
         if path is not None:
             yield f"models.{name}.path", path, layout.model(name), _model_problem(path, "config.json")

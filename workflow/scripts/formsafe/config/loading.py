@@ -37,6 +37,15 @@ def runs_of(study: StudySettings) -> list[Run]:
     return enumerate_runs(study.grid, study.methods, own_draw(study))
 
 
+def models_of(study: StudySettings) -> list[str]:
+    """All models that jobs read: of the runs, the judges (a server elsewhere has its own) and the projections."""
+    names = {judge.model for judge in study.all_judges.values() if not judge.generation.elsewhere}
+    for run in runs_of(study):
+        projection = study.methods[run.method].projection
+        names |= {run.model, *([projection.base, projection.aligned or run.model] if projection else [])}
+    return sorted(names)
+
+
 def own_draw(study: StudySettings) -> Draw:
     """The training rows of runs that name no others."""
     return Draw(study.corpus.seed, study.corpus.splits.train)

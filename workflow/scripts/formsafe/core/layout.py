@@ -163,10 +163,6 @@ class Layout:
         """What answering took: the study's prompts, or those of one further set."""
         return self.run(run) + ("" if prompts is None else f"/prompts={prompts}") + "/answers.metrics.json"
 
-    def benign_metrics(self, run: Run) -> str:
-        """What answering the benign prompts took."""
-        return f"{self.run(run)}/benign.metrics.json"
-
     def capability(self, run: Run) -> str:
         """What lm-eval measured."""
         return f"{self.run(run)}/capability.json"

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from formsafe.core.files import read_json, write_json
+from formsafe.core.layout import partitions
 from formsafe.core.redaction import redacted
 
 # What `provenance.stage_record` writes; the stages' own figures stay in their metrics.json.
@@ -26,7 +27,8 @@ def describe_run(
     Args:
         run: its columns: model, method, format, lr, seed.
         settings: the slice of the configuration that it depends on.
-        stages: the metrics.json of each stage by name; an empty list where the run has no such stage.
+        stages: the metrics.json of each stage by name; an empty list where the run has no such stage; of several judges
+            each is described by its own name (`judge policy`).
         sources: what fetching and rendering wrote of models and data (commits, digests), by name: a file, or several.
         output: where to write; holds `run`, `settings`, `sources`, `stages` (code digest, seed, start, seconds,
             device, peak memory in bytes, versions, git commit, Slurm job of each) and `seconds`, the stages' sum.
@@ -36,7 +38,8 @@ def describe_run(
         paths = [place] if isinstance(place, str | Path) else list(place)
         for path in paths:
             metrics = read_json(path)
-            described[name] = {"metrics": str(path)} | {key: metrics.get(key) for key in RECORDED}
+            key = name if len(paths) == 1 else f"{name} {partitions(path)['judge']}"
+            described[key] = {"metrics": str(path)} | {key: metrics.get(key) for key in RECORDED}
     read = {}
     for name, place in sources.items():
         read[name] = read_json(place) if isinstance(place, str | Path) else list(map(read_json, place))

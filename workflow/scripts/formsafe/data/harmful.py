@@ -1,4 +1,4 @@
-"""Which harmful prompts are used: 1,320 from four sources (paper, section 4), under ids that stay."""
+"""Which harmful (1,320 from four sources: paper, section 4) or benign prompts are used, under ids that stay."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,26 +16,26 @@ Row = dict[str, Any]
 
 
 def select_harmful(
-    raw: Mapping[str, Path], choices: Mapping[str, Mapping[str, Any]], prompts: Path, manifest: Path
+    raw: Mapping[str, Path], choices: Mapping[str, Mapping[str, Any]], prompts: str | Path, manifest: str | Path
 ) -> list[HarmfulPrompt]:
     """Choose prompts from every source and write them into one file.
 
     Args:
         raw: rows `{row, prompt, category}` by source.
-        choices: `count`, `select` and `seed` by source, in the order of the output.
-        prompts: file of `HarmfulPrompt` to write.
+        choices: `count`, `select`, `seed` and perhaps `categories` by source, in the order of the output.
+        prompts: file of `HarmfulPrompt` to write, with the name of the set (`harmful`, `benign`).
         manifest: JSON of counts and digests to write (no prompts).
 
     Returns:
         The records of `prompts`.
 
     Raises:
-        FormsafeError: a source has fewer rows than asked for.
+        FormsafeError: a source has fewer rows than asked for, or not the categories.
     """
     chosen: list[HarmfulPrompt] = []
     sources = {}
     for name, choice in choices.items():
-        rows = select_rows(name, read_jsonl(raw[name]), **choice)
+        rows = select_rows(f"{Path(prompts).stem}.{name}", read_jsonl(raw[name]), **choice)
         for row in rows:
             named = {"source": name, "category": row["category"], "prompt": row["prompt"]}
             chosen.append(HarmfulPrompt(id=prompt_id(name, row), **named))
@@ -51,22 +51,23 @@ def select_harmful(
 
 
 def select_rows(
-    name: str, rows: Sequence[Row], count: int, select: Select, seed: int, categories: Sequence[str] = ()
+    key: str, rows: Sequence[Row], count: int, select: Select, seed: int, categories: Sequence[str] = ()
 ) -> list[Row]:
     """Choose `count` rows, in the order of the source; with `stratified` and `sample` more rows contain the fewer.
 
-    `categories`: only rows of these; empty: all.
+    `key` names the source in errors, as the configuration does; `categories`: only rows of these; empty: all.
     """
     if unknown := set(categories) - {row["category"] for row in rows}:
-        raise FormsafeError(f"The source {name} has no category {sorted(unknown)[0]!r}; see {name}.category_column.")
+        missing = sorted(unknown)[0]
+        raise FormsafeError(f"The source of {key} has no category {missing!r}; see {key}.category_column.")
     rows = [row for row in rows if not categories or row["category"] in categories]
     if count > len(rows):
-        raise FormsafeError(f"harmful.{name}.count asks for {count:,} prompts, but the source has {len(rows):,}.")
+        raise FormsafeError(f"{key}.count asks for {count:,} prompts, but the source has {len(rows):,}.")
     if select == "first":
         return list(rows[:count])
     shuffled = sorted(rows, key=lambda row: sha256(f"{seed}\n{row['row']}\n{row['prompt']}"))
     if select == "stratified":
-        shuffled = _round_robin(name, rows, shuffled)
+        shuffled = _round_robin(key, rows, shuffled)
     return sorted(shuffled[:count], key=lambda row: row["row"])
 
 
@@ -75,10 +76,10 @@ def prompt_id(name: str, row: Row) -> str:
     return f"{name}-{row['row']}-{content_digest([row['prompt']])[:8]}"
 
 
-def _round_robin(name: str, rows: Sequence[Row], shuffled: Sequence[Row]) -> list[Row]:
+def _round_robin(key: str, rows: Sequence[Row], shuffled: Sequence[Row]) -> list[Row]:
     """One row of each category in turn, categories in the source's order."""
     if any(row["category"] is None for row in rows):
-        raise FormsafeError(f"harmful.{name}.select is `stratified`, which needs harmful.{name}.category_column.")
+        raise FormsafeError(f"{key}.select is `stratified`, which needs {key}.category_column.")
     categories = dict.fromkeys(row["category"] for row in rows)
     columns: dict[str, list[Row]] = {category: [] for category in categories}
     for row in shuffled:

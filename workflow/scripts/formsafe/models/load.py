@@ -185,7 +185,7 @@ def load_soft_prompt(directory: str | Path, model: PreTrainedModel) -> torch.Ten
     config = read_json(directory / ADAPTER_CONFIG)
     prompt = load_file(directory / ADAPTER_WEIGHTS)["prompt_embeddings"]
     base, wanted = str(config["base_model_name_or_path"]), str(model.name_or_path)
-    if Path(base).resolve() != Path(wanted).resolve():
+    if _folder(base) != _folder(wanted):
         raise FormsafeError(
             f"The soft prompt in {directory} was tuned on {base}, not on {wanted}. Point the run at the soft prompt "
             "of its own model, or delete it and run again."
@@ -197,6 +197,12 @@ def load_soft_prompt(directory: str | Path, model: PreTrainedModel) -> torch.Ten
             f"dimension {hidden}: it belongs to another model. Delete it and run again."
         )
     return prompt.to(model.device, torch.float32)
+
+
+def _folder(directory: str) -> tuple[str, ...]:
+    """What names a model's folder; of a snapshot repository and commit alone, which stay when the hub's cache moves."""
+    parts = Path(directory).resolve().parts
+    return parts[-3:] if parts[-2:-1] == ("snapshots",) else parts
 
 
 def embedding_weight(model: PreTrainedModel) -> torch.Tensor:

@@ -42,15 +42,8 @@ def check_corpus(corpus: CorpusSettings, sources: Sources, layout: Layout) -> Ch
     return _tried("corpus", corpus.source, layout.source(), sources, read)
 
 
-def prompt_sources(plan: StudySettings) -> Iterator[tuple[str, str, HarmfulSettings]]:
-    """Kind (`harmful`, `benign`), name and settings of every source of prompts."""
-    for kind, sources in (("harmful", plan.harmful), ("benign", plan.benign)):
-        for name, source in sources.items():
-            yield kind, name, source
-
-
-def check_prompts(kind: str, name: str, source: HarmfulSettings, sources: Sources, layout: Layout) -> Check:
-    """Read a local set of prompts (`kind`: harmful or benign), or the one that was fetched, and choose from it."""
+def check_prompts(key: str, name: str, source: HarmfulSettings, sources: Sources, layout: Layout) -> Check:
+    """Read a local source of prompts (`key`: harmful.NAME or benign.NAME), or what was fetched, and choose from it."""
 
     def read(folder: Path) -> str:
         raw = Path(layout.source(name))
@@ -58,10 +51,11 @@ def check_prompts(kind: str, name: str, source: HarmfulSettings, sources: Source
             raw = folder / "raw.jsonl"
             columns = {"prompt_column": source.prompt_column, "category_column": source.category_column}
             present = {key: column for key, column in columns.items() if column is not None}
-            wanted = Wanted(f"{kind}.{name}", source.source, source.licence, present, source.rows, source.digest)
+            wanted = Wanted(key, source.source, source.licence, present, source.rows, source.digest)
             fetch_harmful(wanted, Fetched(raw, folder / "manifest.json", sources.lock))
-        choice = source.model_dump(include={"count", "select", "seed"})
-        chosen = select_harmful({name: raw}, {name: choice}, folder / "prompts", folder / "chosen.json")
+        choice = source.model_dump(include={"count", "select", "seed", "categories"})
+        prompts = folder / key.partition(".")[0]  # its name is the set's, as the job's file
+        chosen = select_harmful({name: raw}, {name: choice}, prompts, folder / "chosen.json")
         return f"{len(chosen)} prompts"
 
     return _tried(name, source.source, layout.source(name), sources, read)
@@ -87,8 +81,8 @@ def _is_here(source: DataSource) -> bool:
 def check_rows(plan: StudySettings, layout: Layout) -> Iterator[Check]:
     """Whether sources that were fetched have the rows that the configuration says now: `rows` fetches none again."""
     wanted = {"corpus": (plan.corpus.rows, layout.source())}
-    for kind, name, entry in prompt_sources(plan):
-        wanted[f"{kind}.{name}"] = (entry.rows, layout.source(name))
+    for key, (name, entry) in plan.sources_by_key.items():
+        wanted[key] = (entry.rows, layout.source(name))
     for key, (rows, raw) in wanted.items():
         manifest = Path(manifest_of(raw))
         found = read_json(manifest).get("rows") if manifest.exists() else None

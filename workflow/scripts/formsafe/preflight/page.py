@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from formsafe.config.loading import models_of
 from formsafe.config.settings.models import ModelSettings
 from formsafe.config.settings.study import StudySettings
 from formsafe.core.layout import Layout
@@ -45,20 +46,21 @@ def preflight(plan: StudySettings, planned: Planned) -> tuple[bool, str]:
     """Check everything and estimate the costs; returns go or no-go, and the page."""
     layout, works = Layout(plan.study), works_of(plan, planned.jobs)
     results = Path(layout.root)
-    used = {work.model for work in works}
-    models = {name: plan.models[name] for name in sorted(used)}
-    gpu, machine = _look_at_machine(models)
+    models = {name: plan.models[name] for name in models_of(plan)}
+    # Of others only weights or the chat template are read: the base of a projection, a model that a server computes.
+    computed = {name: model for name, model in models.items() if name in {work.model for work in works}}
+    gpu, machine = _look_at_machine(computed)
     sources = Sources(_needs_hub(plan, models) and hub_answers(), planned.lock, planned.made)
     found, folders, download = _look_at_sources(plan, models, sources, layout)
     card = card_of(gpu, plan.gpu_memory_gb)
-    contexts = contexts_of(plan, models, folders, gpu, card)
+    contexts = contexts_of(plan, computed, folders, gpu, card)
     found += _look_at_models(plan, works, contexts, folders, planned)
     found += [*data_checks.check_steps(plan), *data_checks.check_labels(_labels(plan, works))]
     shapes = {name: context.shape for name, context in contexts.items()}
     machine += machine_checks.check_reports(plan.training.report_to)
     machine += machine_checks.check_disk(disk_needs(plan, works, shapes, results, download))
     machine += machine_checks.check_writable([results, Path("logs"), Path(".snakemake")])
-    if planned.slurm and any(model.device != "cpu" for model in models.values()):
+    if planned.slurm and any(model.device != "cpu" for model in computed.values()):
         machine += check_slurm(planned.slurm)
     figures = [cost_of(work, plan, contexts[work.model], gpu, results) for work in works]
     checks = [*machine, *found, *check_memory(figures, card, plan.gpu_memory_gb, gpu)]
@@ -84,7 +86,7 @@ def _look_at_models(
         if checks[-1].state == "ok" and server is not None and name in answering:
             checks += filter(None, [check_served_chat(name, context.settings, folders[name], server)])
         checks += check_build(name, context, folders[name], plan.adapter.lora if name in trained else None)
-    for name, judge in plan.used_judges.items():
+    for name, judge in plan.all_judges.items():
         folder, longest = folders.get(judge.model), plan.generation.max_new_tokens
         checks.append(data_checks.check_judge(name, judge, plan.models[judge.model], folder, longest))
     return checks
@@ -121,12 +123,12 @@ def _look_at_sources(
         download += 2 * model.parameters if size is None and folders[name] is None else size or 0
     check, encoder, size = sources.model("tasks.encoder", plan.tasks.encoder.hub, plan.tasks.encoder.path)
     servers = {"answers' server": plan.generation.server}
-    servers |= {f"server of judge {name}": judge.generation.server for name, judge in plan.used_judges.items()}
+    servers |= {f"server of judge {name}": judge.generation.server for name, judge in plan.all_judges.items()}
     checks += [check_server(name, server, os.environ) for name, server in servers.items() if server is not None]
     checks += [check, check_encoder(encoder), *sources.network(), sources.token()]
     checks.append(data_checks.check_corpus(plan.corpus, sources, layout))
-    for kind, name, prompts in data_checks.prompt_sources(plan):
-        checks.append(data_checks.check_prompts(kind, name, prompts, sources, layout))
+    for key, (name, prompts) in plan.sources_by_key.items():
+        checks.append(data_checks.check_prompts(key, name, prompts, sources, layout))
     checks += data_checks.check_rows(plan, layout)
     return checks, folders, download + (size or 0)
 

@@ -36,7 +36,8 @@ EXAMPLE_TOKENS, ANSWER_TOKENS = 165, 125
 class Work:
     """The jobs of one stage with one model: their metrics files, and steps or prompts of each.
 
-    `batch` is the examples of an optimiser step, `new_tokens` the most tokens of an answer.
+    `batch` is the examples of an optimiser step, `new_tokens` the most tokens of an answer, `prompts` the set where it
+    is not the study's harmful one: `benign` or `safety`.
     """
 
     stage: Stage
@@ -45,6 +46,7 @@ class Work:
     units: int
     batch: int = 0
     new_tokens: int = 0
+    prompts: str = ""
 
     @property
     def trains(self) -> bool:
@@ -163,17 +165,18 @@ def _scaled(record: Mapping[str, Any], units: int, trains: bool) -> float | None
 
 def table(figures: Sequence[Cost], title: str) -> str:
     """The costs by stage and model, for the page."""
-    head = f"  {'stage':<13}{'model':<24}{'jobs':>5}{'left':>6}{'a job':>10}{'all left':>10}{'memory':>9}  taken from"
+    head = f"  {'stage':<16}{'model':<24}{'jobs':>5}{'left':>6}{'a job':>10}{'all left':>10}{'memory':>9}  taken from"
     lines = [title, head]
     for figure in figures:
         work, seconds = figure.work, figure.seconds
         size = "-" if figure.memory_bytes is None else f"{figure.memory_bytes / 1e9:.0f} GB"
         times = f"{in_words(seconds):>10}{in_words(None if seconds is None else seconds * work.left):>10}"
         jobs = f"{len(work.jobs):>5}{work.left:>6}"
-        lines.append(f"  {work.stage:<13}{work.model:<24}{jobs}{times}{size:>9}  {figure.basis}")
+        stage = f"{work.stage}, {work.prompts}".removesuffix(", ")
+        lines.append(f"  {stage:<16}{work.model:<24}{jobs}{times}{size:>9}  {figure.basis}")
     known = [figure.seconds * figure.work.left for figure in figures if figure.seconds is not None]
     complete = len(known) == len(figures)
     total = in_words(sum(known)) if complete else f"> {in_words(sum(known))}" if known else "?"
-    lines.append(f"  {'together, one job after the other':<58}{total:>10}")
+    lines.append(f"  {'together, one job after the other':<61}{total:>10}")
     lines.append("  Each job with its start and the reading of its weights. Finished jobs replace other measurements.")
     return "\n".join(lines)

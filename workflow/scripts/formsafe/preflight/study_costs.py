@@ -2,18 +2,19 @@
 
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from formsafe.config.settings.models import ModelSettings
 from formsafe.config.settings.study import StudySettings
-from formsafe.core.layout import partitions
+from formsafe.core.layout import BENIGN, HARMFUL, SAFETY, partitions, run_of
+from formsafe.core.records import NONE
 from formsafe.models import memory
 from formsafe.models.context import ModelContext, read_context
 from formsafe.models.shapes import ModelShape
 from formsafe.preflight.checks import Check
 from formsafe.preflight.machine_checks import Gpu
-from formsafe.preflight.stage_costs import STAGES, Cost, Work, estimate, optimiser_steps
+from formsafe.preflight.stage_costs import STAGES, Cost, Stage, Work, estimate, optimiser_steps
 
 COSTS = "Costs"
 # An answer or a judgement on disk; a checkpoint holds weights and two moments, and for a moment there are two.
@@ -39,28 +40,41 @@ def card_of(gpu: Gpu | None, gpu_memory_gb: int | str) -> Card:
 
 
 def works_of(plan: StudySettings, jobs: Mapping[str, Sequence[str]]) -> list[Work]:
-    """The study's jobs by stage and model, less those of servers elsewhere; the judge's all belong to its own model."""
-    judged, examples = sum(source.count for source in plan.sources.values()), plan.corpus.splits.train
-    units = {
-        "soft prompts": optimiser_steps(plan.soft_prompt, examples),
-        "adapters": optimiser_steps(plan.adapter, examples),
-        "answers": judged + plan.corpus.splits.test,
-        "judge": judged,
-    }
-    stages = {"soft prompts": plan.soft_prompt, "adapters": plan.adapter}
-    works = []
-    elsewhere = {"answers": plan.generation.elsewhere, "judge": plan.headline.generation.elsewhere}
-    for stage in (stage for stage in STAGES if not elsewhere.get(stage)):
-        by_model: dict[str, list[str]] = {}
+    """The study's jobs by stage, model and size, less those of servers elsewhere; a judge's belong to its own model."""
+    works: dict[Work, list[str]] = {}
+    for stage in STAGES:
         for job in jobs[stage]:
-            model = plan.headline.model if stage == "judge" else partitions(job)["model"]
-            by_model.setdefault(model, []).append(job)
-        settings = stages.get(stage)
-        batch = settings.batch_size * settings.gradient_accumulation if settings else 0
-        decoding = plan.headline.generation if stage == "judge" else plan.generation
-        for name, found in by_model.items():
-            works.append(Work(stage, name, found, units[stage], batch, decoding.max_new_tokens))
-    return works
+            work = _training(plan, stage, job) or _answering(plan, stage, partitions(job))
+            if work is not None:
+                works.setdefault(work, []).append(job)
+    return [replace(work, jobs=found) for work, found in works.items()]
+
+
+def _training(plan: StudySettings, stage: Stage, job: str) -> Work | None:
+    """The work of a job that trains."""
+    settings = {"soft prompts": plan.soft_prompt, "adapters": plan.adapter}.get(stage)
+    if settings is None:
+        return None
+    run = run_of(job)
+    examples = plan.corpus.splits.train if run.examples == NONE else int(run.examples)
+    batch = settings.batch_size * settings.gradient_accumulation
+    return Work(stage, run.model, (), optimiser_steps(settings, examples), batch)
+
+
+def _answering(plan: StudySettings, stage: Stage, named: Mapping[str, str]) -> Work | None:
+    """The work of a job that answers or judges, by the parts of its path; None where a server elsewhere does it."""
+    judge = plan.judges[named["judge"]] if stage == "judge" else None
+    generation = judge.generation if judge else plan.generation
+    if generation.elsewhere:
+        return None
+    prompts = named.get("prompts", HARMFUL)
+    counts = {kind: sum(source.count for source in getattr(plan, kind).values()) for kind in (HARMFUL, BENIGN)}
+    if plan.safety is not None:  # all rows of the source that the study does not test
+        source = plan.harmful[plan.safety.source]
+        counts[SAFETY] = (source.rows or 2 * source.count) - source.count
+    units = counts[prompts] + (plan.corpus.splits.test if "prompts" not in named else 0)
+    model = judge.model if judge else named["model"]
+    return Work(stage, model, (), units, 0, generation.max_new_tokens, "" if prompts == HARMFUL else prompts)
 
 
 def contexts_of(

@@ -80,9 +80,21 @@ class StudySettings(Settings):
         return {name: self.judges[name] for name in self.judging.judges}
 
     @property
+    def all_judges(self) -> dict[str, JudgeSettings]:
+        """The same, and the judge of refusals where the study has benign prompts."""
+        refusals = self.judging.refusals if self.benign else None
+        return self.used_judges | ({refusals: self.judges[refusals]} if refusals else {})
+
+    @property
     def sources(self) -> dict[str, HarmfulSettings]:
         """All sources of prompts by name, harmful and benign."""
         return {**self.harmful, **self.benign}
+
+    @property
+    def sources_by_key(self) -> dict[str, tuple[str, HarmfulSettings]]:
+        """Name and settings of every source of prompts by its key: `harmful.advbench`, `benign.xstest`."""
+        kinds = {"harmful": self.harmful, "benign": self.benign}
+        return {f"{kind}.{name}": (name, source) for kind, found in kinds.items() for name, source in found.items()}
 
     @property
     def headline(self) -> JudgeSettings:
