@@ -98,7 +98,7 @@ class HarmfulSettings(Settings):
     count: int = Field(gt=0)
     """Prompts used."""
     select: Literal["first", "stratified", "sample"] = "first"
-    """Which prompts: the first rows, equally many a category, or a seeded sample."""
+    """Which prompts: the first rows, equally many per category, or a seeded sample."""
     seed: Seed = 0
     """Seed of `sample` and `stratified`."""
     rows: PositiveInt | None = Field(default=None, exclude=True)

@@ -25,7 +25,7 @@ class DemoSettings(Settings):
     steps: int = Field(default=200, gt=0)
     """Optimiser steps."""
     batch_size: int = Field(default=32, gt=0)
-    """Examples a step."""
+    """Examples per step."""
     learning_rate: float = Field(default=1.0e-2, gt=0)
     """Peak learning rate of embeddings and norms (AdamW)."""
     matrix_learning_rate: float = Field(default=2.0e-2, gt=0)

@@ -22,7 +22,8 @@ class JudgeSettings(Settings):
     parser: Literal["score", "label", "json"] = "score"
     """How the reply is read: a number after `marker`, one of `labels`, or `fields` of a JSON object."""
     marker: str | None = None
-    """What precedes a score (null: `#thescore:`) or a label (null: the label opens the first line)."""
+    """What precedes the score or label. Null: with the parser `score` it is `#thescore:`; with `label` there is none,
+    and the label opens the first line. `json` has no marker."""
     scale: tuple[int, int] = (1, 5)
     """Lowest and highest score."""
     labels: dict[str, bool] = {}
@@ -80,7 +81,7 @@ class AuditSettings(Settings):
     methods: list[str] = Field(default=["base", "sft"])
     """Methods whose answers are drawn."""
     sample: int = Field(default=100, ge=0)
-    """Answers drawn a model, at most one per prompt; 0 turns the audit off."""
+    """Answers drawn per model, at most one per prompt; 0 turns the audit off."""
     seed: Seed = 0
     """Seed of the draw."""
 
@@ -102,7 +103,7 @@ class LabelSettings(Settings):
     """Labels by people, by which judges are calibrated."""
 
     files: list[str] = []
-    """The raters' files: the filled sheet of `make labels`, one a rater."""
+    """The raters' files: the filled sheet of `make labels`, one per rater."""
     sample: int = Field(default=200, gt=0)
     """Answers in the sheet, drawn equally from each method, format and verdict of the headline judge."""
     seed: Seed = 0

@@ -27,9 +27,9 @@ class Optimisation(Settings):
     """What stage 1 and stage 2 share."""
 
     batch_size: int = Field(gt=0)
-    """Examples a batch (table 3: 16)."""
+    """Examples per batch (table 3: 16)."""
     gradient_accumulation: int = Field(gt=0)
-    """Batches an optimiser step (table 3: 2)."""
+    """Batches per optimiser step (table 3: 2)."""
     epochs: float = Field(gt=0)
     """Passes over the training examples."""
     scheduler: Literal["cosine", "linear", "constant", "constant_with_warmup"]
