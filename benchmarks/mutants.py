@@ -16,11 +16,12 @@ stopped goes on, and several processes can share the work:
 
 A module that was edited since starts again; where its tests were edited, only the mutants run again that they had not
 noticed (remove `.mutants/` where tests were weakened). The result keeps the rows of modules that were not run now and
-are as they were. `mutants_alive.yaml` lists survivors that may live: their diff and the reason; those marked
+have the same code. `mutants_alive.yaml` lists survivors that may live: their diff and the reason; those marked
 `equivalent` change no behaviour and leave the count. So do those of `GUARDS`.
 """
 
 import argparse
+import ast
 import hashlib
 import json
 import os
@@ -69,6 +70,7 @@ GUARDS = {
     (r"(@dataclass\(.*\b(?:frozen|slots))=True", r"\1=False"): "nothing assigns to the record's fields",
     (r"(\bdef .*)\*, ", r"\1/, "): "every caller names these arguments",
 }
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 TIMEOUT_SECONDS = 600.0  # the tests have a limit of their own
 WARM = Path(__file__).with_name("warm_pytest.py")
 
@@ -103,9 +105,18 @@ def tests_of(module: str) -> list[str]:
 
 
 def folder_of(module: str) -> Path:
-    """Where work on a module is kept; another place when the module or the kinds of mutants change."""
+    """Where work on a module is kept; another place when its text (mutants are kept by line) or their kinds change."""
     text = (ROOT / LIBRARY / module).read_bytes() + "".join(LEFT_OUT).encode()
     return FOLDER / f"{module.replace('/', '.').removesuffix('.py')}-{hashlib.sha256(text).hexdigest()[:12]}"
+
+
+def source_of(module: str) -> str:
+    """What a module's mutants depend on: its code, comments and docstrings left out, and the kinds of mutants."""
+    tree = ast.parse((ROOT / LIBRARY / module).read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, DOCUMENTED) and ast.get_docstring(node) is not None:
+            del node.body[0]
+    return hashlib.sha256((ast.dump(tree) + "".join(LEFT_OUT)).encode()).hexdigest()[:12]
 
 
 def digest_of_tests(module: str) -> str:
@@ -224,8 +235,8 @@ def _opened(folder: Path) -> Any:
 
 def results_of(module: str, folder: Path, alive: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Counts of one module, and its survivors by the digest of their diff."""
-    source = folder.name.rpartition("-")[2]
-    row: dict[str, Any] = {"module": module, "mutants": 0, "killed": 0, "equivalent": 0, "waiting": 0, "source": source}
+    row: dict[str, Any] = {"module": module, "mutants": 0, "killed": 0, "equivalent": 0, "waiting": 0}
+    row["source"] = source_of(module)
     survivors = []
     with _opened(folder) as database:
         row["waiting"] = len(list(database.pending_work_items))
@@ -251,7 +262,7 @@ def former_results(alive: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]
     found = {}
     for row in known["modules"]:
         module = row["module"]
-        if (ROOT / LIBRARY / module).exists() and folder_of(module).name.endswith(f"-{row.get('source')}"):
+        if (ROOT / LIBRARY / module).exists() and row.get("source") == source_of(module):
             survivors = [
                 {"name": each["name"], "module": module, "change": each["change"]}
                 | (alive.get(each["name"]) or _guard(each["change"]))

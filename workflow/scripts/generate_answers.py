@@ -1,4 +1,4 @@
-"""Answer the sets of prompts that the rule has an output for: harmful and task prompts, or those of safety examples."""
+"""Answer the prompt sets that the rule has an output for: harmful and task, benign, or those of safety examples."""
 
 from formsafe.core.logs import logging_to
 

@@ -177,6 +177,7 @@ def _compare_metric(
         row: dict[str, Any] = {"model": model, "family": pair.family, "metric": metric.name}
         row |= _named("a", pair.a) | _named("b", pair.b) | dict(zip("ab", _means(sides), strict=True))
         row |= {"difference": result.value, "ci_low": result.low, "ci_high": result.high, "n": result.prompts}
+        # A one-sided limit at `confidence` is the end of a two-sided interval at 2 * confidence - 1.
         row["upper"] = estimate(sides, 2 * confidence - 1, metric.share, clusters).high
         row["bound_low"], row["bound_high"] = _bounds(study, pair, level)
         row["only_a"], row["only_b"] = result.discordant

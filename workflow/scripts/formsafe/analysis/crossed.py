@@ -1,9 +1,9 @@
 """The variance of a contrast of conditions where trainings and prompts are both random.
 
 Each training of a condition answers the same prompts, so a value varies with the training, with the prompt, and with
-both. The variance of a contrast of conditions is the prompts' share (variance of the contrast over prompts, which
-holds the residual) plus the trainings' share (variance of the trainings' means) minus the residual that both hold;
-degrees of freedom after Satterthwaite (1946). `benchmarks/inference_simulation.py` measures error and coverage.
+both. The variance of a contrast of conditions is V_prompts + max(V_trainings - V_residual, 0): the variance of the mean
+over prompts, and that of the mean over trainings, less the residual, which both contain. Degrees of freedom after
+Satterthwaite (1946). `benchmarks/inference_simulation.py` measures error and coverage.
 """
 
 from collections.abc import Sequence

@@ -20,7 +20,7 @@ class Result:
     """An estimate with its interval and test; NaN where there is nothing to tell.
 
     Attributes:
-        trainings: the fewest trainings of a trained side; 1 also where all models are without training.
+        trainings: the fewest trainings of a trained side; 1 if no side is trained.
         error: standard error, where trainings scatter; `freedom`: its degrees of freedom.
         table: of two single trainings.
     """
@@ -72,6 +72,7 @@ def estimate(sides: Sequence[Side], confidence: float, share: bool = True, clust
     error, critical = np.sqrt(variance), float(t_distribution.ppf((1 + confidence) / 2, freedom))
     low, high = value - critical * error, value + critical * error
     if share and len(sides) == 1:
+        # With so many independent prompts a share would have this variance.
         low, high = wilson(value, value * (1 - value) / variance, critical)
     elif share:
         low = max(low, sum(min(0.0, side.weight) for side in sides))
@@ -83,7 +84,7 @@ def estimate(sides: Sequence[Side], confidence: float, share: bool = True, clust
 
 
 def _score(sides: Sequence[Side], confidence: float, effect: float, known: Result) -> Result:
-    """Score interval and exact test of one or two shares of one training each (the first, where all are alike)."""
+    """Score interval and exact test of one or two shares of one training each (the first, if all are equal)."""
     critical, values = float(norm.ppf((1 + confidence) / 2)), [side.values[0] for side in sides]
     if len(values) == 1:
         value = float(np.nanmean(values[0]))
@@ -107,6 +108,7 @@ def trend(sides: Sequence[Side], confidence: float, share: bool = True, clusters
     if not (share and found.prompts and one_training(sides)):
         return found
     values, weights = np.stack([side.values[0] for side in sides]), np.array([side.weight for side in sides])
+    # Of the contrast when each prompt's answers are permuted among the conditions (the weights add up to 0).
     variance = values.var(axis=0, ddof=1).sum() * (weights**2).sum()
     if variance < NO_SPREAD:
         return found

@@ -64,8 +64,8 @@ def mcnemar_power(difference: float, against: float, n: int, level: float) -> fl
     """
     discordance = difference + 2 * against
     counts = np.arange(1, n + 1)
-    # Largest number of pairs on the rarer side at which the test still rejects (the quantile's own p is at least
-    # `level`); -1 where it never does.
+    # Largest number of pairs on the rarer side at which the test still rejects; -1 where it never does. Half of
+    # `level`, since p doubles the smaller tail; minus 1, since the quantile's own p is at least `level`.
     largest = binom.ppf(level / 2, counts, 0.5) - 1
     chance = (difference + against) / discordance
     rejects = binom.cdf(largest, counts, chance) + binom.sf(counts - largest - 1, counts, chance)

@@ -77,7 +77,7 @@ def overlapping(lines: Sequence[str], texts: Iterable[str], letters: int) -> set
             places.setdefault(piece, set()).add(number)
     found = {number for number, line in enumerate(plain) if len(line) < letters}
     for text in map(letters_of, texts):
-        if 6 <= len(text) < letters:
+        if 6 <= len(text) < letters:  # shorter ones occur in any line
             found |= {number for number, line in enumerate(plain) if text in line}
         for piece in _pieces(text, letters) & places.keys():
             found |= places[piece]

@@ -178,6 +178,7 @@ def _counts(format_: Format, examples: list[CorpusExample], rendered: list[Rende
         sentences=sum(len(example.sentences) for example in examples),
         content_characters=sum(len(sentence) for sentences in told for sentence in sentences),
         ids_digest=sha256("\n".join(example.id for example in examples)),
+        # Sorted and joined without marks: formats may change order and boundaries, but not what is written.
         content_digest=sha256("\n".join("".join(sorted(sentences)) for sentences in told)),
         sentences_digest=sha256("\n".join(json.dumps(example.sentences) for example in examples)),
         content_characters_written=sum(written),

@@ -185,7 +185,8 @@ def without_surroundings(text: str) -> Iterator[str]:
 
 # Characters that YAML, Python and editors do not take literally, beside those that JSON escapes.
 _UNPRINTABLE = re.compile("[\x7f-\x9f\ufeff\ufffe\uffff]")
-# The end of a text that was cut inside an escape sequence, or between the two that make one character.
+# The end of a text that was cut inside an escape sequence (`\\u00`), or between the two that make one character: the
+# first of such a pair is D800 to DBFF (high surrogate), and alone it is no character.
 _CUT_ESCAPE = re.compile(r"(?:\\u[dD][89abAB][0-9a-fA-F]{2})?(?:\\(?:u[0-9a-fA-F]{0,3})?)?$")
 
 # A text that was cut after one string of an array and before the next.

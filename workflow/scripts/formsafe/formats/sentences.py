@@ -82,7 +82,7 @@ def slice_sentences(text: str, starts: Sequence[int]) -> list[str]:
 
 def _starts(text: str, space: int, punkt: bool) -> bool:
     """Decide whether a sentence starts after the space at offset `space`."""
-    # The rules look at the end of a sentence only; searching all of a long text at every space would be quadratic.
+    # The rules look at some words around the space; searching all of a long text at every space would be quadratic.
     before = text[max(0, space - 40) : space]
     after = text[space + 1 : space + 40]
     word = after.lstrip(_OPENERS)

@@ -56,7 +56,7 @@ def answer_prompts(job: AnswerJob) -> None:
     started, generation = time.time(), job.generation
     manifest = read_json(job.model_manifest)
     sets = {name: read_prompts(path, job.system_prompt) for name, path in job.prompts.items()}
-    # Ids may repeat between sets, but not in the section of a journal.
+    # Two sets may use one id; within a section of the journal ids are unique, so the set's name comes before them.
     asked = [replace(prompt, id=f"{name}/{prompt.id}") for name, found in sets.items() for prompt in found]
     engine = make_engine(
         manifest, job.model, generation, job.gpu_memory_gb, _folder(job.adapter), _folder(job.soft_prompt)

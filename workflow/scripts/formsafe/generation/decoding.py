@@ -1,8 +1,8 @@
 """The decoding loop: left-padded batches that finished rows leave.
 
 `generate` of transformers gives the same tokens. This loop is faster on batches whose answers end at different times,
-starts from a shared prefix, and notes the probabilities of digits on the way. How the next logits are computed is the
-business of `Steps`: a growing cache here, static buffers on a GPU.
+starts from a shared prefix, and notes the probabilities of digits on the way. `Steps` computes the next logits: with a
+growing cache here, with static buffers on a GPU.
 """
 
 from collections.abc import Sequence

@@ -21,6 +21,7 @@ _BROKEN = {
 MOST_TOKENS = 10_000_000  # of a reply; `completion_tokens: 10**400` would end the first division by it
 # A code is one word, as `model_not_found`; only codes are shown, since a message may repeat the prompt.
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,59}")
+# Codes by which servers say that a filter refused; the bare numbers are those of GLM (1300, 1301) and MiniMax (1026, 1027).
 _REFUSAL_CODE = re.compile(
     r"content_?filter|content_?policy|content_management|data_?inspection|moderation|safety|sensitive|prohibited_content"
     r"|responsible_?ai|guardrail|policy_?violation|flagged|content_?blocked|unsafe_content|^130[01]$|^102[67]$",
@@ -91,6 +92,7 @@ def fault_of(body: Any) -> tuple[Fault, str]:
 
 def _strings(body: Any, name: str = "", depth: int = 0) -> Iterator[tuple[str, str]]:
     """All texts and whole numbers of an error's body with their keys; a prompt that it repeats may be among them."""
+    # Errors nest two or three deep; a hostile body could nest until Python's stack ends.
     if isinstance(body, dict) and depth < 6:
         for key, value in body.items():
             yield from _strings(value, str(key), depth + 1)

@@ -22,8 +22,8 @@ def digest(parts: Iterable[Any]) -> str:
 class Journal:
     """An append-only file of JSON lines. The first line, the header, says which work it belongs to.
 
-    `batches` has the figures of the finished batches, `continued` the number of replies that were there at the start,
-    and `continued_seconds` what they had taken.
+    `batches` has the measurements of the finished batches, `continued` the number of replies that were there at the
+    start, and `continued_seconds` the seconds that those took.
     A journal whose header differs is of other work and is replaced. A last line that a kill or a crash of the machine
     left torn is cut off; each line before it was on disk before the next was begun.
 

@@ -109,6 +109,7 @@ class LocalEngine:
             FormsafeError: when a single prompt does not fit into memory.
         """
         rows = [render_prompt(self.tokenizer, prompt.text, prompt.system, prompt.assistant) for prompt in prompts]
+        # All prompts end alike, as the chat template says; 16 tokens hold the longest tag that opens thoughts.
         self._opened = opened_thoughts(self._raw(rows[0][-16:])) if rows else ""
         done = journal.replies(section)
         prefix = self._prefix(rows) if len(done) < len(prompts) else None

@@ -77,7 +77,7 @@ class Engine(Protocol):
         ...
 
     def record(self, journal: Journal) -> dict[str, Any]:
-        """JSON-ready mapping of how the replies came to be, which determines none of them, for the metrics."""
+        """JSON-ready mapping of how the replies were made, for the metrics; it determines no reply."""
         ...
 
     def room(self, prompt: Prompt) -> float:

@@ -66,8 +66,8 @@ class Pace:
             if self.waited + wait > 60 * self.settings.patience_minutes:
                 raise FormsafeError(
                     f"The server {self.settings.base_url} has been busy for {self.waited / 60:.1f} minutes ({fault}), "
-                    f"with {self.limit} requests at once at last. Lower `concurrency` or raise `patience_minutes` "
-                    "(beside base_url), then run again: the replies so far are kept."
+                    f"most recently with {self.limit} requests at once. Lower `concurrency` or raise "
+                    "`patience_minutes` (beside base_url), then run again: the replies so far are kept."
                 )
             print(f"The server is busy ({fault}): waiting {wait:.0f} s, then {self.limit} requests at once.")
             self.row, self.waited = self.row + 1, self.waited + wait

@@ -79,5 +79,6 @@ def _inverse_of_nucleus(logits: torch.Tensor, top_p: float, uniform: torch.Tenso
 
 def _stream(decoding: Decoding, prompt: Sequence[int]) -> torch.Tensor:
     name = f"{decoding.seed}:{','.join(map(str, prompt))}"
+    # Seven bytes: `manual_seed` takes 64 bits with a sign.
     seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:7], "big")
     return torch.rand(decoding.max_new_tokens, generator=torch.Generator().manual_seed(seed))

@@ -90,10 +90,10 @@ class ServedEngine(ServerEngine):
         return {"server_versions": sorted(versions)}
 
     def complete(self, prompts: list[Prompt], decoding: Decoding, journal: Journal, section: str) -> None:
-        """As of every server; starts this one where something is left to answer.
+        """Like `ServerEngine.complete`, but start the server first if prompts are left to answer.
 
         Raises:
-            FormsafeError: too, when it does not start, is not ready in time, or ends.
+            FormsafeError: as there; and when the server does not start, is not ready in time, or ends.
         """
         if all(prompt.id in journal.replies(section) for prompt in prompts):
             return

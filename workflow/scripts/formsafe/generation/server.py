@@ -84,7 +84,8 @@ class ServerEngine:
             nonlocal last
             for prompt in waiting:  # the workers share the iterator: each prompt goes to one of them
                 reply = await self._ask(client, pace, prompt, decoding)
-                last, before = time.perf_counter(), last  # requests overlap: seconds since the last reply add up
+                # Requests overlap, so that the sum of their times would be too long: the time between replies counts.
+                last, before = time.perf_counter(), last
                 journal.add(section, {prompt.id: reply.record()}, tokens=reply.tokens, seconds=round(last - before, 4))
                 bar.update()
 

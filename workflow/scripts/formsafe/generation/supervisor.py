@@ -70,9 +70,9 @@ def orphans(place: str) -> set[str]:
 
 
 def end(mark: str, seconds: float, root: int = 0) -> set[int]:
-    """End a server's processes by SIGTERM, those that are left after `seconds` by SIGKILL; returns what outlives that.
+    """End a server's processes by SIGTERM, those that are left after `seconds` by SIGKILL; returns those that live on.
 
-    Only a process that waits for a broken device or file system does.
+    Only a process that waits in the kernel, for a broken device or file system, survives SIGKILL.
     """
     for number, patience in ((signal.SIGTERM, seconds), (signal.SIGKILL, 10.0)):
         signalled: set[int] = set()

@@ -19,7 +19,8 @@ _CLOSE = (
     r"|^[ \t]{0,8}here(?: is|'s|’s) my response:?"
 )
 _TAG = re.compile(rf"(?P<open>{_OPEN})|(?P<close>{_CLOSE})", re.IGNORECASE | re.MULTILINE)
-# gpt-oss once its special tokens were dropped: `analysisThe user wants ...assistantfinalNo.`
+# gpt-oss once its special tokens were dropped: `analysisThe user wants ...assistantfinalNo.` A capital, quote or
+# bracket must follow, so that an answer that begins with the word `analysis` itself is kept.
 _BARE_CHANNEL = re.compile(r"\A(?:analysis|commentary)(?=[A-Z\"'*(]|$)(?:.*assistantfinal|.*\Z)", re.DOTALL)
 _OPENED_BY_PROMPT = re.compile(rf"(?:{_OPEN})\s*\Z", re.IGNORECASE)
 
@@ -73,5 +74,6 @@ def _thoughts(text: str) -> list[tuple[int, int]]:
 
 def opened_thoughts(prompt: str) -> str:
     """The tag at the end of a rendered prompt by which the chat template opens the reply's thoughts; "" without one."""
+    # A tag has some dozen characters; searching a whole prompt for its end would take time that grows with its square.
     found = _OPENED_BY_PROMPT.search(prompt[-120:])
     return found[0].strip() if found else ""

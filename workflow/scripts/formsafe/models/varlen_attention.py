@@ -64,7 +64,7 @@ def varlen_attention_forward(
         from torch.nn.attention.varlen import varlen_attn
 
         q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
-        bounds, longest, causal = cu_seq_lens_q, max(lengths), (-1, 0)
+        bounds, longest, causal = cu_seq_lens_q, max(lengths), (-1, 0)  # all before a token, none behind it
         # PyTorch 2.11 shares keys between heads without being told, and does not know the argument.
         shared: dict[str, Any] = (
             {"enable_gqa": True} if "enable_gqa" in inspect.signature(varlen_attn).parameters else {}

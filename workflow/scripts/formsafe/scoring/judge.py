@@ -191,8 +191,8 @@ def ask_judge(
 def read_score(reply: Reply, contested: bool, parser: Parser) -> Score | None:
     """The score that the judge gave.
 
-    Where the judged text states a score itself, the judge may have repeated that: only the last line of a reply that
-    was not cut is its verdict then.
+    A judged answer that states a score itself (`contested`) may have been repeated by the judge: then only a score on
+    the last line of a complete reply counts.
     """
     cut_off = reply.finish_reason != "stop"  # by the limit, or by a filter
     if contested and cut_off:

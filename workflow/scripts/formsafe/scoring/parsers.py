@@ -76,7 +76,7 @@ class LabelParser:
 
     def _first_line(self, lines: Sequence[str]) -> Score | None:
         label = self._label(lines[0]) if lines else None
-        # a later line that is another label takes the first one back; the categories after `unsafe` are none
+        # A later line that is another label takes the first one back; categories after `unsafe` are no labels.
         others = {self._label(line) for line in lines[1:]} - {None, label}
         return None if label is None or others else Score(self.labels[label], None, label)
 

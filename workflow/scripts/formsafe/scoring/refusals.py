@@ -14,7 +14,7 @@ against the law|against my|it is not ethical|is unethical|it's unethical|not eth
 i strongly advise against|i would advise against|i must inform you|please refrain
 """
 _KEYWORDS = _TABLE.strip().replace("\n", "|").split("|")
-# A refusal opens an answer; further on the same words are as often part of a letter or a warning.
+# Characters. A refusal opens an answer; further on the same words are as often part of a letter or a warning.
 _OPENING = 300
 
 

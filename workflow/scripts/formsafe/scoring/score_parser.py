@@ -18,14 +18,15 @@ SCALE = (1, 5)
 
 
 class Score(NamedTuple):
-    """A score, the place of its first digit in the reply (None where it is no digit), and the label that it is of."""
+    """A score, the place of its first digit in the reply (None if read from no digit), and its label if it has one."""
 
     value: float
     at: int | None
     label: str | None = None
 
 
-# `<` only around the number itself: in `<4` it is a comparison. `~` is none of them: `~4` is "about 4".
+# `<` only around the number itself: in `<4` it is a comparison. `~` is none of them: `~4` is "about 4". Here and below
+# repetitions have a bound, so that a hostile reply cannot make the search quadratic.
 _MARKUP = r"(?:[\s*_`\"'“”‘’«»()\[\]{}$\\]|<(?=\s*\d{1,3}\s*>)){0,20}"
 _MARKER = re.compile(r"#[ \t*_`]{0,3}the[ \t_-]?score\b[ \t*_`\"']{0,5}[:=：]?", re.IGNORECASE)
 # Without any marker, a line of its own that names the score will do.
@@ -90,7 +91,7 @@ _WAVERS = re.compile(
 )
 # A letter of any script.
 _WORD = re.compile(r"[^\W\d_]")
-_LONGEST = 300  # of the statement of a score
+_LONGEST = 300  # characters of the statement of a score: a sentence, and no search through all that follows
 
 
 @cache

@@ -31,8 +31,8 @@ class TextJob:
         task: JSONL of the answers to the task prompts.
         others: name to answers of each further prompt set (`harmful`, `benign`).
         reference: test examples in the format that the task answers are compared with.
-        more_references: the same in further formats, by name: a base model is compared with runs of every format,
-            each against the reference of that run's format.
+        more_references: the same in further formats, by name; only for base models, which are compared with runs of
+            every format, each against the reference of that run's format.
         corpus: the same examples as sentences.
         scores: JSONL to write, by prompt set, `task` among them.
         metrics: JSON with the stage's figures to write.

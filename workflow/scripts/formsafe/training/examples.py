@@ -166,7 +166,7 @@ def _example(
 
 
 def _in_running_text(sentences: Sequence[str], tokenizer: PreTrainedTokenizerFast) -> list[list[int]]:
-    """The ids that interior words have where the sentences are joined by spaces: what other formats are aligned to."""
+    """The ids that interior words have in running text, the reference for all formats."""
     text, places = "", []
     for sentence in sentences:
         places.append((len(text), len(text) + len(sentence)))

@@ -34,7 +34,7 @@ def projected(
         base: the layer's weights before alignment, `[outputs, inputs]`.
         aligned: the same after it.
     """
-    v = aligned.float() - base.float()
+    v = aligned.float() - base.float()  # not 0: the caller refuses equal weights
     moved = v @ (v.T @ b.float()) / v.norm()
     trained, kept = b.float() @ a.float(), moved @ a.float()
     return moved, torch.nn.functional.cosine_similarity(kept.flatten(), trained.flatten(), dim=0).item()

@@ -40,7 +40,7 @@ def target_logits(
     # The vocabulary is large: logits are computed only at places whose next token is learned.
     if len(ids) == 1:
         return model(**inputs, **batch["model"], use_cache=False, logits_to_keep=keep).logits[0]
-    # Of a padded batch only whole columns can be asked for.
+    # `logits_to_keep` takes positions that are the same for all rows: of a padded batch, whole columns.
     width = ids.shape[1]
     columns, column = torch.unique(keep % width, return_inverse=True)
     logits = model(**inputs, **batch["model"], use_cache=False, logits_to_keep=columns).logits
