@@ -21,7 +21,7 @@ _BROKEN = {
 MOST_TOKENS = 10_000_000  # of a reply; `completion_tokens: 10**400` would end the first division by it
 # A code is one word, as `model_not_found`; only codes are shown, since a message may repeat the prompt.
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,59}")
-# Codes by which servers say that a filter refused; the bare numbers are those of GLM (1300, 1301) and MiniMax (1026, 1027).
+# Codes by which servers say that a filter refused. Bare numbers: GLM (1300, 1301) and MiniMax (1026, 1027).
 _REFUSAL_CODE = re.compile(
     r"content_?filter|content_?policy|content_management|data_?inspection|moderation|safety|sensitive|prohibited_content"
     r"|responsible_?ai|guardrail|policy_?violation|flagged|content_?blocked|unsafe_content|^130[01]$|^102[67]$",
