@@ -37,7 +37,8 @@ rule describe_run:
             "study": STUDY.study,
             # Without the sources: a URL may hold a secret. The inputs say where everything came from.
             "corpus": section("corpus", "source"),
-            "harmful": {name: source.model_dump(exclude={"source"}) for name, source in STUDY.sources.items()},
+            "harmful": {name: source.model_dump(exclude={"source"}) for name, source in STUDY.harmful.items()},
+            "benign": {name: source.model_dump(exclude={"source"}) for name, source in STUDY.benign.items()},
             "model": model_settings(wildcards.model),
             "judge_models": {judge.model: model_settings(judge.model) for judge in STUDY.all_judges.values()},
             "gpu_memory_gb": STUDY.gpu_memory_gb,
@@ -261,13 +262,15 @@ SHOWN_MODELS = list(
 )
 
 
+BENIGN_SETTINGS = {name: shown(source, "source", "licence", "rows") for name, source in STUDY.benign.items()}
 # Without sources and paths: a URL may hold a secret, a path says nothing elsewhere. Manifests say what was fetched.
 SHOWN_SETTINGS = {
     "models": {name: shown(STUDY.models[name], "path", "label", "parameters") for name in SHOWN_MODELS},
     "methods": {run.method: METHOD_SETTINGS[run.method] for run in PLANNED_RUNS},
     "grid": [block.model_dump() for block in STUDY.grid],
     "corpus": shown(STUDY.corpus, "source", "licence", "rows"),
-    "harmful": {name: shown(source, "source", "licence", "rows") for name, source in STUDY.sources.items()},
+    "harmful": {name: shown(source, "source", "licence", "rows") for name, source in STUDY.harmful.items()},
+    **({"benign": BENIGN_SETTINGS} if STUDY.benign else {}),
     **({"safety": section("safety")} if STUDY.safety else {}),
     **{name: section(name) for name in ("soft_prompt", "adapter", "training", "generation")},
     "judges": {name: judge_settings(name) for name in STUDY.all_judges},
