@@ -11,7 +11,7 @@ from formsafe.config.settings.grid import Constraint
 from formsafe.core.errors import FormsafeError
 from formsafe.core.files import read_json
 from formsafe.models.load import Placement, load_adapter, load_model, load_soft_prompt, load_tokenizer
-from formsafe.training.arm import Arm, draw_soft_prompt, untrained_soft_prompt, write_soft_prompt
+from formsafe.training.arm import Arm, arm_from, draw_soft_prompt, untrained_soft_prompt, write_soft_prompt
 from formsafe.training.collation import Collator
 from formsafe.training.examples import tokenise
 from formsafe.training.pace import Pace
@@ -82,6 +82,21 @@ def test_a_random_prompt_is_as_long_as_the_tuned_one_in_every_vector_and_differs
     assert cosine.abs().max() < 0.7 and not torch.equal(first, second)
     draw_soft_prompt(tmp_path / "tuned", tmp_path / "again", 0, code="")
     assert torch.equal(load_soft_prompt(tmp_path / "again", base), first)
+
+
+def test_an_arm_comes_from_builtins():
+    joint = soft_prompt_settings()
+    fields = {"constraint": {"weight": 1.0, "depth": 2}, "joint": joint.model_dump(), "steps_of": 9}
+    assert arm_from(fields) == Arm(Constraint(weight=1.0, depth=2), joint, 9)
+    assert arm_from({"constraint": None, "joint": None}) == Arm()
+
+
+def test_a_soft_prompt_is_a_standard_folder_wherever_it_is_written(tmp_path):
+    for _ in range(2):  # again over itself
+        write_soft_prompt(torch.ones(6, 32), "some/model", tmp_path / "far" / "off")
+    config = read_json(tmp_path / "far/off/adapter_config.json")
+    assert (config["num_virtual_tokens"], config["token_dim"]) == (6, 32)
+    assert (config["base_model_name_or_path"], config["inference_mode"]) == ("some/model", True)
 
 
 class TestJoint:

@@ -1,6 +1,7 @@
 """Progress: a bar in the log, and one on the terminal for one job at a time."""
 
 import os
+import signal
 import subprocess
 import sys
 import termios
@@ -14,6 +15,7 @@ from transformers import TrainerControl, TrainerState
 from formsafe.config.settings.training import Optimiser
 from formsafe.core import logs
 from formsafe.core.startup import unused_imports
+from formsafe.training import pace as module
 from formsafe.training.pace import Pace
 from tests.conftest import ROOT
 
@@ -87,3 +89,58 @@ def test_bitsandbytes_is_imported_for_the_optimisers_that_are_its_own():
     theirs = {name.value for name in pytest.importorskip("transformers.trainer_optimizer")._BITSANDBYTES_OPTIMIZERS}
     needed = {name for name in get_args(Optimiser) if "bitsandbytes" not in unused_imports("none", name)}
     assert needed == theirs & {*get_args(Optimiser)}
+
+
+def steps_of(pace: Pace, steps: int, asked: str) -> list[int]:
+    """The steps after which a training of so many asks for a validation (`should_evaluate`) or a checkpoint."""
+    told = SimpleNamespace(output_dir="adapter")
+    state, found = TrainerState(max_steps=steps), []
+    with pace.listening():
+        pace.on_train_begin(told, state, TrainerControl())
+        for step in range(1, steps + 1):
+            state.global_step, control = step, TrainerControl()
+            pace.on_step_end(told, state, control)
+            if getattr(control, asked):
+                found.append(step)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("interval", "steps", "expected"),
+    [(0.25, 8, [2, 4, 6, 8]), (0.5, 5, [2, 5]), (1.0, 4, [4]), (2.5, 4, [4]), (0.1, 3, [1, 2, 3])],
+)
+def test_a_training_is_validated_at_fractions_and_at_its_end(interval, steps, expected):
+    assert steps_of(Pace(interval, 10.0), steps, "should_evaluate") == expected
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(59.0, [2]), (60.0, [1, 2]), (30.0, [2])])
+def test_a_checkpoint_is_due_after_its_minutes_and_never_at_the_last_step(monkeypatch, seconds, expected):
+    times = iter([0.0, seconds, seconds + 30.0, 1e6])  # at the start, and after each of three steps
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(times)))
+    pace = Pace(1.0, 1.0)
+    assert steps_of(pace, 3, "should_save") == [step for step in expected if step == 1 or seconds + 30.0 >= 60.0]
+
+
+def test_the_minutes_count_from_the_last_checkpoint(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    pace, state, control = Pace(1.0, 1.0), TrainerState(max_steps=9, global_step=1), TrainerControl()
+    now[0] = 100.0
+    pace.on_save(None, state, control)
+    now[0] = 159.0
+    pace.on_step_end(None, state, control)
+    assert not control.should_save
+    now[0] = 160.0
+    pace.on_step_end(None, state, control)
+    assert control.should_save and not control.should_training_stop
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_is_noted_keeps_a_checkpoint_and_ends_the_training(number):
+    before, pace = signal.getsignal(number), Pace(1.0, 10.0)
+    state, control = TrainerState(max_steps=9, global_step=1), TrainerControl()
+    with pace.listening():
+        signal.raise_signal(number)
+        pace.on_step_end(None, state, control)
+    assert pace.caught == number and control.should_save and control.should_training_stop
+    assert signal.getsignal(number) == before, "what was there before listens again"
