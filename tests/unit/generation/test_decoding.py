@@ -171,6 +171,13 @@ def test_probabilities_of_digits_are_those_of_the_whole_vocabulary(loaded, rows,
     assert noted >= 6
 
 
+def test_what_a_step_reads_lies_where_the_logits_are():
+    """A copy at every step would make a GPU wait; `meta` stands for it."""
+    sampler = Sampler(Decoding(max_new_tokens=2, temperature=1.0), [[0]], "meta")
+    held = [sampler.uniform, *DigitWatch([[3, 4], [5]], "meta").spellings]
+    assert {tensor.device.type for tensor in held} == {"meta"}
+
+
 def test_samples_depend_on_the_prompt_and_the_seed_only(loaded, rows, stops):
     model = loaded[0]
     warm = Decoding(max_new_tokens=12, temperature=1.5, seed=3)

@@ -20,9 +20,9 @@ from formsafe.core.errors import FormsafeError
 from formsafe.generation import local_engine
 from formsafe.generation.answers import AnswerJob, answer_prompts
 from formsafe.generation.journal import Journal
-from formsafe.generation.local_engine import LocalEngine, digit_spellings, load_engine
+from formsafe.generation.local_engine import LocalEngine, load_engine
 from formsafe.generation.replies import Prompt, Reply, ask
-from formsafe.generation.sampling import Generated
+from formsafe.generation.sampling import Generated, digit_spellings
 from formsafe.models import memory
 from formsafe.models.chat import render_prompt
 from tests.talkative import prompts

@@ -19,7 +19,7 @@ from formsafe.generation.decoding import Batch, GrowingSteps, Steps, decode, pad
 from formsafe.generation.journal import Journal
 from formsafe.generation.prefix import SharedPrefix
 from formsafe.generation.replies import Prompt, Reply
-from formsafe.generation.sampling import DigitWatch, Generated, Sampler
+from formsafe.generation.sampling import DigitWatch, Generated, Sampler, digit_spellings
 from formsafe.generation.static_steps import Graphs, StaticSteps
 from formsafe.generation.thoughts import opened_thoughts
 from formsafe.generation.unbatched import generate_one_by_one, keeps_keys
@@ -80,7 +80,7 @@ class LocalEngine:
         self.graphs = Graphs(refused=None if model.device.type == "cuda" else "not a GPU")
         self.stop_ids = end_of_turn_ids(tokenizer, model)
         self._opened = ""
-        self.watch = DigitWatch(digit_spellings(tokenizer)) if watch_digits else None
+        self.watch = DigitWatch(digit_spellings(tokenizer), model.device) if watch_digits else None
 
     def describe(self) -> dict[str, Any]:
         """What determines the replies besides prompts and settings; the token budget is a note of the journal."""
@@ -186,7 +186,7 @@ class LocalEngine:
             embeds[ids == VIRTUAL] = self.soft_prompt.to(embeds.dtype).repeat(len(rows), 1)
             inputs = {"inputs_embeds": embeds}
         steps = self._steps(Batch(inputs, mask, decoding.max_new_tokens, prefix))
-        return decode(steps, len(rows), self.stop_ids, Sampler(decoding, rows), self.watch)
+        return decode(steps, len(rows), self.stop_ids, Sampler(decoding, rows, ids.device), self.watch)
 
     def _steps(self, batch: Batch) -> Steps:
         return StaticSteps(self.model, batch, self.graphs) if self.static else GrowingSteps(self.model, batch)
@@ -238,14 +238,3 @@ def load_engine(
         budget = memory.plan_inference(context, rank).token_budget
     tokenizer = load_tokenizer(directory, context.settings)
     return LocalEngine(tokenizer, loaded, budget, vectors, watch_digits, placement=asdict(placement))
-
-
-def digit_spellings(tokenizer: PreTrainedTokenizerFast) -> list[list[int]]:
-    """Token ids of each of the digits 1 to 5, alone or after a space, as the vocabulary spells them."""
-    vocabulary = tokenizer.get_vocab()
-    spellings = []
-    for digit in "12345":
-        # Byte-level vocabularies write a space as "Ġ", sentencepiece as "▁".
-        ids = (vocabulary.get(spelling) for spelling in (digit, "Ġ" + digit, "▁" + digit))
-        spellings.append(sorted({token for token in ids if token is not None}))
-    return spellings

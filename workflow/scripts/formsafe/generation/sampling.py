@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
+from torch.types import Device
+from transformers import PreTrainedTokenizerFast
 
 from formsafe.config.settings.generation import Decoding
 
@@ -23,10 +25,11 @@ class DigitWatch:
 
     Args:
         spellings: token ids of each digit (with and without a space before it, ...).
+        device: where the logits are; ids that were copied there at every step would make the GPU wait.
     """
 
-    def __init__(self, spellings: Sequence[Sequence[int]]) -> None:
-        self.spellings = [list(ids) for ids in spellings]
+    def __init__(self, spellings: Sequence[Sequence[int]], device: Device = "cpu") -> None:
+        self.spellings = [torch.tensor(ids, dtype=torch.long, device=device) for ids in spellings]
         self.ids = {token for ids in spellings for token in ids}
 
     def note(self, logits: torch.Tensor, tokens: list[int], targets: list[Generated]) -> None:
@@ -41,6 +44,17 @@ class DigitWatch:
             targets[row].digits.append((len(targets[row].ids), probabilities))
 
 
+def digit_spellings(tokenizer: PreTrainedTokenizerFast) -> list[list[int]]:
+    """Token ids of each of the digits 1 to 5, alone or after a space, as the vocabulary spells them."""
+    vocabulary = tokenizer.get_vocab()
+    spellings = []
+    for digit in "12345":
+        # Byte-level vocabularies write a space as "Ġ", sentencepiece as "▁".
+        ids = (vocabulary.get(spelling) for spelling in (digit, "Ġ" + digit, "▁" + digit))
+        spellings.append(sorted({token for token in ids if token is not None}))
+    return spellings
+
+
 class Sampler:
     """Chooses the next tokens of a batch's rows.
 
@@ -48,19 +62,19 @@ class Sampler:
     continued job and another batch give the same sample.
     """
 
-    def __init__(self, decoding: Decoding, prompts: Sequence[Sequence[int]]) -> None:
+    def __init__(self, decoding: Decoding, prompts: Sequence[Sequence[int]], device: Device = "cpu") -> None:
         self.decoding = decoding
         self.uniform = None
         if decoding.temperature > 0:
-            self.uniform = torch.stack([_stream(decoding, prompt) for prompt in prompts])
+            self.uniform = torch.stack([_stream(decoding, prompt) for prompt in prompts]).to(device)
 
     def choose(self, logits: torch.Tensor, rows: torch.Tensor, step: int) -> torch.Tensor:
         """Next token ids `[n]` for logits `[n, vocabulary]` of the batch's rows `rows` (`[n]`) at this step."""
         if self.uniform is None:
             return logits.argmax(-1)
-        uniform = self.uniform[rows.cpu(), step].to(logits.device)[:, None]
         # In fp32 before the division: bf16 has so few values that different logits would become equal.
-        return _inverse_of_nucleus(logits.float() / self.decoding.temperature, self.decoding.top_p, uniform)
+        scaled = logits.float() / self.decoding.temperature
+        return _inverse_of_nucleus(scaled, self.decoding.top_p, self.uniform[rows, step][:, None])
 
 
 def _inverse_of_nucleus(logits: torch.Tensor, top_p: float, uniform: torch.Tensor) -> torch.Tensor:
