@@ -265,7 +265,7 @@ class Bench:
             "quantisation": record["quantisation"],
             "token_budget": budget,
             "batches": len(record["batches"]),
-            **{key: record[key] for key in ("cuda_graphs", "without_graphs") if key in record},
+            **{key: record[key] for key in ("cuda_graphs", "capture_seconds", "without_graphs") if key in record},
             "times_the_floor": round(record["generation_seconds"] / floor, 2),
             "peak_gpu_memory_gb": gigabytes(record["peak_gpu_memory_bytes"]),
         }

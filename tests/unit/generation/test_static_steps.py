@@ -1,5 +1,6 @@
 """Steps over static buffers write what the growing cache writes; a stand-in for CUDA graphs checks their rules."""
 
+from contextlib import contextmanager
 from dataclasses import astuple
 
 import pytest
@@ -148,13 +149,96 @@ def test_a_step_that_cannot_be_captured_runs_without_and_says_so_once(model, pla
         run(StaticSteps, model, rows, Graphs())
 
 
+class FakeStream:
+    def wait_stream(self, other):
+        pass
+
+
+class FakeCuda:
+    """PyTorch's streams and captures without a GPU: an error inside a capture hides behind that of its end, after
+    which the capture's stream stays the current one."""
+
+    def __init__(self):
+        self.first = self.current = FakeStream()
+        self.made = []
+
+    def make(self):
+        self.made.append(FakeStream())
+        return self.made[-1]
+
+    @contextmanager
+    def stream(self, stream):
+        before, self.current = self.current, stream
+        yield
+        self.current = before
+
+    @contextmanager
+    def graph(self, graph, stream=None):
+        before, self.current = self.current, stream or self.make()
+        try:
+            yield
+        except RuntimeError:
+            raise RuntimeError("operation failed due to a previous error during capture")  # noqa: B904
+        self.current = before
+
+    def set_stream(self, stream):
+        self.current = stream
+
+
+@pytest.fixture
+def cuda(monkeypatch):
+    fake = FakeCuda()
+    known = {"Stream": fake.make, "stream": fake.stream, "graph": fake.graph, "set_stream": fake.set_stream}
+    known |= {"current_stream": lambda: fake.current, "CUDAGraph": object}
+    for name, stand_in in known.items():
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+    monkeypatch.setattr(torch.backends.cuda, "cudnn_sdp_enabled", lambda: False)
+    return fake
+
+
+def test_all_captures_share_a_stream_with_the_step_before_them_and_are_timed(cuda, monkeypatch):
+    ticks = iter((10.0, 10.5, 20.0, 20.25))
+    monkeypatch.setattr("formsafe.generation.static_steps.time.perf_counter", lambda: next(ticks))
+    graphs, streams = Graphs(), []
+    for _ in range(2):
+        graphs(lambda: streams.append(cuda.current))
+    assert streams == cuda.made * 4 and cuda.current is cuda.first
+    assert (graphs.captured, graphs.seconds) == (2, 0.75)
+
+
+def failing_when_captured(error):
+    calls = []
+
+    def step():
+        calls.append(1)
+        if len(calls) == 2:  # the first call is the one before the capture
+            raise error
+
+    return step
+
+
+def test_a_failed_capture_names_its_first_error_and_leaves_the_stream_as_it_was(cuda):
+    graphs = Graphs()
+    step = failing_when_captured(RuntimeError("a copy to the CPU is not permitted"))
+    assert graphs(step) is step
+    assert graphs.refused == "RuntimeError: a copy to the CPU is not permitted"
+    assert cuda.current is cuda.first
+
+
+def test_memory_that_runs_out_in_a_capture_is_no_reason_to_go_on_without_graphs(cuda):
+    graphs = Graphs()
+    with pytest.raises(torch.OutOfMemoryError):
+        graphs(failing_when_captured(torch.OutOfMemoryError("CUDA out of memory")))
+    assert graphs.refused is None and cuda.current is cuda.first
+
+
 @pytest.fixture
 def engines(model, plain, talkative_model):
     """An engine over static buffers and one over a growing cache."""
     tokenizer = AutoTokenizer.from_pretrained(talkative_model)
     made = LocalEngine(tokenizer, model, 900), LocalEngine(tokenizer, plain, 900)
     made[0].graphs = FakeGraphs()
-    made[0].graphs.captured, made[0].graphs.refused = 0, None
+    made[0].graphs.captured, made[0].graphs.seconds, made[0].graphs.refused = 0, 0.25, None
     return made
 
 
@@ -189,7 +273,8 @@ def test_a_prefix_that_is_held_once_leaves_room_for_more_rows(engines, tmp_path,
     for number, engine in enumerate(engines):
         journal = Journal(tmp_path / str(number), {})
         told = engine.record(journal)
-        assert ("cuda_graphs" in told, "without_graphs" in told) == (engine.static, engine.static)
+        of_graphs = {"cuda_graphs": 0, "capture_seconds": 0.25, "without_graphs": None}
+        assert {key: told[key] for key in of_graphs if key in told} == (of_graphs if engine.static else {})
         ask(engine, asked, GREEDY, journal, "s")
         batches.append(len(journal.batches))
     assert batches[0] < batches[1]

@@ -90,8 +90,9 @@ class LocalEngine:
         """How the replies were made: the token budget that each section ended with, and the batches."""
         sections = dict.fromkeys(batch["section"] for batch in journal.batches)
         budgets = {section: journal.note(section).get("token_budget") for section in sections}
-        graphs = {"cuda_graphs": self.graphs.captured, "without_graphs": self.graphs.refused} if self.static else {}
-        return {"token_budget": budgets, "batches": journal.batches, **graphs}
+        made = self.graphs
+        graphs = {"cuda_graphs": made.captured, "capture_seconds": made.seconds, "without_graphs": made.refused}
+        return {"token_budget": budgets, "batches": journal.batches, **(graphs if self.static else {})}
 
     def close(self) -> None:
         """The model stays until the process ends."""

@@ -5,6 +5,7 @@ parameters, measured on an H200); a replayed graph has one launch. A graph is ti
 the number of rows falls when many have finished, and the columns that attention sees grow in blocks.
 """
 
+import time
 from collections.abc import Callable, Sequence
 
 import torch
@@ -24,11 +25,12 @@ BLOCK, LEAVING_SHARE, LEAVING_ROWS = 256, 0.25, 32
 class Graphs:
     """Captures steps as CUDA graphs; where a capture fails, this and all later steps run without.
 
-    `captured` counts the graphs; `refused` is the reason of a failure.
+    `captured` counts the graphs, which took `seconds`; `refused` is the reason of a failure.
     """
 
     def __init__(self, refused: str | None = None) -> None:
-        self.captured, self.refused = 0, refused
+        self.captured, self.seconds, self.refused = 0, 0.0, refused
+        self._stream: torch.cuda.Stream | None = None
 
     def __call__(self, step: Step) -> Step:
         """A callable that does what `step` does; its result is overwritten by the next call."""
@@ -37,8 +39,11 @@ class Graphs:
         try:
             return self._capture(step)
         except RuntimeError as error:
+            # The end of a failed capture raises an error of its own, the same for every cause; the first is the cause.
+            while isinstance(error.__context__, RuntimeError):
+                error = error.__context__
             if memory.is_lacking(error):
-                raise
+                raise error from None
             reason = f"{type(error).__name__}: {first_line(error)[:200]}"
         if torch.backends.cuda.cudnn_sdp_enabled():
             # The one kernel of the step that is chosen by library and card; the others need nothing special.
@@ -50,17 +55,24 @@ class Graphs:
         return step
 
     def _capture(self, step: Step) -> Step:
-        # Once outside of the capture, on a stream of its own: libraries choose kernels and allocate at the first call.
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
+        started, current = time.perf_counter(), torch.cuda.current_stream()
+        # One stream for all: cuBLAS keeps a workspace (32 MB on an H200) for every stream that it has met, for ever.
+        self._stream = self._stream or torch.cuda.Stream()
+        # Once outside of the capture: libraries choose kernels and allocate at the first call.
+        self._stream.wait_stream(current)
+        with torch.cuda.stream(self._stream):
             step()
-        torch.cuda.current_stream().wait_stream(stream)
+        current.wait_stream(self._stream)
         # Each graph has its own memory pool: PyTorch frees a shared one while no graph uses it (between two captures).
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            result = step()
-        self.captured += 1
+        try:
+            with torch.cuda.graph(graph, stream=self._stream):
+                result = step()
+        finally:
+            # A capture that fails leaves its stream the current one. Memory belongs to the stream that it was allocated
+            # on, so the next batch would find none of what this one frees, and run out.
+            torch.cuda.set_stream(current)
+        self.captured, self.seconds = self.captured + 1, round(self.seconds + time.perf_counter() - started, 2)
 
         def replay() -> torch.Tensor:
             graph.replay()
