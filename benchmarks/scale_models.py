@@ -87,6 +87,8 @@ def build_model(directory: str | Path, placement: Placement) -> torch.nn.Module:
 
     varlen_attention.register()
     decode_attention.register()
+    if placement.device == "cuda":
+        decode_attention.avoid_faulty_cudnn()
     config, dtype = AutoConfig.from_pretrained(directory), getattr(torch, placement.dtype)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=placement.attention)

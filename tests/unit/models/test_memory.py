@@ -123,6 +123,13 @@ def test_static_buffers_take_the_keys_and_values_of_the_budget_and_pieces_of_pro
         assert plan.token_budget > memory.plan_inference(context(LLAMA_3_1_8B, card), 16).token_budget
 
 
+def test_rotary_positions_that_change_with_the_text_are_decoded_by_the_loop():
+    """They compare the longest position with a bound in Python, which no CUDA graph can repeat."""
+    for kind, static in {"default": True, "dynamic": False}.items():
+        config = LlamaConfig(rope_parameters={"rope_type": kind, "rope_theta": 1e4, "factor": 2.0})
+        assert replace(context(LLAMA_3_1_8B, 80), config=config).decodes_statically == static
+
+
 def test_a_cpu_has_its_own_plan():
     small, large = (context(of_size(size), 0.0, "cpu") for size in (1e6, 8.03e9))
     batch = memory.TrainingBatch(16, 2, 1024, 16)

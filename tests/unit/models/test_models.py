@@ -81,6 +81,20 @@ def test_an_architecture_without_sdpa_is_loaded_with_eager_attention(tmp_path):
     assert not GPTNeoForCausalLM._supports_sdpa
 
 
+@pytest.mark.parametrize(
+    ("device", "capability", "expected"),
+    [("cuda", (9, 0), []), ("cuda", (10, 0), [False]), ("cuda", (12, 0), [False]), ("cpu", (10, 0), [])],
+)
+def test_cudnns_attention_is_off_where_it_writes_wrong_text(device, capability, expected, tiny_model, monkeypatch):
+    switched = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: capability)
+    monkeypatch.setattr(torch.backends.cuda, "enable_cudnn_sdp", switched.append)
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", lambda *_, **__: torch.nn.Linear(1, 1))
+    load_model(tiny_model, Placement(device, "bfloat16", "none", "sdpa"))
+    assert switched == expected
+
+
 def test_a_folder_that_has_gone_is_named_with_the_remedy(tmp_path):
     for load in (load_tokenizer, lambda folder: load_model(folder, CPU)):
         with pytest.raises(FormsafeError, match=r"gone does not exist.*Delete the model's manifest"):

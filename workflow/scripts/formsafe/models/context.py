@@ -37,7 +37,10 @@ class ModelContext:
         from formsafe.models.varlen_attention import supports
 
         chosen = self.device == "cuda" and self.settings.attention == "auto"
-        return chosen and self.config is not None and supports(self.config)
+        if not chosen or self.config is None or not supports(self.config):
+            return False
+        # Dynamic positions compare the longest with a bound in Python at every step: a capture would fail.
+        return "dynamic" not in self.config.get_text_config().rope_parameters["rope_type"]
 
 
 def read_context(

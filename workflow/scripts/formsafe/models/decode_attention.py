@@ -24,6 +24,13 @@ def register() -> None:
         AttentionMaskInterface.register(NAME, sdpa_mask)
 
 
+def avoid_faulty_cudnn() -> None:
+    """Switch cuDNN's attention off where it errs: for this attention and all others of the process."""
+    # On Blackwell its kernels for one query repeat words and drop some, without an error (PyTorch issue 193893).
+    if torch.cuda.is_available() and torch.cuda.get_device_capability()[0] >= 10:
+        torch.backends.cuda.enable_cudnn_sdp(False)
+
+
 def decode_attention_forward(
     module: Any,
     query: torch.Tensor,

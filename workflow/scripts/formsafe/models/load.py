@@ -102,6 +102,8 @@ def load_model(directory: str | Path, placement: Placement) -> PreTrainedModel:
         )
     if placement.device == "cuda" or placement.quantisation == "nf4":
         arguments["device_map"] = {"": 0 if placement.device == "cuda" else "cpu"}
+    if placement.device == "cuda":
+        decode_attention.avoid_faulty_cudnn()
     try:
         model = AutoModelForCausalLM.from_pretrained(
             _existing(directory), trust_remote_code=False, attn_implementation=placement.attention, **arguments
