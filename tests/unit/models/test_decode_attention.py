@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from formsafe.models.decode_attention import attend_jointly, decode_attention_forward
 
@@ -41,6 +42,25 @@ def test_two_parts_joined_by_their_log_sum_exp_are_one_attention(heads, key_head
     seen = torch.cat([torch.ones(rows, 1, 1, prefix_tokens, dtype=torch.bool), mask], dim=3)
     truth = scaled_dot_product_attention(query, *whole, attn_mask=seen, scale=0.25, enable_gqa=True)
     assert (found - truth).norm() / truth.norm() < 1e-6
+
+
+def test_scores_are_written_three_times():
+    """As products, scaled and masked, and as weights: with 500 rows each further time is 0.1 GB a layer and step."""
+    rows, heads, key_heads, columns, prefix_tokens = 3, 6, 2, 11, 17
+    written = []
+
+    class Sizes(TorchDispatchMode):
+        def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+            result = operation(*args, **(kwargs or {}))
+            if isinstance(result, torch.Tensor) and not operation.is_view:
+                written.append(result.numel())
+            return result
+
+    query, key = states(rows, heads, 1), states(rows, key_heads, columns)
+    prefix, mask = states(1, key_heads, prefix_tokens), torch.ones(rows, 1, 1, columns, dtype=torch.bool)
+    with Sizes():
+        attend_jointly(query, key, key, mask, (prefix, prefix), 0.25)
+    assert [written.count(rows * heads * tokens) for tokens in (columns, prefix_tokens)] == [3, 3]
 
 
 def test_a_token_that_is_alone_sees_the_prefix_and_a_prompt_does_too():
