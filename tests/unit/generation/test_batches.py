@@ -3,9 +3,14 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from formsafe.generation.batches import common_prefix, plan_batches
+from formsafe.generation.batches import common_prefix
+from formsafe.generation.batches import plan_batches as batches_of_sizes
 
 LENGTHS = st.lists(st.integers(1, 60), max_size=40)
+
+
+def plan_batches(lengths, new_tokens, budget):
+    return batches_of_sizes(lengths, [length + new_tokens for length in lengths], budget)
 
 
 @given(LENGTHS, st.integers(1, 50), st.integers(1, 800))
@@ -35,6 +40,7 @@ def test_the_plan_of_what_is_left_is_what_is_left_of_the_plan(lengths, new_token
 
 def test_longest_first_and_equal_lengths_in_order():
     assert plan_batches([3, 9, 3, 9, 1], 1, 20) == [[1, 3], [0, 2, 4]]
+    assert batches_of_sizes([3, 9, 4], [10, 10, 10], 20) == [[1, 2], [0]], "sizes may be equal where lengths are not"
 
 
 @given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=8), max_size=6))

@@ -365,8 +365,8 @@ def test_a_soft_prompt_counts_as_tokens_of_each_prompt(talkative_model, adapter,
     monkeypatch.setattr(local_engine, "plan_batches", lambda *each: planned.append(each) or plan(*each))
     kept = engine(talkative_model, soft_prompt=adapter / "prompt")
     ask(kept, PROMPTS[:3], GREEDY, Journal(tmp_path / "j", {}), "s")
-    lengths = [len(render_prompt(kept.tokenizer, prompt.text)) for prompt in PROMPTS[:3]]
-    assert planned[0] == ([length + 5 for length in lengths], 24, 400)
+    lengths = [len(render_prompt(kept.tokenizer, prompt.text)) + 5 for prompt in PROMPTS[:3]]
+    assert planned[0] == (lengths, [length + 24 for length in lengths], 400)
 
 
 def test_a_batchs_seconds_are_those_between_its_start_and_its_end(talkative_model, tmp_path, monkeypatch):

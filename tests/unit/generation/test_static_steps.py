@@ -18,6 +18,8 @@ from formsafe.generation.sampling import DigitWatch, Sampler
 from formsafe.generation.static_steps import Graphs, StaticSteps
 from formsafe.models import decode_attention, memory
 from formsafe.models.chat import render_prompt
+from formsafe.models.memory import static_columns
+from formsafe.models.shapes import of_config
 from tests.talkative import prompts
 
 GREEDY = Decoding(max_new_tokens=40)
@@ -101,6 +103,15 @@ def test_the_text_is_that_of_the_growing_cache(model, plain, rows, small_blocks)
     assert graphs.replays > len(seen), "a graph is replayed, not captured at every step"
 
 
+def test_buffers_have_whole_tiles_of_columns(model, rows):
+    """Of other widths cuDNN has fewer kernels."""
+    for tokens in range(1, 200):
+        assert tokens <= static_columns(tokens) < tokens + 64 and static_columns(tokens) % 64 == 0
+    ids, mask = pad_left(rows, model.device)
+    steps = StaticSteps(model, Batch({"input_ids": ids}, mask, 41), FakeGraphs())
+    assert steps._window.limit == static_columns(mask.shape[1] + 41) > mask.shape[1] + 41
+
+
 def test_few_graphs_are_captured_for_a_batch(model, rows):
     graphs = FakeGraphs()
     run(StaticSteps, model, rows, graphs)
@@ -114,7 +125,7 @@ def test_a_prefix_is_held_once_and_changes_no_text(model, plain, rows, small_blo
     prefix, graphs = SharedPrefix(model, shared), FakeGraphs()
     found = run(StaticSteps, model, longer, graphs, prefix)
     assert found == run(GrowingSteps, plain, longer) and len(graphs.shapes) > 3
-    assert max(reach for _, reach in graphs.shapes) <= max(map(len, rows)) + GREEDY.max_new_tokens
+    assert max(reach for _, reach in graphs.shapes) <= static_columns(max(map(len, rows)) + GREEDY.max_new_tokens)
 
 
 @pytest.mark.parametrize("decoding", [GREEDY, Decoding(max_new_tokens=12, temperature=1.5, seed=3)])
@@ -278,7 +289,10 @@ def test_a_prefix_that_is_held_once_leaves_room_for_more_rows(engines, tmp_path,
         ask(engine, asked, GREEDY, journal, "s")
         batches.append(len(journal.batches))
     assert batches[0] < batches[1]
-    (once, _, left), (whole, _, budget) = planned
+    (once, tiles, left), (whole, sizes, budget) = planned
+    assert sizes == [length + GREEDY.max_new_tokens for length in whole]
+    shape = of_config(engines[0].model.config.to_dict())
+    assert tiles == [memory.static_tokens(shape, length + GREEDY.max_new_tokens, sampled=False) for length in once]
     shared = whole[0] - once[0]
     assert (budget, left) == (900, 900 - shared) and shared > 40
     assert once == [length - shared for length in whole] and min(whole) == min(rows)

@@ -123,6 +123,16 @@ def test_static_buffers_take_the_keys_and_values_of_the_budget_and_pieces_of_pro
         assert plan.token_budget > memory.plan_inference(context(LLAMA_3_1_8B, card), 16).token_budget
 
 
+def test_many_short_answers_leave_room_for_their_logits():
+    """8 new tokens each after 60: 8B's logits of all rows take some GB, and sampling from them more than the cache."""
+    static = replace(context(LLAMA_3_1_8B, 140), config=LlamaConfig())
+    budget, vocabulary = memory.plan_inference(static, 16).token_budget, LLAMA_3_1_8B.vocabulary
+    for sampled, per_entry in ((False, 3 * 2), (True, 45)):
+        rows = budget // memory.static_tokens(LLAMA_3_1_8B, 60 + 8, sampled)
+        taken = rows * (128 * LLAMA_3_1_8B.cache_bytes + per_entry * vocabulary)
+        assert 0.95 * budget < taken / LLAMA_3_1_8B.cache_bytes <= budget
+
+
 def test_rotary_positions_that_change_with_the_text_are_decoded_by_the_loop():
     """They compare the longest position with a bound in Python, which no CUDA graph can repeat."""
     for kind, static in {"default": True, "dynamic": False}.items():

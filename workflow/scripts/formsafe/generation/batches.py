@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 
-def plan_batches(lengths: Sequence[int], new_tokens: int, token_budget: int) -> list[list[int]]:
+def plan_batches(lengths: Sequence[int], sizes: Sequence[int], token_budget: int) -> list[list[int]]:
     """Sort prompts by length, longest first (so what does not fit shows soon), and cut them to the budget.
 
     Batches are cut in order, so that planning only the unanswered prompts gives the same remaining batches: a journal
@@ -11,7 +11,7 @@ def plan_batches(lengths: Sequence[int], new_tokens: int, token_budget: int) -> 
 
     Args:
         lengths: tokens of each prompt.
-        new_tokens: most tokens that an answer takes.
+        sizes: tokens of the budget that each takes, answer included: no more for a shorter prompt.
         token_budget: tokens in memory at once, padding and answers included; a batch of one may exceed it.
 
     Returns:
@@ -21,7 +21,7 @@ def plan_batches(lengths: Sequence[int], new_tokens: int, token_budget: int) -> 
     batches: list[list[int]] = []
     start = 0
     while start < len(order):
-        rows = max(1, token_budget // (lengths[order[start]] + new_tokens))
+        rows = max(1, token_budget // sizes[order[start]])
         batches.append(order[start : start + rows])
         start += rows
     return batches

@@ -35,6 +35,7 @@ from formsafe.models.load import (
     load_tokenizer,
     place,
 )
+from formsafe.models.shapes import of_config
 
 # A shorter prefix is computed again with each prompt: copying its keys and values would save nothing.
 SHORTEST_PREFIX = 32
@@ -122,15 +123,23 @@ class LocalEngine:
                 # Static buffers hold the prefix once, a growing cache in every row.
                 once = len(prefix) if self.static and prefix is not None else 0
                 lengths = [len(rows[index]) + self.soft_length - once for index in left]
-                for batch in plan_batches(lengths, decoding.max_new_tokens, budget - once):
+                sizes = self._sizes(lengths, decoding)
+                for batch in plan_batches(lengths, sizes, budget - once):
                     asked = [prompts[left[place]] for place in batch]
                     started = time.perf_counter()
                     results = self._try_batch([rows[left[place]] for place in batch], decoding, prefix)
                     if results is None:
-                        taken = len(batch) * (max(lengths[place] for place in batch) + decoding.max_new_tokens)
-                        self._halve(budget, taken, asked, journal, section)
+                        self._halve(budget, len(batch) * sizes[batch[0]], asked, journal, section)
                         break
                     self._keep(asked, results, time.perf_counter() - started, journal, section, progress)
+
+    def _sizes(self, lengths: list[int], decoding: Decoding) -> list[int]:
+        """Tokens of the budget that prompts of these lengths take with their answers."""
+        sizes = [length + decoding.max_new_tokens for length in lengths]
+        if self.static:
+            shape = of_config(self.model.config.get_text_config().to_dict())
+            sizes = [memory.static_tokens(shape, size, decoding.temperature > 0) for size in sizes]
+        return sizes
 
     def _keep(
         self,

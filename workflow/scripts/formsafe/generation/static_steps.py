@@ -95,7 +95,8 @@ class StaticSteps:
         rows, tokens = batch.mask.shape
         device = batch.mask.device
         self._length = tokens
-        self._window = Window(rows, tokens + batch.new_tokens, torch.zeros(1, dtype=torch.long, device=device))
+        limit = memory.static_columns(tokens + batch.new_tokens)
+        self._window = Window(rows, limit, torch.zeros(1, dtype=torch.long, device=device))
         self._cache = DynamicCache(config=model.config)
         self._layers = [StaticLayer(self._window) for _ in self._cache.layers]
         self._cache.layers = list(self._layers)

@@ -12,12 +12,14 @@ The memory model counts bytes from the shape of the model:
 - logits, only where a token is learned: bf16, fp32, log-probabilities and their gradients, 14 per vocabulary entry;
 - cache: keys and values of every token in every layer. A growing cache is read whole, so for a moment one layer's exist
   twice, repeated for all heads, and while a batch of prompts is read, one layer's activations exist as well. Static
-  buffers are filled piece by piece, which takes the same for a piece only, and hold a shared prefix once;
+  buffers are filled piece by piece, which takes the same for a piece only, and hold a shared prefix once; their rows
+  have whole tiles of columns, and logits that count as further tokens;
 - one GB for CUDA and its libraries, and two matrices dequantised.
 
 It is an estimate to plan by; a share of the card stays free for what it does not count (fragmentation).
 """
 
+import math
 from dataclasses import dataclass
 from itertools import product
 from typing import Literal
@@ -51,6 +53,11 @@ USUAL_RANK = 16
 OPERATIONS_PER_BYTE, BYTES_DEQUANTISED = 200.0, 4.5
 # The words of PyTorch (GPU and CPU), CUDA and its libraries for a lack of memory.
 _LACK = ("out of memory", "can't allocate memory", "alloc_failed")
+
+
+# Bytes per row and vocabulary entry: logits in 16 bits, in the captured step and twice while prompts are read; sampling
+# holds them in fp32 as probabilities, sorted (with their places, and room to sort in), summed and cut.
+BYTES_GREEDY, BYTES_SAMPLED = 6, 48
 
 
 @dataclass(frozen=True)
@@ -134,6 +141,21 @@ def training_bytes(context: ModelContext, tokens: int, checkpointing: bool, lora
 def inference_bytes(context: ModelContext, plan: InferencePlan, lora_rank: int) -> float:
     """Bytes that answering takes with a full token budget."""
     return _inference_fixed(context, plan.quantisation, lora_rank) + plan.token_budget * _token_bytes(context)
+
+
+def static_columns(tokens: int) -> int:
+    """Columns of static buffers for rows of so many tokens: whole tiles of cuDNN's kernels.
+
+    For other widths some of these do not compile, and a row of the mask does not begin at a multiple of 16 bytes.
+    """
+    return math.ceil(tokens / 64) * 64
+
+
+def static_tokens(shape: ModelShape, tokens: int, sampled: bool) -> int:
+    """Tokens of the budget that a row of so many takes in static buffers: with many short answers the logits that are
+    counted here are some GB."""
+    logits = (BYTES_SAMPLED if sampled else BYTES_GREEDY) * shape.vocabulary
+    return static_columns(tokens) + math.ceil(logits / shape.cache_bytes)
 
 
 def weight_bytes(shape: ModelShape, quantisation: Quantisation) -> float:
