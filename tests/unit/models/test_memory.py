@@ -1,7 +1,9 @@
 """Memory plans fit their card, grow with it, and their bytes agree with what PyTorch really keeps."""
 
 import json
+import random
 from dataclasses import replace
+from statistics import fmean, pstdev
 
 import pytest
 from hypothesis import given, settings
@@ -107,6 +109,30 @@ def test_the_micro_batch_is_the_whole_optimiser_step_where_it_fits():
     assert memory.plan_training(large, batch) == memory.TrainingPlan(32, False)
     assert memory.plan_training(small, batch).micro_batch_size < 16
     assert memory.plan_training(large, memory.TrainingBatch(16, 1, 320, 16)).micro_batch_size == 16
+
+
+def test_batches_without_padding_are_planned_for_the_sum_of_their_examples():
+    """The paper's lengths: at 80 GB the whole optimiser step fits, where padded to the longest half of it does."""
+    own, padded = context(LLAMA_3_1_8B, 80), memory.TrainingBatch(16, 2, 300, 16)
+    flat = replace(padded, mean=160.0, deviation=25.0)
+    assert memory.plan_training(own, flat) == memory.TrainingPlan(32, False)
+    assert memory.plan_training(own, padded) == memory.TrainingPlan(16, False)
+    cpu = context(LLAMA_3_1_8B, 0.0, "cpu")
+    assert memory.plan_training(cpu, flat) == memory.plan_training(cpu, padded)
+    assert [padded.tokens(examples) for examples in (1, 2, 32)] == [300, 600, 9600]
+
+
+@pytest.mark.parametrize("outlier", [200, 512])
+def test_no_batch_in_thousands_has_more_tokens_than_planned(outlier):
+    """Also where a few examples are three times as long as the others: the longest may be in any batch."""
+    draw = random.Random(0)
+    lengths = [round(draw.gauss(160, 25)) for _ in range(1425)] + [outlier] * 5
+    longest = max(lengths)
+    batch = memory.TrainingBatch(longest=longest, mean=fmean(lengths), deviation=pstdev(lengths))
+    assert batch.tokens(1) == longest
+    for examples in (2, 4, 8, 16, 32):
+        most = max(sum(draw.sample(lengths, examples)) for _ in range(3000))
+        assert most <= batch.tokens(examples) <= examples * longest
 
 
 @pytest.mark.parametrize("card", CARDS)

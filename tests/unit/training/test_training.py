@@ -148,13 +148,14 @@ def test_half_an_epoch_is_as_many_steps_as_table_3_says(tiny_model, tmp_path):
 
 def test_memory_is_planned_for_the_longest_example_with_its_soft_prompt(tiny_model, tmp_path, monkeypatch):
     planned, plan = [], training.memory_plan
-    monkeypatch.setattr(training, "memory_plan", lambda *each: planned.append(each[3]) or plan(*each))
+    monkeypatch.setattr(training, "memory_plan", lambda *each: planned.append(each[3:5]) or plan(*each))
     own = Inputs(**job(tmp_path, tiny_model, rows=4))
     train_adapter(own, adapter_settings(epochs=0.1), 1e-2)
     tune_soft_prompt(
         dataclasses.replace(own, folder=tmp_path / "p"), soft_prompt_settings(epochs=0.1, virtual_tokens=6)
     )
-    assert planned[1] == planned[0] + 6
+    (adapter, flat), (prompt, _) = planned
+    assert flat and len(adapter) == 4 and prompt == [length + 6 for length in adapter]
 
 
 def test_a_training_of_one_start_counts_no_seconds_of_an_earlier_one(tiny_model, tmp_path, monkeypatch):
@@ -249,11 +250,20 @@ def test_a_training_that_continues_keeps_its_micro_batch_where_that_fits(tiny_mo
     own = Inputs(**job(tmp_path, tiny_model, rows=4))
     small, large = (ModelContext(own.model, None, LLAMA_3_1_8B, "cuda", memory_gb) for memory_gb in (24, 140))
     settings = adapter_settings(batch_size=16)
-    planned = {card: memory_plan(own, settings, card, 320).micro_batch_size for card in (small, large)}
+    planned = {card: memory_plan(own, settings, card, [320], False).micro_batch_size for card in (small, large)}
     assert planned[small] < planned[large] == 32
     for started, card, expected in ((small, large, small), (large, small, small), (large, large, large)):
         state = {"train_batch_size": planned[started]}
         (tmp_path / "trainer_state.json").write_text(json.dumps(state))
-        assert memory_plan(own, settings, card, 320, tmp_path).micro_batch_size == planned[expected]
+        assert memory_plan(own, settings, card, [320], False, tmp_path).micro_batch_size == planned[expected]
     by_hand = dataclasses.replace(own, training=own.training.model_copy(update={"micro_batch_size": 2}))
-    assert memory_plan(by_hand, settings, large, 320, tmp_path).micro_batch_size == 2
+    assert memory_plan(by_hand, settings, large, [320], False, tmp_path).micro_batch_size == 2
+
+
+def test_a_plan_from_the_lengths_of_the_data_is_the_same_at_every_start(tiny_model, tmp_path):
+    own = Inputs(**job(tmp_path, tiny_model, rows=4))
+    card = ModelContext(own.model, None, LLAMA_3_1_8B, "cuda", 90)
+    lengths, settings = [*range(120, 200), 300], adapter_settings(batch_size=16)
+    plans = [memory_plan(own, settings, card, each, True) for each in (lengths, lengths[::-1])]
+    assert plans[0] == plans[1] and plans[0].micro_batch_size == 32
+    assert memory_plan(own, settings, card, lengths, False).micro_batch_size == 16, "padded to the longest"

@@ -69,12 +69,27 @@ class TrainingBatch:
         accumulation: batches of an optimiser step.
         longest: tokens of the longest example: prompt, response and soft prompt.
         lora_rank: rank of the adapter; 0 for none.
+        mean: tokens of an example on average where batches have no padding; None where they are padded.
+        deviation: standard deviation of the examples' tokens, likewise.
     """
 
     size: int = 16
     accumulation: int = 1
     longest: int = 512
     lora_rank: int = 16
+    mean: float | None = None
+    deviation: float = 0.0
+
+    def tokens(self, examples: int) -> float:
+        """The most tokens of a micro-batch.
+
+        Without padding these are the longest example, others of the usual length, and five deviations of their sum,
+        since real lengths have long tails. Counted as padded, a batch of the paper's data would seem twice as large.
+        """
+        padded, others = examples * self.longest, examples - 1
+        if self.mean is None:
+            return padded
+        return min(padded, self.longest + others * self.mean + 5 * self.deviation * math.sqrt(others))
 
 
 @dataclass(frozen=True)
@@ -106,7 +121,7 @@ def plan_training(context: ModelContext, batch: TrainingBatch) -> TrainingPlan:
         return TrainingPlan(max(_divisors(batch.size, limit)), False)
     step, choices = batch.size * batch.accumulation, []
     for micro, checkpointing in product(_divisors(step, step), (False, True)):
-        tokens = micro * batch.longest
+        tokens = batch.tokens(micro)
         if training_bytes(context, tokens, checkpointing, batch.lora_rank) <= _usable(context):
             choices.append((_cost(tokens, checkpointing, context.settings.quantisation), micro, checkpointing))
     _, micro, checkpointing = min(choices, default=(0.0, 1, True))
@@ -128,7 +143,7 @@ def plan_inference(context: ModelContext, lora_rank: int) -> InferencePlan:
     return InferencePlan(quantisation, max(FEWEST_TOKENS, min(budget, MOST_TOKENS)))
 
 
-def training_bytes(context: ModelContext, tokens: int, checkpointing: bool, lora_rank: int) -> float:
+def training_bytes(context: ModelContext, tokens: float, checkpointing: bool, lora_rank: int) -> float:
     """Bytes that a micro-batch of `tokens` tokens takes where all of them are learned."""
     shape = context.shape
     layer = _kept_bytes(shape)
@@ -220,7 +235,7 @@ def _token_limit(context: ModelContext, quantisation: Quantisation, lora_rank: i
     return max(0, int(free / _token_bytes(context)))
 
 
-def _cost(tokens: int, checkpointing: bool, quantisation: Quantisation) -> float:
+def _cost(tokens: float, checkpointing: bool, quantisation: Quantisation) -> float:
     """Relative time per token: passes over the weights (forward, backward to the inputs, forward again), and reading or
     dequantising the weights once per pass and micro-batch."""
     passes = 3 if checkpointing else 2

@@ -1,8 +1,10 @@
 """A training's inputs, its memory plan, and the arguments of transformers' Trainer."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean, pstdev
 from typing import Any, Literal
 
 import torch
@@ -36,7 +38,12 @@ class Inputs:
 
 
 def memory_plan(
-    inputs: Inputs, settings: Optimisation, context: ModelContext, longest: int, resume: Path | None = None
+    inputs: Inputs,
+    settings: Optimisation,
+    context: ModelContext,
+    lengths: Sequence[int],
+    flat: bool,
+    resume: Path | None = None,
 ) -> TrainingPlan:
     """The memory plan, with what the user has set taking precedence.
 
@@ -44,14 +51,16 @@ def memory_plan(
         inputs: of the training.
         settings: of the stage.
         context: of the model.
-        longest: tokens of the longest example, the soft prompt included.
+        lengths: tokens of each example, the soft prompt included.
+        flat: whether batches have no padding.
         resume: checkpoint to continue from, whose micro-batch is kept where it fits this card.
 
     Raises:
         FormsafeError: when `training.micro_batch_size` does not divide the optimiser step.
     """
     rank = settings.lora.r if isinstance(settings, AdapterSettings) else 0
-    batch = TrainingBatch(settings.batch_size, settings.gradient_accumulation, longest, rank)
+    spread = (fmean(lengths), pstdev(lengths)) if flat else ()
+    batch = TrainingBatch(settings.batch_size, settings.gradient_accumulation, max(lengths), rank, *spread)
     plan = plan_training(context, batch)
     wanted, step = inputs.training, batch.size * batch.accumulation
     checkpointing = wanted.gradient_checkpointing

@@ -112,10 +112,10 @@ def _train(
     scratch = checkpoints.open_scratch(inputs.folder, identity)
     resume = checkpoints.latest(scratch)
     step = None if resume is None else checkpoints.step_of(resume)
-    longest = max(len(example.ids) for example in train.rows) + virtual
-    plan = memory_plan(inputs, settings, context, longest, resume)
-    arguments = training_arguments(inputs, settings, learning_rate, plan, base, scratch, resume)
     collator = Collator(varlen_attention.flattens(base.config), virtual)
+    lengths = [len(example.ids) + virtual for example in train.rows]
+    plan = memory_plan(inputs, settings, context, lengths, collator.flat, resume)
+    arguments = training_arguments(inputs, settings, learning_rate, plan, base, scratch, resume)
     rate = 0.0 if inputs.arm.joint is None else inputs.arm.joint.learning_rate
     trainer = SplitLossTrainer(model, arguments, collator, (train, validation), prompt, rate, inputs.arm.constraint)
     trainer.remove_callback(PrinterCallback)
