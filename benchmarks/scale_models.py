@@ -15,9 +15,9 @@ from unittest.mock import patch
 import torch
 
 from formsafe.core.files import read_jsonl, write_json, write_jsonl
-from formsafe.models import decode_attention, varlen_attention
+from formsafe.models import decode_attention
 from formsafe.models.chat import render_prompt
-from formsafe.models.load import Placement, keep_weights_as_loaded
+from formsafe.models.load import Placement, keep_weights_as_loaded, register_attentions
 from formsafe.models.shapes import ModelShape
 
 SPECIAL = ["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|unknown|>"]
@@ -85,10 +85,8 @@ def build_model(directory: str | Path, placement: Placement) -> torch.nn.Module:
     and quantised at once, so that it never needs more memory than the loaded model."""
     from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, GenerationConfig
 
-    varlen_attention.register()
-    decode_attention.register()
-    if placement.device == "cuda":
-        decode_attention.avoid_faulty_cudnn()
+    register_attentions()
+    decode_attention.avoid_faulty_cudnn(placement.device)
     config, dtype = AutoConfig.from_pretrained(directory), getattr(torch, placement.dtype)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=placement.attention)

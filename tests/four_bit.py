@@ -10,7 +10,7 @@ from formsafe.models import varlen_attention
 from formsafe.models.load import Placement, load_model, load_tokenizer
 from formsafe.training.collation import Collator
 from formsafe.training.examples import tokenise
-from formsafe.training.trainer import token_losses
+from tests.losses import token_losses
 
 
 def lora_gradients(

@@ -16,8 +16,9 @@ from formsafe.models.load import Placement, load_model, load_tokenizer
 from formsafe.training.collation import Collator
 from formsafe.training.examples import tokenise
 from formsafe.training.stages import Inputs, train_adapter, tune_soft_prompt
-from formsafe.training.trainer import SplitLossTrainer, token_losses
+from formsafe.training.trainer import SplitLossTrainer
 from tests.four_bit import lora_gradients, on_device
+from tests.losses import token_losses
 from tests.tiny import write_tiny_model
 from tests.training_cases import adapter_settings, job, model_settings, soft_prompt_settings, write_rows
 

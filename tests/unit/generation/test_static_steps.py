@@ -18,6 +18,7 @@ from formsafe.generation.sampling import DigitWatch, Sampler
 from formsafe.generation.static_steps import Graphs, StaticSteps
 from formsafe.models import decode_attention, memory
 from formsafe.models.chat import render_prompt
+from formsafe.models.load import register_attentions
 from formsafe.models.memory import static_columns
 from formsafe.models.shapes import of_config
 from tests.talkative import prompts
@@ -63,7 +64,7 @@ class FakeGraphs:
 
 @pytest.fixture(scope="module")
 def model(talkative_model):
-    decode_attention.register()
+    register_attentions()
     return AutoModelForCausalLM.from_pretrained(talkative_model, attn_implementation=decode_attention.NAME).eval()
 
 
@@ -180,8 +181,10 @@ class FakeCuda:
     @contextmanager
     def stream(self, stream):
         before, self.current = self.current, stream
-        yield
-        self.current = before
+        try:
+            yield
+        finally:
+            self.current = before
 
     @contextmanager
     def graph(self, graph, stream=None):
@@ -192,14 +195,11 @@ class FakeCuda:
             raise RuntimeError("operation failed due to a previous error during capture")  # noqa: B904
         self.current = before
 
-    def set_stream(self, stream):
-        self.current = stream
-
 
 @pytest.fixture
 def cuda(monkeypatch):
     fake = FakeCuda()
-    known = {"Stream": fake.make, "stream": fake.stream, "graph": fake.graph, "set_stream": fake.set_stream}
+    known = {"Stream": fake.make, "stream": fake.stream, "graph": fake.graph}
     known |= {"current_stream": lambda: fake.current, "CUDAGraph": object}
     for name, stand_in in known.items():
         monkeypatch.setattr(torch.cuda, name, stand_in)

@@ -22,7 +22,8 @@ from formsafe.training.examples import Example, tokenise
 from formsafe.training.loss_log import SplitLoss, check_finite
 from formsafe.training.stages import add_soft_prompt
 from formsafe.training.token_kinds import CONTENT, FORMAT, INTERIOR, MIXED
-from formsafe.training.trainer import SplitLossTrainer, target_logits, token_losses
+from formsafe.training.trainer import SplitLossTrainer, target_logits
+from tests.losses import token_losses
 from tests.training_cases import write_rows
 
 VIRTUAL = 6

@@ -250,7 +250,7 @@ def test_a_training_that_continues_keeps_its_micro_batch_where_that_fits(tiny_mo
     own = Inputs(**job(tmp_path, tiny_model, rows=4))
     small, large = (ModelContext(own.model, None, LLAMA_3_1_8B, "cuda", memory_gb) for memory_gb in (24, 140))
     settings = adapter_settings(batch_size=16)
-    planned = {card: memory_plan(own, settings, card, [320], False).micro_batch_size for card in (small, large)}
+    planned = {card: memory_plan(own, settings, card, [320], False, None).micro_batch_size for card in (small, large)}
     assert planned[small] < planned[large] == 32
     for started, card, expected in ((small, large, small), (large, small, small), (large, large, large)):
         state = {"train_batch_size": planned[started]}
@@ -264,6 +264,6 @@ def test_a_plan_from_the_lengths_of_the_data_is_the_same_at_every_start(tiny_mod
     own = Inputs(**job(tmp_path, tiny_model, rows=4))
     card = ModelContext(own.model, None, LLAMA_3_1_8B, "cuda", 90)
     lengths, settings = [*range(120, 200), 300], adapter_settings(batch_size=16)
-    plans = [memory_plan(own, settings, card, each, True) for each in (lengths, lengths[::-1])]
+    plans = [memory_plan(own, settings, card, each, True, None) for each in (lengths, lengths[::-1])]
     assert plans[0] == plans[1] and plans[0].micro_batch_size == 32
-    assert memory_plan(own, settings, card, lengths, False).micro_batch_size == 16, "padded to the longest"
+    assert memory_plan(own, settings, card, lengths, False, None).micro_batch_size == 16, "padded to the longest"

@@ -5,12 +5,12 @@ starts from a shared prefix, and notes the probabilities of digits on the way. `
 growing cache here, with static buffers on a GPU.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
-from transformers import PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
 
 from formsafe.generation.buffers import GrowingLayer, growing_cache
 from formsafe.generation.prefix import SharedPrefix
@@ -75,16 +75,8 @@ class GrowingSteps:
 
     def read(self) -> torch.Tensor:
         """Read the prompts."""
-        output = self._model(
-            **self._inputs,
-            attention_mask=self._mask,
-            position_ids=self._positions,
-            past_key_values=self._cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        logits: torch.Tensor = output.logits[:, -1]
-        return logits
+        given = {**self._inputs, "attention_mask": self._mask, "position_ids": self._positions}
+        return next_logits(self._model, self._cache, given)
 
     def step(self, tokens: torch.Tensor) -> torch.Tensor:
         """Append one token per row."""
@@ -103,6 +95,12 @@ class GrowingSteps:
         self._cache.reorder_cache(places)  # type: ignore[arg-type]
         self._mask, self._positions = self._mask[places], self._positions[places]
         return kept
+
+
+def next_logits(model: PreTrainedModel, cache: DynamicCache, given: Mapping[str, Any]) -> torch.Tensor:
+    """Append what is given to a cache; return the logits after each row's last token, `[rows, vocabulary]`."""
+    logits: torch.Tensor = model(**given, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
+    return logits
 
 
 def pad_left(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:

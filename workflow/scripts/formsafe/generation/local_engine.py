@@ -195,11 +195,9 @@ class LocalEngine:
             embeds = self.model.get_input_embeddings()(ids.clamp(min=0))
             embeds[ids == VIRTUAL] = self.soft_prompt.to(embeds.dtype).repeat(len(rows), 1)
             inputs = {"inputs_embeds": embeds}
-        steps = self._steps(Batch(inputs, mask, decoding.max_new_tokens, prefix))
+        batch = Batch(inputs, mask, decoding.max_new_tokens, prefix)
+        steps: Steps = StaticSteps(self.model, batch, self.graphs) if self.static else GrowingSteps(self.model, batch)
         return decode(steps, len(rows), self.stop_ids, Sampler(decoding, rows, ids.device), self.watch)
-
-    def _steps(self, batch: Batch) -> Steps:
-        return StaticSteps(self.model, batch, self.graphs) if self.static else GrowingSteps(self.model, batch)
 
     def _prefix(self, rows: list[list[int]]) -> SharedPrefix | None:
         shared = common_prefix(rows) if self.share_prefix and len(rows) > 1 else 0
@@ -219,9 +217,7 @@ class LocalEngine:
         return str(self.tokenizer.decode(ids))
 
     def _text(self, ids: list[int]) -> str:
-        text = self.tokenizer.decode(ids, skip_special_tokens=True)
-        assert isinstance(text, str)
-        return text
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True))
 
 
 def load_engine(

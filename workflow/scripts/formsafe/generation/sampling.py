@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch.types import Device
 from transformers import PreTrainedTokenizerFast
 
 from formsafe.config.settings.generation import Decoding
@@ -28,7 +27,7 @@ class DigitWatch:
         device: where the logits are; ids that were copied there at every step would make the GPU wait.
     """
 
-    def __init__(self, spellings: Sequence[Sequence[int]], device: Device = "cpu") -> None:
+    def __init__(self, spellings: Sequence[Sequence[int]], device: torch.device | str = "cpu") -> None:
         self.spellings = [torch.tensor(ids, dtype=torch.long, device=device) for ids in spellings]
         self.ids = {token for ids in spellings for token in ids}
 
@@ -62,7 +61,7 @@ class Sampler:
     continued job and another batch give the same sample.
     """
 
-    def __init__(self, decoding: Decoding, prompts: Sequence[Sequence[int]], device: Device = "cpu") -> None:
+    def __init__(self, decoding: Decoding, prompts: Sequence[list[int]], device: torch.device | str = "cpu") -> None:
         self.decoding = decoding
         self.uniform = None
         if decoding.temperature > 0:

@@ -13,7 +13,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 from formsafe.core.errors import first_line
 from formsafe.generation.buffers import StaticLayer, Window
-from formsafe.generation.decoding import Batch
+from formsafe.generation.decoding import Batch, next_logits
 from formsafe.models import memory
 
 Step = Callable[[], torch.Tensor]
@@ -55,23 +55,18 @@ class Graphs:
         return step
 
     def _capture(self, step: Step) -> Step:
-        started, current = time.perf_counter(), torch.cuda.current_stream()
         # One stream for all: cuBLAS keeps a workspace (32 MB on an H200) for every stream that it has met, for ever.
-        self._stream = self._stream or torch.cuda.Stream()
-        # Once outside of the capture: libraries choose kernels and allocate at the first call.
-        self._stream.wait_stream(current)
-        with torch.cuda.stream(self._stream):
-            step()
-        current.wait_stream(self._stream)
+        started, self._stream = time.perf_counter(), self._stream or torch.cuda.Stream()
+        self._stream.wait_stream(torch.cuda.current_stream())
         # Each graph has its own memory pool: PyTorch frees a shared one while no graph uses it (between two captures).
         graph = torch.cuda.CUDAGraph()
-        try:
+        # Around the capture as well, which leaves its stream the current one where it fails. Memory belongs to the
+        # stream that it was allocated on: the next batch would find none of what this one frees, and run out.
+        with torch.cuda.stream(self._stream):
+            step()  # once outside of the capture: libraries choose kernels and allocate at the first call
             with torch.cuda.graph(graph, stream=self._stream):
                 result = step()
-        finally:
-            # A capture that fails leaves its stream the current one. Memory belongs to the stream that it was allocated
-            # on, so the next batch would find none of what this one frees, and run out.
-            torch.cuda.set_stream(current)
+        torch.cuda.current_stream().wait_stream(self._stream)
         self.captured, self.seconds = self.captured + 1, round(self.seconds + time.perf_counter() - started, 2)
 
         def replay() -> torch.Tensor:
@@ -158,14 +153,5 @@ class StaticSteps:
         return self._forward({"input_ids": self._tokens[:rows, None]}, visible, self._positions[:rows, None])
 
     def _forward(self, inputs: dict[str, torch.Tensor], visible: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        output = self._model(
-            **inputs,
-            attention_mask=visible,
-            position_ids=positions,
-            past_key_values=self._cache,
-            use_cache=True,
-            logits_to_keep=1,
-            prefix=self._prefix,
-        )
-        logits: torch.Tensor = output.logits[:, -1]
-        return logits
+        given = {**inputs, "attention_mask": visible, "position_ids": positions, "prefix": self._prefix}
+        return next_logits(self._model, self._cache, given)

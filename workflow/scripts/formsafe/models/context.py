@@ -37,10 +37,9 @@ class ModelContext:
         from formsafe.models.varlen_attention import supports
 
         chosen = self.device == "cuda" and self.settings.attention == "auto"
-        if not chosen or self.config is None or not supports(self.config):
-            return False
+        plain = chosen and self.config is not None and supports(self.config)
         # Dynamic positions compare the longest with a bound in Python at every step: a capture would fail.
-        return "dynamic" not in self.config.get_text_config().rope_parameters["rope_type"]
+        return plain and "dynamic" not in self.config.get_text_config().rope_parameters["rope_type"]
 
 
 def read_context(

@@ -14,20 +14,10 @@ from torch.nn.functional import scaled_dot_product_attention
 NAME = "formsafe_decode"
 
 
-def register() -> None:
-    """Make the attention known to transformers under `NAME`, with the masks of sdpa."""
-    from transformers import AttentionInterface, AttentionMaskInterface
-    from transformers.masking_utils import sdpa_mask
-
-    if NAME not in AttentionInterface():
-        AttentionInterface.register(NAME, decode_attention_forward)
-        AttentionMaskInterface.register(NAME, sdpa_mask)
-
-
-def avoid_faulty_cudnn() -> None:
-    """Switch cuDNN's attention off where it errs: for this attention and all others of the process."""
+def avoid_faulty_cudnn(device: str) -> None:
+    """Switch cuDNN's attention off on a GPU where it errs: for this attention and all others of the process."""
     # On Blackwell its kernels for one query repeat words and drop some, without an error (PyTorch issue 193893).
-    if torch.cuda.is_available() and torch.cuda.get_device_capability()[0] >= 10:
+    if device == "cuda" and torch.cuda.is_available() and torch.cuda.get_device_capability()[0] >= 10:
         torch.backends.cuda.enable_cudnn_sdp(False)
 
 

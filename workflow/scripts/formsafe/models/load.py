@@ -78,9 +78,13 @@ def load_tokenizer(directory: str | Path, settings: ModelSettings | None = None)
 
 
 def register_attentions() -> None:
-    """Make this library's attention implementations known to transformers."""
-    varlen_attention.register()
-    decode_attention.register()
+    """Make this library's attention implementations known to transformers, that of decoding with the masks of sdpa."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import sdpa_mask
+
+    AttentionInterface.register(varlen_attention.NAME, varlen_attention.varlen_attention_forward)
+    AttentionInterface.register(decode_attention.NAME, decode_attention.decode_attention_forward)
+    AttentionMaskInterface.register(decode_attention.NAME, sdpa_mask)
 
 
 def load_model(directory: str | Path, placement: Placement) -> PreTrainedModel:
@@ -102,8 +106,7 @@ def load_model(directory: str | Path, placement: Placement) -> PreTrainedModel:
         )
     if placement.device == "cuda" or placement.quantisation == "nf4":
         arguments["device_map"] = {"": 0 if placement.device == "cuda" else "cpu"}
-    if placement.device == "cuda":
-        decode_attention.avoid_faulty_cudnn()
+    decode_attention.avoid_faulty_cudnn(placement.device)
     try:
         model = AutoModelForCausalLM.from_pretrained(
             _existing(directory), trust_remote_code=False, attn_implementation=placement.attention, **arguments

@@ -86,10 +86,9 @@ class TrainingBatch:
         Without padding these are the longest example, others of the usual length, and five deviations of their sum,
         since real lengths have long tails. Counted as padded, a batch of the paper's data would seem twice as large.
         """
-        padded, others = examples * self.longest, examples - 1
-        if self.mean is None:
-            return padded
-        return min(padded, self.longest + others * self.mean + 5 * self.deviation * math.sqrt(others))
+        mean = self.longest if self.mean is None else self.mean
+        others = examples - 1
+        return min(examples * self.longest, self.longest + others * mean + 5 * self.deviation * math.sqrt(others))
 
 
 @dataclass(frozen=True)
@@ -161,7 +160,7 @@ def inference_bytes(context: ModelContext, plan: InferencePlan, lora_rank: int) 
 def static_columns(tokens: int) -> int:
     """Columns of static buffers for rows of so many tokens: whole tiles of cuDNN's kernels.
 
-    For other widths some of these do not compile, and a row of the mask does not begin at a multiple of 16 bytes.
+    For other widths some of these are reported not to compile, and rows of the mask begin at odd addresses.
     """
     return math.ceil(tokens / 64) * 64
 

@@ -11,14 +11,6 @@ NAME = "formsafe_varlen"
 ARCHITECTURES = {"llama", "mistral", "qwen2", "qwen3", "olmo2", "smollm3", "granite"}
 
 
-def register() -> None:
-    """Make the attention known to transformers under `NAME`; it takes `lengths` from the model's keyword arguments."""
-    from transformers import AttentionInterface
-
-    if NAME not in AttentionInterface():
-        AttentionInterface.register(NAME, varlen_attention_forward)
-
-
 def flattens(config: Any) -> bool:
     """Whether a loaded model may take examples one after another in a row: its attention keeps them apart, and it has
     no layers besides (convolutions, recurrent states) that would let an example see the one before."""
@@ -66,9 +58,8 @@ def varlen_attention_forward(
         q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
         bounds, longest, causal = cu_seq_lens_q, max(lengths), (-1, 0)  # all before a token, none behind it
         # PyTorch 2.11 shares keys between heads without being told, and does not know the argument.
-        shared: dict[str, Any] = (
-            {"enable_gqa": True} if "enable_gqa" in inspect.signature(varlen_attn).parameters else {}
-        )
+        known = inspect.signature(varlen_attn).parameters
+        shared: dict[str, Any] = {"enable_gqa": True} if "enable_gqa" in known else {}
         attended = varlen_attn(q, k, v, bounds, bounds, longest, longest, scale=scaling, window_size=causal, **shared)
         assert isinstance(attended, torch.Tensor)
         return attended.unsqueeze(0), None

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+from accelerate.utils import send_to_device
 from peft import PeftModel
 
 from formsafe.training.collation import Collator
@@ -35,8 +36,7 @@ def kl_to_base(model: PeftModel, examples: Sequence[Example], flat: bool, device
         batch = collate([examples[index] for index in range(start, min(start + BATCH, len(examples)))])
         first = batch["depths"] < POSITIONS
         batch["keep"] = batch["keep"][first]
-        batch["model"] = {name: _moved(value, device) for name, value in batch["model"].items()}
-        batch = {name: _moved(value, device) for name, value in batch.items()}
+        batch = send_to_device(batch, device)
         with model.disable_adapter():
             reference = target_logits(model, embeddings, batch, None)
         found = divergence(target_logits(model, embeddings, batch, None), reference).double().cpu()
@@ -44,7 +44,3 @@ def kl_to_base(model: PeftModel, examples: Sequence[Example], flat: bool, device
         sums.index_add_(0, depths, found)
         counts.index_add_(0, depths, torch.ones_like(found))
     return [round(value, 6) for value in (sums / counts)[counts > 0].tolist()]
-
-
-def _moved(value: object, device: torch.device) -> object:
-    return value.to(device) if isinstance(value, torch.Tensor) else value

@@ -13,7 +13,8 @@ from transformers import PreTrainedTokenizerFast
 from formsafe.core.errors import FormsafeError
 from formsafe.data.records import TrainingExample
 from formsafe.models.chat import Exchange, render_exchange
-from formsafe.training.token_kinds import CONTENT, FORMAT, INTERIOR, MIXED, interior_words, kinds_of, mark_interior
+from formsafe.training.loss_log import PARTS
+from formsafe.training.token_kinds import CONTENT, INTERIOR, interior_words, kinds_of, mark_interior
 
 
 @dataclass(frozen=True)
@@ -54,12 +55,7 @@ class Examples(Sequence[Example]):
         """Counts for metrics.json; shares are of the learned tokens, and content includes interior content."""
         counts = Counter(kind for row in self.rows for kind in row.kinds)
         targets = counts.total()
-        shares = {
-            "format": counts[FORMAT],
-            "mixed": counts[MIXED],
-            "content": counts[CONTENT] + counts[INTERIOR],
-            "interior": counts[INTERIOR],
-        }
+        shares = {part: sum(map(counts.__getitem__, kinds)) for part, kinds in PARTS.items()}
         return {
             "examples": len(self.rows),
             "tokens": sum(len(row.ids) for row in self.rows),

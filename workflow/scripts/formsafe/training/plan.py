@@ -1,7 +1,6 @@
 """A training's inputs, its memory plan, and the arguments of transformers' Trainer."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean, pstdev
@@ -38,12 +37,7 @@ class Inputs:
 
 
 def memory_plan(
-    inputs: Inputs,
-    settings: Optimisation,
-    context: ModelContext,
-    lengths: Sequence[int],
-    flat: bool,
-    resume: Path | None = None,
+    inputs: Inputs, settings: Optimisation, context: ModelContext, lengths: list[int], flat: bool, resume: Path | None
 ) -> TrainingPlan:
     """The memory plan, with what the user has set taking precedence.
 

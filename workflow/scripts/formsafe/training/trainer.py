@@ -47,14 +47,6 @@ def target_logits(
     return logits[keep // width, column]
 
 
-def token_losses(
-    model: torch.nn.Module, embeddings: torch.nn.Module, batch: dict[str, Any], soft_prompt: torch.Tensor | None
-) -> torch.Tensor:
-    """Cross-entropy of every learned token, `[targets]`, in fp32; arguments as of `target_logits`."""
-    logits = target_logits(model, embeddings, batch, soft_prompt)
-    return cross_entropy(logits.float(), batch["labels"], reduction="none")
-
-
 def divergence(logits: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
     """KL(reference || model) in nats of each row, `[rows]`, in fp32, from logits `[rows, vocabulary]`."""
     return kl_div(
