@@ -26,6 +26,7 @@ from formsafe.formats.registry import (
     traits_of,
 )
 from formsafe.formats.sentences import split_sentences
+from formsafe.training.token_kinds import ESCAPABLE
 
 FORMATS = get_formats(format_names())
 SENTENCES = ["Fill a bowl.", 'Say "done", twice.', "Wipe {the} lamp\\shade."]
@@ -64,6 +65,16 @@ def test_the_three_formats_of_the_paper():
     assert get_format("prose").render(PARSED).text == PROSE
     assert get_format("list").render(PARSED).text == LIST
     assert get_format("json").render(PARSED).text == JSON
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_format_escapes_no_character_that_the_loss_does_not_know_of(name):
+    """A word with an escaped character has other tokens in this format: `ESCAPABLE` keeps it out of the shared ones."""
+    characters = filter(None, (chr(number).strip() for number in range(0x2200)))
+    plain = "".join(character for character in characters if not ESCAPABLE.search(character))
+    rendered = FORMATS[name].render(["First.", f"a{plain}b", "Last."])
+    written = "".join(rendered.text[span.start : span.end] for span in rendered.spans if span.kind == "content")
+    assert f"a{plain}b" in written
 
 
 def test_the_ladder_between_them():
