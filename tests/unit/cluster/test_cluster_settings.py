@@ -172,9 +172,9 @@ def test_minutes_of_a_training(work, minutes):
 @pytest.mark.parametrize(
     ("work", "minutes"),
     [
-        # 6000 tokens at 200 a second: 30 s, twice that with the margin, and 15 minutes
+        # 6000 tokens at 200 per second: 30 s, twice that with the margin, and 15 minutes
         ({"parameters": 8e9, "prompts": 60, "new_tokens": 100}, [16, 32, 48]),
-        # 727,040 tokens at 200 a second: 3635.2 s
+        # 727,040 tokens at 200 per second: 3635.2 s
         ({"parameters": 8e9, "prompts": 1420, "new_tokens": 512}, [137, 273, 409]),
         # whole minutes, rounded up
         ({"parameters": 8e9 * (1 + 1e-13), "prompts": 60, "new_tokens": 100}, [17, 33, 49]),

@@ -26,6 +26,7 @@ PACKAGE = "formsafe"
 NEUTRAL = ("core.errors", "core.logs", "core.redaction", "core.provenance", "core.startup", "models.devices")
 _LOGGERS = ("logger", "logging", "log", "warnings")
 _CAPTIONED = ("figure", "table")  # decorators that make a docstring a caption
+# Source texts whose digests stay on disk: about eight versions of each of the 250 files, else every edit adds one.
 _KEPT = 2000
 # What is known of a source text, by the text's hash: the digest of its tree, and what it imports. Every job parses the
 # Snakefile again, and parsing a hundred modules takes longer than hashing them: so it is also kept on disk, beside the

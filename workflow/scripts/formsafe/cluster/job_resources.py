@@ -17,7 +17,7 @@ MB_PER_PARAMETER = 2.6e-6
 BASE_MINUTES = 15
 TRAINING_FLOPS = 4.0e13
 FLOPS_PER_PARAMETER = 8.0  # forward, backward, and forward again for checkpointed activations
-# Tokens a second that one parameter costs when answering in batches: 200 tokens a second for 8e9 parameters.
+# Parameters times tokens per second when answering in batches: 200 tokens per second with 8e9 parameters.
 ANSWERING_RATE = 1.6e12
 MARGIN = 2.0
 

@@ -72,6 +72,7 @@ def _parsed(representation: str) -> Any:
 
 def _likeness(left: Any, right: Any) -> float:
     if isinstance(left, dict) and isinstance(right, dict):
+        # + 1: two sections without a common key are still more alike than a section and a text.
         return len(left.keys() & right.keys()) / max(1, len(left.keys() | right.keys())) + 1
     return float(type(left) is type(right))
 

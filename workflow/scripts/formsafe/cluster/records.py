@@ -152,7 +152,7 @@ def record_unseen(workflow: Any, since: float, directory: Path) -> int:
 
 
 def _is_newer(path: str, since: float, directory: Path) -> bool:
-    """Whether a file was made since then and after its record, whose end is the file's time."""
+    """Whether a file was made since then and after the end time in its record."""
     made = (directory / path).stat().st_mtime
     record = record_file(directory, path)
     recorded = json.loads(record.read_text()).get("endtime") if record.is_file() else None

@@ -118,8 +118,7 @@ def _keep_finished(study: str, arguments: Sequence[str], directory: Path) -> Non
     if newest is None:
         return
     path, log = newest
-    # Marks of unfinished jobs and records of the time before say nothing of what orphans made: what changed since the
-    # start is looked for in the files themselves.
+    # Old marks and records do not cover jobs that finished unseen, so compare the files' times.
     lenient = ["--ignore-incomplete", "--rerun-triggers", "mtime"]
     there = [job.outputs for job in all_jobs([*lenient, *arguments], directory) if not (job.planned or job.gone)]
     finished = finished_unseen(there, _start_of(path), directory)

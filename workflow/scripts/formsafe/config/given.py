@@ -16,7 +16,8 @@ from formsafe.core.layout import partitions
 from formsafe.core.records import NONE
 from formsafe.formats.registry import format_names
 
-# Digits with at most one point and an exponent: `float()` would also take `nan`, `1_000` and ` 5e-5`.
+# Digits with at most one point and an exponent. `float()` would also take `inf`, `1_000` and ` 5e-5`, and the message
+# would advise a path with `lr=Infinity`.
 _RATE = re.compile(r"\d+(\.\d*)?(e-?\d+)?")
 
 

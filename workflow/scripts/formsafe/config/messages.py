@@ -25,7 +25,8 @@ _PLAIN = {
     "bool_type": "must be true or false",
     "bool_parsing": "must be true or false",
 }
-# Sign, mantissa and exponent of a number in quotes (`"5e-5"`, `.5`, `+3.`): the message shows how YAML wants it.
+# Sign, mantissa and exponent of a number in quotes (`"5e-5"`, `.5`, `+3.`): the message shows how YAML wants it. YAML 1.1
+# takes `5e-5` for a text even without quotes, so that advice without point or sign would end in the same error.
 _NUMBER = re.compile(r"([+-]?)(\d+\.?\d*|\.\d+)(?:[eE]([+-]?\d+))?")
 
 

@@ -25,7 +25,7 @@ def sameness(text: str) -> str:
 
 
 def content_digest(texts: Iterable[str]) -> str:
-    """SHA-256 (hex) over texts in order, whatever container they came in: NFC, white space normalised, one a line."""
+    """SHA-256 (hex) over texts in order, whatever container they came in: NFC, white space normalised, one per line."""
     return sha256("\n".join(normalise(unicodedata.normalize("NFC", text)) for text in texts))
 
 
@@ -77,7 +77,8 @@ def overlapping(lines: Sequence[str], texts: Iterable[str], letters: int) -> set
             places.setdefault(piece, set()).add(number)
     found = {number for number, line in enumerate(plain) if len(line) < letters}
     for text in map(letters_of, texts):
-        if 6 <= len(text) < letters:  # shorter ones occur in any line
+        # A shorter text, such as `yes`, is in nearly every line: all would count as repeating it.
+        if 6 <= len(text) < letters:
             found |= {number for number, line in enumerate(plain) if text in line}
         for piece in _pieces(text, letters) & places.keys():
             found |= places[piece]

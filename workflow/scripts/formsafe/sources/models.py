@@ -12,6 +12,8 @@ from formsafe.sources.hub import MODEL_FILES, Repository, cached_snapshot, locke
 from formsafe.sources.lock import check_or_add
 
 # Larger files of local models are known by their time: reading shards of many GB takes minutes on a shared file system.
+# This limit is of the manifest; whether `fetch_model` runs again Snakemake tells by content up to 1 GB
+# (`max-checksum-file-size` in profiles/default), so that a file that was touched only changes no manifest.
 DIGESTED_BYTES = 256_000_000
 
 

@@ -1,1 +1,1 @@
-"""The typed settings, one module a section: code depends only on the settings that it uses."""
+"""The typed settings, one module per section: code depends only on the settings that it uses."""

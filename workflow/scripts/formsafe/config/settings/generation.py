@@ -24,8 +24,8 @@ class ServerSettings(Settings):
     """An OpenAI-compatible server (vLLM, SGLang, TGI, `transformers serve`, a hosted model): exactly one of `base_url`
     and `command`."""
 
-    # What only says how replies are fetched determines no result: another address or more patience makes neither
-    # results stale nor a journal another work's.
+    # What only says how replies are fetched determines no result: another address or more patience
+    # changes neither results nor the journal's header.
     base_url: str | None = Field(default=None, exclude=True)
     """Address of a server that runs already, up to and including `/v1`."""
     # left out while it is not set, so that results of servers elsewhere stay fresh
