@@ -4,7 +4,8 @@ from itertools import pairwise
 
 import pytest
 
-from formsafe.config.settings.judge import EncoderSettings, TaskSettings
+from formsafe.config.settings.judge import TaskSettings
+from formsafe.config.settings.models import ModelPlace
 from formsafe.scoring.text_scores import cosine_similarities
 from tests.talkative import prompts
 
@@ -19,7 +20,7 @@ def test_cosines_do_not_depend_on_the_batch(tiny_model, tmp_path):
     texts = prompts(12)
     pairs = [*pairwise(texts), (texts[0], texts[0]), ("", texts[0])]
     found = [
-        cosine_similarities(pairs, tmp_path, TaskSettings(encoder=EncoderSettings(path=str(tmp_path)), batch_size=size))
+        cosine_similarities(pairs, tmp_path, TaskSettings(encoder=ModelPlace(path=str(tmp_path)), batch_size=size))
         for size in (1, 64)
     ]
     assert found[0] == pytest.approx(found[1], abs=2e-6)

@@ -1,6 +1,5 @@
 """Which jobs outlive a Snakemake: read from its log and from Slurm's queue."""
 
-import os
 import platform
 import signal
 import subprocess
@@ -161,21 +160,21 @@ def test_a_shell_inside_an_allocation_hides_no_orphan(tmp_path: Path, monkeypatc
 
 
 def test_a_process_that_ends_while_the_list_is_read_hides_no_other(left_behind, tmp_path: Path, monkeypatch):
-    readlink, asked = os.readlink, []
+    cwd, asked = module.psutil.Process.cwd, []
 
-    def first_is_gone(path):
-        asked.append(path)
+    def first_is_gone(process):
+        asked.append(process)
         if len(asked) == 1:
-            raise FileNotFoundError(path)
-        return readlink(path)
+            raise module.psutil.NoSuchProcess(process.pid)
+        return cwd(process)
 
-    monkeypatch.setattr(module.os, "readlink", first_is_gone)
+    monkeypatch.setattr(module.psutil.Process, "cwd", first_is_gone)
     assert [orphan.id for orphan in local_orphans(tmp_path)] == [str(left_behind.pid)]
 
 
 def processes(monkeypatch, **commands: str) -> None:
     """The processes in the folder, by number (p40=...): their commands."""
-    found = [(int(name[1:]), command.split(), "") for name, command in commands.items()]
+    found = [(int(name[1:]), command.split(), {}) for name, command in commands.items()]
     monkeypatch.setattr(module, "_processes_in", lambda directory: iter(found))
 
 
@@ -228,17 +227,19 @@ def test_a_snakemake_may_be_the_first_process_of_a_container(tmp_path: Path, mon
 
 
 def started_by(monkeypatch, parents: dict[int, int]) -> None:
-    """Let the kernel's files tell these parents of processes, and know no other process."""
-    read_text = Path.read_text
+    """Let these be the parents of processes, and no other process be known."""
 
-    def read(path: Path, *arguments, **more) -> str:
-        if path.parts[:2] != ("/", "proc"):
-            return read_text(path, *arguments, **more)
-        if (pid := int(path.parts[2])) not in parents:
-            raise FileNotFoundError(path)
-        return f"{pid} (a name) with (brackets) S {parents[pid]} 1 1"
+    class Process:
+        def __init__(self, pid: int) -> None:
+            if pid not in parents:
+                raise module.psutil.NoSuchProcess(pid)
+            self.pid = pid
 
-    monkeypatch.setattr(Path, "read_text", read)
+        def parents(self) -> list["Process"]:
+            parent = parents.get(self.pid)
+            return [Process(parent), *Process(parent).parents()] if parent in parents else []
+
+    monkeypatch.setattr(module.psutil, "Process", Process)
 
 
 def test_recover_lists_and_does_nothing_until_it_is_told(left_behind, tmp_path: Path, capsys):

@@ -11,7 +11,8 @@ from types import SimpleNamespace
 import pytest
 from rouge_score.rouge_scorer import RougeScorer
 
-from formsafe.config.settings.judge import EncoderSettings, TaskSettings
+from formsafe.config.settings.judge import TaskSettings
+from formsafe.config.settings.models import ModelPlace
 from formsafe.core.errors import FormsafeError
 from formsafe.formats.registry import and_the_papers, format_names, get_formats
 from formsafe.scoring import text_scores
@@ -23,7 +24,7 @@ from formsafe.scoring.text_scores import TextJob, format_fit, leakage, score_tex
 SENTENCES = ["Fill the kettle with water.", 'Add "salt" to it.', "Wait for ten minutes."]
 FORMATS = get_formats(format_names())
 PAPERS = get_formats(and_the_papers([]))
-TASKS = TaskSettings(encoder=EncoderSettings(path="e"))
+TASKS = TaskSettings(encoder=ModelPlace(path="e"))
 
 
 @pytest.mark.parametrize("stemming", [False, True])

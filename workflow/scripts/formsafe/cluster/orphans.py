@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from formsafe.core.errors import FormsafeError
 
 PREFIX = "formsafe"
@@ -19,10 +21,7 @@ DEFAULT_CONFIG = "config/config.yaml"
 _QUEUE_FORMAT = "%i|%T|%j|%Z|%k"
 # Lines of Snakemake's log, the only trace of one that was killed: where and how it was called, the name that its
 # jobs have in Slurm, and the study (which the Snakefile writes there: with `--quiet rules` a log names no files).
-_HOST = re.compile(r"^  Host: (\S+)", re.MULTILINE)
-_COMMAND = re.compile(r"^  Command: (.+)", re.MULTILINE)
-_RUN_ID = re.compile(r"^SLURM run ID: (\S+)", re.MULTILINE)
-_STUDY = re.compile(r"^Study: (\S+)", re.MULTILINE)
+_LINES = (r"^  Host: (\S+)", r"^  Command: (.+)", r"^SLURM run ID: (\S+)", r"^Study: (\S+)")
 
 
 @dataclass(frozen=True)
@@ -50,9 +49,8 @@ class RunLog:
 
 def read_log(text: str) -> RunLog:
     """Read a log of Snakemake (.snakemake/log)."""
-    host, command, run_id, study = (
-        found[1] if (found := line.search(text)) else None for line in (_HOST, _COMMAND, _RUN_ID, _STUDY)
-    )
+    found = (re.search(line, text, re.MULTILINE) for line in _LINES)
+    host, command, run_id, study = (line and line[1] for line in found)
     try:
         words = shlex.split(command or "")
     except ValueError:  # quotes that do not close: no log of Snakemake's own
@@ -62,8 +60,7 @@ def read_log(text: str) -> RunLog:
 
 def newest_log(directory: Path, study: str) -> tuple[Path, RunLog] | None:
     """The newest log in `directory` of a Snakemake that started jobs of `study`."""
-    read = ((path, read_log(_text(path))) for path in _log_files(directory))
-    return next(((path, log) for path, log in read if log.study == study), None)
+    return next(((path, log) for path, log in _logs(directory) if log.study == study), None)
 
 
 def started_elsewhere(directory: Path, study: str) -> str | None:
@@ -76,7 +73,7 @@ def started_elsewhere(directory: Path, study: str) -> str | None:
 def find_orphans(directory: Path, study: str) -> list[Orphan]:
     """All living jobs of `study` in `directory`, in Slurm and on this host; no Snakemake may run there."""
     # Without a run in Slurm there is nothing to ask Slurm for: a host may have its programs and no cluster behind them.
-    logs = [log for log in map(read_log, map(_text, _log_files(directory))) if log.run_id]
+    logs = [log for _, log in _logs(directory) if log.run_id]
     foreign = {str(log.run_id) for log in logs if log.study not in (None, study)}
     queue = queued_jobs() if any(log.run_id not in foreign for log in logs) else []
     return [*slurm_orphans(queue, directory, foreign), *local_orphans(directory)]
@@ -145,7 +142,8 @@ def local_orphans(directory: Path) -> Iterator[Orphan]:
     """Scripts of jobs that run in `directory` on this host, outside Slurm."""
     for pid, arguments, environment in _processes_in(directory):
         script = next((part for part in arguments if ".snakemake/scripts/" in part), None)
-        in_slurm = f"SLURM_JOB_NAME={PREFIX}_" in environment  # its own job; a shell inside an allocation is not
+        # its own job; a shell inside an allocation is not
+        in_slurm = environment.get("SLURM_JOB_NAME", "").startswith(f"{PREFIX}_")
         if script is not None and not in_slurm and len(arguments) <= 3:
             name = re.sub(r"^tmp[^.]*\.", "", Path(script).name)
             yield Orphan(str(pid), "running", name, local=True)
@@ -153,42 +151,30 @@ def local_orphans(directory: Path) -> Iterator[Orphan]:
 
 def living_snakemakes(directory: Path) -> list[int]:
     """Process ids of Snakemakes that run in `directory` on this host; the inner ones of jobs do not count."""
-    found = []
-    for pid, arguments, _ in _processes_in(directory):
-        if "snakemake" in [Path(part).name for part in arguments[:3]] and "--mode" not in arguments:
-            found.append(pid)
-    return found
+    return [
+        pid
+        for pid, arguments, _ in _processes_in(directory)
+        if "snakemake" in [Path(part).name for part in arguments[:3]] and "--mode" not in arguments
+    ]
 
 
 def _descends(orphan: Orphan, ancestors: Sequence[int]) -> bool:
     """Whether a process on this host was started by one of `ancestors`, directly or not."""
-    pid = int(orphan.id)
-    while pid > 1 and pid not in ancestors:
-        try:
-            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            return False
-    return pid in ancestors
+    try:
+        return any(parent.pid in ancestors for parent in psutil.Process(int(orphan.id)).parents())
+    except psutil.Error:  # it has ended
+        return False
 
 
-def _log_files(directory: Path) -> list[Path]:
+def _logs(directory: Path) -> Iterator[tuple[Path, RunLog]]:
     """Snakemake's logs, the newest first."""
-    return sorted(directory.glob(".snakemake/log/*.snakemake.log"), reverse=True)
+    for path in sorted(directory.glob(".snakemake/log/*.snakemake.log"), reverse=True):
+        # A log of a Snakemake that was killed may end within a letter, and holds whatever jobs printed.
+        yield path, read_log(path.read_text(encoding="utf-8", errors="replace"))
 
 
-def _text(log: Path) -> str:
-    # A log of a Snakemake that was killed may end within a letter, and holds whatever jobs printed.
-    return log.read_text(encoding="utf-8", errors="replace")
-
-
-def _processes_in(directory: Path) -> Iterator[tuple[int, list[str], str]]:
-    here = str(directory.resolve())
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            if os.readlink(entry / "cwd") != here or int(entry.name) == os.getpid():
-                continue
-            arguments = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
-            environment = (entry / "environ").read_bytes().decode(errors="replace")
-        except OSError:
-            continue
-        yield int(entry.name), [part for part in arguments if part], environment
+def _processes_in(directory: Path) -> Iterator[tuple[int, list[str], dict[str, str]]]:
+    """Other processes with this working directory: number, command, environment; those of other users have none."""
+    for process in psutil.process_iter(["cwd", "cmdline", "environ"]):
+        if process.info["cwd"] == str(directory.resolve()) and process.pid != os.getpid():
+            yield process.pid, list(filter(None, process.info["cmdline"] or [])), process.info["environ"] or {}

@@ -7,7 +7,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import takewhile
+from itertools import dropwhile, islice, takewhile
 from pathlib import Path
 
 from formsafe.core.errors import FormsafeError
@@ -47,9 +47,13 @@ def split_arguments(argv: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def config_files(arguments: Sequence[str]) -> list[str]:
     """The files after `--configfile` in what Snakemake is called with."""
-    words = list(arguments)
-    after = words[words.index("--configfile") + 1 :] if "--configfile" in words else []
-    return list(takewhile(lambda word: not word.startswith("-"), after))
+    return words_after(("--configfile",), arguments)
+
+
+def words_after(options: Sequence[str], arguments: Sequence[str]) -> list[str]:
+    """What follows the first of `options` in `arguments`, up to the next option."""
+    rest = dropwhile(lambda word: word not in options, arguments)
+    return list(takewhile(lambda word: not word.startswith("-"), islice(rest, 1, None)))
 
 
 def all_jobs(arguments: Sequence[str], directory: Path) -> list[PlannedJob]:

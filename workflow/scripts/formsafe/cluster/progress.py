@@ -10,7 +10,7 @@ from statistics import median
 
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from formsafe.core.durations import in_words, seconds_of
+from formsafe.core.durations import in_words, usual_seconds
 
 STOPPED = (
     "Stopping all jobs: what is finished is kept, and what was begun goes on from its checkpoint or journal.\n"
@@ -44,11 +44,7 @@ class Progress(logging.Handler):
         event = getattr(record, "event", None)
         if event == LogEvent.JOB_INFO:
             self._running[getattr(record, "jobid", -1)] = (getattr(record, "rule_name", ""), time.monotonic())
-        elif (
-            event == LogEvent.JOB_FINISHED
-            and self.total
-            and (known := self._running.pop(getattr(record, "job_id", -1), None))
-        ):
+        elif event == LogEvent.JOB_FINISHED and (known := self._running.pop(getattr(record, "job_id", -1), None)):
             rule, started = known
             self.left[rule] -= 1
             self._took[rule].append(time.monotonic() - started)
@@ -73,9 +69,7 @@ class Progress(logging.Handler):
         if self._took[rule]:
             return median(self._took[rule])
         if rule not in self._before:
-            earlier = [seconds_of(file) for file in (self._benchmarks / rule).rglob("*.tsv")]
-            known = [seconds for seconds in earlier if seconds is not None]
-            self._before[rule] = median(known) if known else None
+            self._before[rule] = usual_seconds([self._benchmarks / rule])
         return self._before[rule]
 
 

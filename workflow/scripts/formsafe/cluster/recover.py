@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from itertools import takewhile
 from pathlib import Path
 
 from formsafe.cluster.orphans import (
@@ -20,7 +19,7 @@ from formsafe.cluster.orphans import (
     newest_log,
     started_elsewhere,
 )
-from formsafe.cluster.plan import all_jobs, config_files, run_snakemake, split_arguments
+from formsafe.cluster.plan import all_jobs, config_files, run_snakemake, split_arguments, words_after
 from formsafe.cluster.records import finished_unseen
 from formsafe.core.errors import FormsafeError, command
 from formsafe.core.files import is_below, refuse_links_below
@@ -114,17 +113,16 @@ def _keep_finished(study: str, arguments: Sequence[str], directory: Path) -> Non
 
     Results of code that was edited meanwhile cannot be told from others, so they are made again.
     """
-    newest = newest_log(directory, study)
-    if newest is None:
+    if not (newest := newest_log(directory, study)):
         return
     path, log = newest
     # Old marks and records do not cover jobs that finished unseen, so compare the files' times.
     lenient = ["--ignore-incomplete", "--rerun-triggers", "mtime"]
     there = [job.outputs for job in all_jobs([*lenient, *arguments], directory) if not (job.planned or job.gone)]
-    finished = finished_unseen(there, _start_of(path), directory)
-    if not finished:
+    if not (finished := finished_unseen(there, _start_of(path), directory)):
         return
-    if _edited_since(path, directory, config_files(arguments)) or _overrides(log.command) != _overrides(arguments):
+    before, now = (sorted(words_after(("--config", "-C"), words)) for words in (log.command, arguments))
+    if before != now or _edited_since(path, directory, config_files(arguments)):
         # The jobs are Snakemake's own, not those that a log names; nothing outside the checkout is ours to delete.
         for file in (directory / file for files in finished for file in files):
             if is_below(file, directory) or is_below(file, directory / "results"):
@@ -154,12 +152,6 @@ def _edited_since(log: Path, directory: Path, more: Sequence[str]) -> bool:
 def _start_of(log: Path) -> float:
     """When a Snakemake started, in seconds since the epoch: its log's name tells."""
     return time.mktime(time.strptime(log.name.split(".")[0], "%Y-%m-%dT%H%M%S"))
-
-
-def _overrides(command: Sequence[str]) -> list[str]:
-    """The settings that a call of Snakemake gives on its command line."""
-    at = next((place for place, word in enumerate(command) if word in ("--config", "-C")), len(command))
-    return sorted(takewhile(lambda word: not word.startswith("-"), command[at + 1 :]))
 
 
 @command

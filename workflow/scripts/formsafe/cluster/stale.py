@@ -5,11 +5,10 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from statistics import median
 
 from formsafe.cluster.plan import PlannedJob, all_jobs, split_arguments
 from formsafe.cluster.reasons import shortened
-from formsafe.core.durations import seconds_of
+from formsafe.core.durations import seconds_of, usual_seconds
 from formsafe.core.errors import command
 from formsafe.core.files import read_json
 
@@ -35,8 +34,8 @@ def report(jobs: Sequence[PlannedJob], directory: Path) -> str:
     lines = [f"{len(planned)} jobs would run.", "", f"{'rule':<{width}}  jobs  GPU hours  why"]
     for rule, count, why, cost in rows:
         hours = "unknown" if cost is None else f"{cost:.2f}" if cost else "-"
-        lines += [f"{rule:<{width}}  {count:>4}  {hours:>9}  {why[0]}"]
-        lines += [f"{'':<{width + 19}}{more}" for more in why[1:]]
+        indent = "\n" + " " * (width + 19)
+        lines.append(f"{rule:<{width}}  {count:>4}  {hours:>9}  {indent.join(why)}")
     lines += ["", f"About {total:.1f} GPU hours, by the durations of earlier jobs."]
     if unknown:
         lines += [f"Not counted, since no job of it has finished yet: {', '.join(unknown)}."]
@@ -74,30 +73,17 @@ def gpu_hours(jobs: Iterable[PlannedJob], directory: Path) -> float | None:
     on_gpu = [job for job in jobs if job.gpus]
     if not on_gpu:
         return 0.0
-    own = [_took(job, directory) for job in on_gpu]
-    roots = {root for job in on_gpu if (root := _benchmark_root(job)) is not None}
-    benchmarks = [file for root in roots for file in (directory / root).rglob("*.tsv")]
-    known = [seconds for file in benchmarks if (seconds := seconds_of(file)) is not None]
-    if not known:
-        return None
-    usual = median(known)
-    times = [usual if seconds is None else seconds for seconds in own]
-    return sum(job.gpus * seconds for job, seconds in zip(on_gpu, times, strict=True)) / 3600
+    # The folder of a rule's benchmarks is the one of its name on the way to the job's own.
+    roots = {parent for job in on_gpu for parent in Path(job.benchmark or "").parents if parent.name == job.rule}
+    usual = usual_seconds(directory / root for root in roots)
+    return None if usual is None else sum(job.gpus * _took(job, directory, usual) for job in on_gpu) / 3600
 
 
-def _benchmark_root(job: PlannedJob) -> Path | None:
-    """The folder of a rule's benchmarks: the one of its name on the way to the job's own."""
-    for parent in Path(job.benchmark or "").parents:
-        if parent.name == job.rule:
-            return parent
-    return None
-
-
-def _took(job: PlannedJob, directory: Path) -> float | None:
+def _took(job: PlannedJob, directory: Path, usual: float) -> float:
     """Seconds of a job: by its benchmark, which counts its last start, or by its metrics, which count what it kept."""
-    started = None if job.benchmark is None else seconds_of(directory / job.benchmark)
+    started = seconds_of(directory / (job.benchmark or ""))
     if started is None:
-        return None
+        return usual
     metrics = [directory / path for path in job.outputs if path.endswith("metrics.json")]
     return max([started, *(read_json(path)["seconds"] for path in metrics if path.exists())])
 

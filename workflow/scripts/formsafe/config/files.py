@@ -54,13 +54,11 @@ def _local_sources(study: StudySettings, layout: Layout) -> Iterator[tuple[str, 
     for key, (path, manifest) in data.items():
         if path is not None:
             yield f"{key}.source.path", path, manifest, None if matching_files(path) else f"there is no file {path}"
-    for name in models_of(study):
-        path = study.models[name].path
+    models = {f"models.{name}": (study.models[name].path, layout.model(name), "config.json") for name in models_of(study)}
+    models["tasks.encoder"] = (study.tasks.encoder.path, layout.encoder, "modules.json")
+    for key, (path, manifest, needed) in models.items():
         if path is not None:
-            yield f"models.{name}.path", path, layout.model(name), _model_problem(path, "config.json")
-    path = study.tasks.encoder.path
-    if path is not None:
-        yield "tasks.encoder.path", path, layout.encoder, _model_problem(path, "modules.json")
+            yield f"{key}.path", path, manifest, _model_problem(path, needed)
 
 
 def _model_problem(path: str, needed: str) -> str | None:

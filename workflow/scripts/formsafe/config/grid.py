@@ -1,6 +1,6 @@
 """The grid: every run of a study, enumerated from explicit blocks."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import product
@@ -16,11 +16,11 @@ class Draw:
     data_seed: int
     examples: int
 
-    def fields(self, data_seed: int | None, examples: int | None) -> dict[str, str]:
+    def fields(self, data_seed: int, examples: int) -> dict[str, str]:
         """A run's fields for these rows; what equals the study's own is `none`, so that no run has a twin."""
         return {
-            "data_seed": NONE if data_seed in (None, self.data_seed) else str(data_seed),
-            "examples": NONE if examples in (None, self.examples) else str(examples),
+            "data_seed": NONE if data_seed == self.data_seed else str(data_seed),
+            "examples": NONE if examples == self.examples else str(examples),
         }
 
 
@@ -39,22 +39,14 @@ def enumerate_runs(blocks: Iterable[GridBlock], methods: Mapping[str, MethodSett
     """
     runs: dict[Run, None] = {}
     for block in blocks:
-        for run in _product(block, methods, own):
-            if not any(_matches(run, entry) for entry in block.exclude):
+        for run in product_of(block, methods, own):
+            if not any(matches(run, entry) for entry in block.exclude):
                 runs.setdefault(run)
     return list(runs)
 
 
-def idle_exclusions(block: GridBlock, methods: Mapping[str, MethodSettings], own: Draw) -> list[int]:
-    """Places in the block's `exclude` whose entries match none of its runs."""
-    runs, idle = list(_product(block, methods, own)), []
-    for place, entry in enumerate(block.exclude):
-        if not any(_matches(run, entry) for run in runs):
-            idle.append(place)
-    return idle
-
-
-def _product(block: GridBlock, methods: Mapping[str, MethodSettings], own: Draw) -> Iterable[Run]:
+def product_of(block: GridBlock, methods: Mapping[str, MethodSettings], own: Draw) -> Iterator[Run]:
+    """All combinations of a block, those that it excludes among them."""
     for model, method in product(block.models, block.methods):
         if not methods[method].trained:
             yield Run(model, method)
@@ -62,28 +54,17 @@ def _product(block: GridBlock, methods: Mapping[str, MethodSettings], own: Draw)
         # The rate is that of the adapter: stage 1 alone has none.
         alone = methods[method].soft_prompt == "only"
         rates = [NONE] if alone else [learning_rate_id(rate) for rate in block.learning_rates]
-        for name, rate, examples, seed in product(block.formats, rates, _or_none(block.examples), block.seeds):
-            for data_seed in _data_seeds(block, seed):
+        for name, rate, examples, seed in product(block.formats, rates, block.examples or [own.examples], block.seeds):
+            for data_seed in [seed] if block.data_seeds == "seed" else block.data_seeds or [own.data_seed]:
                 yield Run(model, method, name, rate, str(seed), **own.fields(data_seed, examples))
 
 
-def _or_none(values: Sequence[int]) -> Sequence[int | None]:
-    """Values of an optional axis; None alone: the study's own."""
-    return tuple(values) or (None,)
-
-
-def _data_seeds(block: GridBlock, seed: int) -> Sequence[int | None]:
-    """Seeds of the draw of rows for a training with `seed`; None: the study's own."""
-    if block.data_seeds == "seed":
-        return (seed,)
-    return _or_none(block.data_seeds)
-
-
-def _matches(run: Run, entry: Exclusion) -> bool:
-    rate, seed = entry.learning_rate, entry.seed
-    named = {"model": entry.model, "method": entry.method, "format": entry.format}
-    named |= {"lr": None if rate is None else learning_rate_id(rate), "seed": None if seed is None else str(seed)}
-    return all(wanted in (None, run.fields[key]) for key, wanted in named.items())
+def matches(run: Run, entry: Exclusion) -> bool:
+    """Whether a run has everything that an entry of `exclude` names."""
+    named = entry.model_dump(exclude_none=True)
+    if entry.learning_rate is not None:
+        named["lr"] = learning_rate_id(named.pop("learning_rate"))
+    return all(str(wanted) == run.fields[key] for key, wanted in named.items())
 
 
 def adapter_run(run: Run, methods: Mapping[str, MethodSettings]) -> Run | None:

@@ -1,12 +1,13 @@
 """From the merged YAML to a checked study: every mistake is named before any job starts."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import ValidationError
 
-from formsafe.config.grid import Draw, Run, enumerate_runs, idle_exclusions
-from formsafe.config.messages import config_error, field_problems
+from formsafe.config.grid import Draw, Run, enumerate_runs, matches, product_of
+from formsafe.config.messages import config_error, field_problems, unknown
 from formsafe.config.methods import method_problems
 from formsafe.config.settings.grid import GridBlock
 from formsafe.config.settings.study import StudySettings
@@ -26,8 +27,7 @@ def load_study(raw: Mapping[str, Any]) -> StudySettings:
         study = StudySettings.model_validate(dict(raw))
     except ValidationError as error:
         raise config_error(field_problems(raw, error)) from None
-    problems = list(_cross_problems(study))
-    if problems:
+    if problems := list(_cross_problems(study)):
         raise config_error(problems)
     return study
 
@@ -57,61 +57,59 @@ def _cross_problems(study: StudySettings) -> Iterator[str]:
     yield from method_problems(study)
     yield from _judge_problems(study)
     formats = format_names()
-    yield from _unknown("tasks.base_reference_format", [study.tasks.base_reference_format], formats, "the formats")
-    yield from _unknown("analysis.tradeoff_formats", study.analysis.tradeoff_formats, formats, "the formats")
+    yield from unknown("tasks.base_reference_format", [study.tasks.base_reference_format], formats, "the formats")
+    yield from unknown("analysis.tradeoff_formats", study.analysis.tradeoff_formats, formats, "the formats")
     yield from _data_problems(study)
     yield from _generation_problems(study)
 
 
 def _judge_problems(study: StudySettings) -> Iterator[str]:
     judging = study.judging
-    yield from _unknown("judging.judges", judging.judges, study.judges, "judges")
-    yield from _unknown("judging.headline", [judging.headline], judging.judges, "judging.judges")
-    yield from _unknown("judging.audit.methods", judging.audit.methods, study.methods, "methods")
-    if judging.refusals is not None:
-        yield from _unknown("judging.refusals", [judging.refusals], study.judges, "judges")
+    yield from unknown("judging.judges", judging.judges, study.judges, "judges")
+    yield from unknown("judging.headline", [judging.headline], judging.judges, "judging.judges")
+    yield from unknown("judging.audit.methods", judging.audit.methods, study.methods, "methods")
+    yield from unknown("judging.refusals", filter(None, [judging.refusals]), study.judges, "judges")
     for name in study.harmful.keys() & study.benign.keys():
         yield f"benign.{name}: a source of harmful prompts has the same name"
     if len(set(judging.judges)) < len(judging.judges):
         yield f"judging.judges: {', '.join(judging.judges)} names a judge twice"
-    for name in judging.judges:
-        if name in study.judges and study.judges[name].model not in study.models:
-            known = ", ".join(sorted(study.models))
-            yield f"judges.{name}.model: {study.judges[name].model!r} is not in models ({known})"
+    for name in sorted(study.judges.keys() & judging.judges):
+        yield from unknown(f"judges.{name}.model", [study.judges[name].model], study.models, "models")
 
 
-def _grid_problems(study: StudySettings) -> Iterator[str]:
-    undefined = False
+def _grid_problems(study: StudySettings) -> list[str]:
+    problems: list[str] = []
     for number, block in enumerate(study.grid):
-        key = f"grid.{number}"
-        problems = [
-            *_unknown(f"{key}.models", block.models, study.models, "models"),
-            *_unknown(f"{key}.methods", block.methods, study.methods, "methods"),
-            *_unknown(f"{key}.formats", block.formats, format_names(), "the formats"),
-        ]
-        problems += _repeated(key, block)
-        trained = [name for name in block.methods if name in study.methods and study.methods[name].trained]
-        too_many = [number for number in block.examples if number > study.corpus.splits.train]
-        if too_many:
-            problems.append(f"{key}.examples: {max(too_many):,} are more than corpus.splits.train has")
-        if trained and not (block.formats and block.learning_rates and block.seeds):
-            problems.append(f"{key}: {', '.join(trained)} needs formats, learning_rates and seeds, each at least one")
-        if not problems:
-            idle = idle_exclusions(block, study.methods, own_draw(study))
-            problems += [f"{key}.exclude.{place}: it matches no run of its block" for place in idle]
-        undefined = undefined or bool(problems)
-        yield from problems
-    if not undefined and not runs_of(study):
-        yield "grid: it has no run"
+        problems += _block_problems(study, f"grid.{number}", block)
+    return problems if problems or runs_of(study) else ["grid: it has no run"]
+
+
+def _block_problems(study: StudySettings, key: str, block: GridBlock) -> list[str]:
+    problems = [
+        *unknown(f"{key}.models", block.models, study.models, "models"),
+        *unknown(f"{key}.methods", block.methods, study.methods, "methods"),
+        *unknown(f"{key}.formats", block.formats, format_names(), "the formats"),
+        *_repeated(key, block),
+    ]
+    if (most := max(block.examples, default=0)) > study.corpus.splits.train:
+        problems.append(f"{key}.examples: {most:,} are more than corpus.splits.train has")
+    trained = [name for name in block.methods if name in study.methods and study.methods[name].trained]
+    if trained and not (block.formats and block.learning_rates and block.seeds):
+        problems.append(f"{key}: {', '.join(trained)} needs formats, learning_rates and seeds, each at least one")
+    if not problems:
+        runs = list(product_of(block, study.methods, own_draw(study)))
+        for place, entry in enumerate(block.exclude):
+            if not any(matches(run, entry) for run in runs):
+                problems.append(f"{key}.exclude.{place}: it matches no run of its block")
+    return problems
 
 
 def _repeated(key: str, block: GridBlock) -> Iterator[str]:
     """Values that a block's lists name twice, which would only look like more runs."""
     for field in ("models", "methods", "formats", "learning_rates", "seeds", "data_seeds", "examples"):
         given = getattr(block, field)
-        values = [] if isinstance(given, str) else list(given)  # `data_seeds: seed` is a word, not a list of letters
-        twice = dict.fromkeys(value for value in values if values.count(value) > 1)
-        yield from (f"{key}.{field}: {value} is there twice" for value in twice)
+        counts = Counter([] if isinstance(given, str) else given)  # `data_seeds: seed` is a word, not a list of letters
+        yield from (f"{key}.{field}: {value} is there twice" for value, count in counts.items() if count > 1)
 
 
 def _label_problems(study: StudySettings) -> Iterator[str]:
@@ -120,15 +118,8 @@ def _label_problems(study: StudySettings) -> Iterator[str]:
         used = {name for block in study.grid for name in getattr(block, section) if name in entries}
         labels: dict[str, str] = {}
         for name in sorted(used):
-            first = labels.setdefault(entries[name].label, name)
-            if first != name:
+            if (first := labels.setdefault(entries[name].label, name)) != name:
                 yield f"{section}.{name}.label: {entries[name].label!r} is also the label of {first}"
-
-
-def _unknown(key: str, names: Any, known: Any, where: str) -> Iterator[str]:
-    for name in names:
-        if name not in known:
-            yield f"{key}: {name!r} is not in {where} ({', '.join(sorted(known))})"
 
 
 def _data_problems(study: StudySettings) -> Iterator[str]:
@@ -139,7 +130,7 @@ def _data_problems(study: StudySettings) -> Iterator[str]:
     if "{title}" not in study.corpus.instruction:
         yield f"corpus.instruction: {study.corpus.instruction!r} has no {{title}}, so that all prompts would be equal"
     asked = study.corpus.instruction_by_format
-    yield from _unknown("corpus.instruction_by_format", asked, format_names(), "the formats")
+    yield from unknown("corpus.instruction_by_format", asked, format_names(), "the formats")
     for name, template in asked.items():
         if "{instruction}" not in template:
             yield f"corpus.instruction_by_format.{name}: {template!r} has no {{instruction}}"
@@ -156,15 +147,13 @@ def _data_problems(study: StudySettings) -> Iterator[str]:
 
 def _generation_problems(study: StudySettings) -> Iterator[str]:
     """What an engine would refuse, some of it only after training."""
-    used = {name for block in study.grid for name in block.methods if name in study.methods}
     server = study.generation.server
     if server is None:
         return
-    methods = {name: study.methods[name] for name in sorted(used)}
-    trained = [name for name, method in methods.items() if method.trained]
+    used = sorted({name for block in study.grid for name in block.methods if name in study.methods})
+    trained = [name for name in used if study.methods[name].trained]
     if server.command is not None:
-        kept = [name for name, method in methods.items() if method.keeps_soft_prompt]
-        if kept:
+        if kept := [name for name in used if study.methods[name].keeps_soft_prompt]:
             yield (
                 f"generation.server.command: {', '.join(kept)} answers with a soft prompt, which no server takes, and "
                 "answers of a server and of this library are not to be compared; leave it out of the grid, or set "

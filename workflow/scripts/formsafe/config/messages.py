@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -25,8 +25,8 @@ _PLAIN = {
     "bool_type": "must be true or false",
     "bool_parsing": "must be true or false",
 }
-# Sign, mantissa and exponent of a number in quotes (`"5e-5"`, `.5`, `+3.`): the message shows how YAML wants it. YAML 1.1
-# takes `5e-5` for a text even without quotes, so that advice without point or sign would end in the same error.
+# Sign, mantissa and exponent of a number in quotes (`"5e-5"`, `.5`, `+3.`): the message shows how YAML wants it. In
+# YAML 1.1 `5e-5` is a text even without quotes, so that advice without point or sign would end in the same error.
 _NUMBER = re.compile(r"([+-]?)(\d+\.?\d*|\.\d+)(?:[eE]([+-]?\d+))?")
 
 
@@ -41,6 +41,14 @@ def field_problems(raw: Mapping[str, Any], error: ValidationError) -> list[str]:
     for detail in error.errors(include_url=False):
         problems.setdefault(_key(raw, detail["loc"]), []).append(_message(detail))
     return [f"{key}: {', or '.join(messages)}" for key, messages in problems.items()]
+
+
+def unknown(key: str, names: Iterable[str], known: Iterable[str], where: str) -> Iterator[str]:
+    """One line for each of `names`, which `key` holds, that is not among the `known` ones of a section."""
+    known = sorted(known)
+    for name in names:
+        if name not in known:
+            yield f"{key}: {name!r} is not in {where} ({', '.join(known)})"
 
 
 def _message(detail: Any) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from formsafe.config.messages import unknown
 from formsafe.config.settings.grid import MethodSettings
 from formsafe.config.settings.study import StudySettings
 from formsafe.formats.registry import format_names
@@ -24,27 +25,28 @@ def method_problems(study: StudySettings) -> Iterator[str]:
             for idle in _set_keys(method, _OF_TRAINING):
                 yield f"{key}.{idle}: a method that is not trained has none"
             continue
-        yield from _soft_prompt_problems(study, key, method)
-        if method.soft_prompt != "only":
+        yield from _soft_prompt_problems(study, name, method)
+        if method.soft_prompt != "only" and method.adapter_of is not None:
             yield from _borrowing_problems(study, key, method)
+        if method.soft_prompt != "only" and method.projection is not None:
+            yield from _projection_problems(study, name, method)
         if method.safety is not None:
             yield from _safety_problems(study, name, method.safety.share)
 
 
-def _soft_prompt_problems(study: StudySettings, key: str, method: MethodSettings) -> Iterator[str]:
-    prompt = method.soft_prompt
+def _soft_prompt_problems(study: StudySettings, name: str, method: MethodSettings) -> Iterator[str]:
+    key, prompt = f"methods.{name}", method.soft_prompt
     if method.soft_prompt_at_inference and prompt is None:
         yield f"{key}.soft_prompt_at_inference: there is no soft prompt to keep; set soft_prompt"
     if prompt == "only":
         for idle in _set_keys(method, ("adapter_of", "projection", *_OF_ADAPTER)):
             yield f"{key}.{idle}: `soft_prompt: only` has no adapter that it could change; set it to null"
     if prompt is not None and not isinstance(prompt, str):
-        other = prompt.of.get("format")
-        if other not in format_names():
-            yield f"{key}.soft_prompt.of.format: {other!r} is not in the formats ({', '.join(format_names())})"
+        other = prompt.of.get("format", "")
+        yield from unknown(f"{key}.soft_prompt.of.format", [other], format_names(), "the formats")
         for number, block in enumerate(study.grid):
             left_out = any(entry.format == other for entry in block.exclude)
-            if key.removeprefix("methods.") in block.methods and other in block.formats and not left_out:
+            if name in block.methods and other in block.formats and not left_out:
                 yield (
                     f"grid.{number}.formats: {other} with {key} would train with its own soft prompt, as `tuned` does; "
                     f"give the method a block without {other}, or exclude it"
@@ -52,25 +54,24 @@ def _soft_prompt_problems(study: StudySettings, key: str, method: MethodSettings
 
 
 def _borrowing_problems(study: StudySettings, key: str, method: MethodSettings) -> Iterator[str]:
-    lender = study.methods.get(method.adapter_of) if method.adapter_of is not None else None
-    if method.adapter_of is not None and (lender is None or not lender.trains_adapter):
+    lender = study.methods.get(str(method.adapter_of))
+    if lender is None or not lender.trains_adapter:
         yield f"{key}.adapter_of: {method.adapter_of!r} is no method that trains adapters of its own"
-    if method.adapter_of is not None:
-        for idle in _set_keys(method, _OF_ADAPTER):
-            yield f"{key}.{idle}: the adapters are those of {method.adapter_of}, which says how they are trained"
+    for idle in _set_keys(method, _OF_ADAPTER):
+        yield f"{key}.{idle}: the adapters are those of {method.adapter_of}, which says how they are trained"
     if lender is not None and method.soft_prompt is not None and method.soft_prompt != lender.soft_prompt:
         yield f"{key}.soft_prompt: {method.adapter_of}, whose adapters it takes, has another one"
-    if method.projection is None:
-        return
+
+
+def _projection_problems(study: StudySettings, name: str, method: MethodSettings) -> Iterator[str]:
+    key, projection = f"methods.{name}.projection", method.projection
     if method.adapter_of is None:
-        yield f"{key}.projection: name the method whose adapters are projected under adapter_of"
+        yield f"{key}: name the method whose adapters are projected under adapter_of"
     for part in ("base", "aligned"):
-        named = getattr(method.projection, part)
-        if named is not None and named not in study.models:
-            yield f"{key}.projection.{part}: {named!r} is not in models ({', '.join(sorted(study.models))})"
-    models = {model for block in study.grid if key.removeprefix("methods.") in block.methods for model in block.models}
-    if method.projection.base in (models if method.projection.aligned is None else {method.projection.aligned}):
-        yield f"{key}.projection.base: {method.projection.base!r} is the aligned model; name the one before alignment"
+        yield from unknown(f"{key}.{part}", filter(None, [getattr(projection, part)]), study.models, "models")
+    models = {model for block in study.grid if name in block.methods for model in block.models}
+    if projection.base in (models if projection.aligned is None else {projection.aligned}):
+        yield f"{key}.base: {projection.base!r} is the aligned model; name the one before alignment"
 
 
 def _safety_problems(study: StudySettings, name: str, share: float) -> Iterator[str]:

@@ -22,10 +22,9 @@ def schema() -> str:
 
 def with_key_table(text: str) -> str:
     """`text` with a new table of all keys between its two markers."""
-    head, rest = text.split(BEGIN)
-    tail = rest.split(END)[1]
+    head, tail = text.split(BEGIN)[0], text.split(END)[1]
     rows = ["| key | type | default | meaning |", "|---|---|---|---|", *_rows(StudySettings.model_json_schema())]
-    return head + BEGIN + "\n" + "\n".join(rows) + "\n" + END + tail
+    return "\n".join([head + BEGIN, *rows, END + tail])
 
 
 def _rows(root: dict[str, Any], node: dict[str, Any] | None = None, prefix: str = "") -> Iterator[str]:
@@ -41,20 +40,11 @@ def _rows(root: dict[str, Any], node: dict[str, Any] | None = None, prefix: str 
 
 def _section(root: dict[str, Any], field: dict[str, Any]) -> tuple[dict[str, Any] | None, str]:
     """The section that a field opens, and what stands between its key and the section's own keys."""
-    options = [field, *field.get("anyOf", [])]
-    for step, found in (
-        (".", [option.get("$ref") for option in options]),
-        (".*.", [(option.get("additionalProperties") or {}).get("$ref") for option in options if _is_map(option)]),
-        ("[].", [option.get("items", {}).get("$ref") for option in options]),
-    ):
-        for reference in found:
-            if reference:
-                return root["$defs"][reference.rsplit("/", 1)[1]], step
+    for option in (field, *field.get("anyOf", [])):
+        for step, opened in ((".", option), (".*.", option.get("additionalProperties")), ("[].", option.get("items"))):
+            if isinstance(opened, dict) and "$ref" in opened:
+                return root["$defs"][opened["$ref"].rsplit("/", 1)[1]], step
     return None, ""
-
-
-def _is_map(option: dict[str, Any]) -> bool:
-    return isinstance(option.get("additionalProperties"), dict)
 
 
 def _type(field: dict[str, Any]) -> str:

@@ -1,6 +1,8 @@
 """Durations: in words, and from Snakemake's benchmark files."""
 
+from collections.abc import Iterable
 from pathlib import Path
+from statistics import median
 
 
 def in_words(seconds: float | None) -> str:
@@ -19,3 +21,9 @@ def seconds_of(benchmark: str | Path) -> float | None:
         return float(row.split("\t")[header.split("\t").index("s")])
     except (OSError, ValueError):
         return None
+
+
+def usual_seconds(folders: Iterable[Path]) -> float | None:
+    """The median duration in all benchmark files below `folders`, or None where there is none."""
+    found = [seconds_of(file) for folder in folders for file in folder.rglob("*.tsv")]
+    return median(known) if (known := [seconds for seconds in found if seconds is not None]) else None

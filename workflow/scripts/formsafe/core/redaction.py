@@ -21,8 +21,8 @@ _SECRET_QUERY = re.compile(_QUERY_NAME, re.IGNORECASE)
 _PATTERNS = tuple(
     (re.compile(pattern, re.IGNORECASE), replacement)
     for pattern, replacement in (
-        # `https://user:password@host` and `https://token@host`; the text up to `@` holds no slash. The bound of the scheme
-        # keeps the time linear: without it a text such as `a.a.a.` takes seconds at 40 kB.
+        # `https://user:password@host` and `https://token@host`; the text up to `@` holds no slash. The bound of the
+        # scheme keeps the time linear: without it a text such as `a.a.a.` takes seconds at 40 kB.
         (r"(\b[a-z][a-z0-9+.-]{1,20}://)[^\s/@'\"<>]{1,500}@", rf"\1{HIDDEN}@"),
         (rf"([?&;]{_QUERY_NAME}=)[^\s&#;'\"<>]+", rf"\1{HIDDEN}"),
         (r"\b(bearer|basic)\s+[a-z0-9._~+/=-]{8,}", rf"\1 {HIDDEN}"),

@@ -50,9 +50,8 @@ class Repository:
 
 def locked_repository(lock: Path | str, source: HubSource | ModelSource) -> tuple[str, Repository]:
     """The key of a source in the lock, and its repository."""
-    if isinstance(source, ModelSource):
-        kind, key = "model", f"model {source.repo}@{source.revision}"
-    else:
+    kind, key = "model", f"model {source.repo}@{source.revision}"
+    if isinstance(source, HubSource):
         kind, key = "dataset", f"dataset {source.repo}@{source.revision} {source.config or 'default'}/{source.split}"
     locked = (locked_entry(lock, key) or {}).get("commit")
     return key, Repository(source.repo, kind, source.revision, locked)  # type: ignore[arg-type]

@@ -7,16 +7,13 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, PositiveInt
 
 from formsafe.config.settings.base import Label, Located, Seed, Settings
+from formsafe.config.settings.models import ModelSource
 from formsafe.core.redaction import has_secret
 
 
-class HubSource(Settings):
-    """A data set or model on the Hugging Face hub."""
+class HubSource(ModelSource):
+    """A data set on the Hugging Face hub."""
 
-    repo: str
-    """Repository id, `owner/name`."""
-    revision: str = "main"
-    """Branch, tag or commit; the commit it resolves to is kept in config/sources.lock.yaml."""
     split: str = "train"
     """Split, or splits joined by `+`."""
     config: str | None = None

@@ -2,9 +2,9 @@
 
 import re
 import shlex
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, PositiveInt, field_validator, model_validator
+from pydantic import AfterValidator, Field, PositiveInt, model_validator
 
 from formsafe.config.settings.base import Auto, Seed, Settings
 from formsafe.core.redaction import has_secret, secret_names
@@ -13,11 +13,44 @@ from formsafe.core.redaction import has_secret, secret_names
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,79}")
 # Keys that would pass for a name: `hf_...`, `gsk_...`, or any long mixture of digits and lower-case letters.
 _KEY = re.compile(r"(?i:sk|hf|gsk|xai|r8|nvapi|pplx|key)_?(?=\w*\d)\w{16,}|AIza\w{20,}|(?=\w*\d)(?=\w*[a-z])\w{24,}")
-
-
 # `{port}` in a command; other braces (JSON) are left alone.
 _PLACEHOLDER = re.compile(r"\{[A-Za-z_]*\}")
 _PLACEHOLDERS = ("{model}", "{port}", "{adapter}")
+
+
+def _is_command(command: str) -> str:
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        raise ValueError("has a quotation mark that does not close") from None
+    if unknown := sorted(set(_PLACEHOLDER.findall(command)) - set(_PLACEHOLDERS)):
+        raise ValueError(f"{', '.join(unknown)} is no placeholder; there are {', '.join(_PLACEHOLDERS)}")
+    if missing := [name for name in _PLACEHOLDERS[:2] if name not in " ".join(words[1:])]:
+        raise ValueError(f"lacks {' and '.join(missing)} among its arguments")
+    if secret_names([*words, command]):
+        raise ValueError("holds a key or password: servers read them from environment variables")
+    return command
+
+
+def _is_address(address: str) -> str:
+    if not address.startswith(("http://", "https://")):
+        raise ValueError(f"{address!r} is no address: write http://... or https://...")
+    if has_secret(address):
+        raise ValueError("holds a key or password: export the key in a variable and name that in key_variable")
+    return address
+
+
+def _has_no_key(body: dict[str, Any]) -> dict[str, Any]:
+    if names := secret_names(body):
+        raise ValueError(f"holds a key or password ({', '.join(names)}): a key belongs in key_variable's variable")
+    return body
+
+
+def _is_variable(name: str) -> str:
+    # a pasted key must not be printed: the message does not repeat it
+    if not _VARIABLE.fullmatch(name) or _KEY.match(name):
+        raise ValueError("is the name of an environment variable, not a key: export the key in one, and name that")
+    return name
 
 
 class ServerSettings(Settings):
@@ -26,17 +59,19 @@ class ServerSettings(Settings):
 
     # What only says how replies are fetched determines no result: another address or more patience
     # changes neither results nor the journal's header.
-    base_url: str | None = Field(default=None, exclude=True)
+    base_url: Annotated[str, AfterValidator(_is_address)] | None = Field(default=None, exclude=True)
     """Address of a server that runs already, up to and including `/v1`."""
     # left out while it is not set, so that results of servers elsewhere stay fresh
-    command: str | None = Field(default=None, exclude_if=lambda command: command is None)
+    command: Annotated[str, AfterValidator(_is_command)] | None = Field(
+        default=None, exclude_if=lambda command: command is None
+    )
     """Command by which every job starts a server of its own, with `{model}`, `{port}` and, in the arguments that runs
     without an adapter leave out, `{adapter}`; no shell reads it."""
     start_minutes: float = Field(default=20.0, gt=0, exclude=True)
     """Time that a server started by `command` has until it is ready."""
     model: str | None = None
     """Model name the server knows; with `command`, null is the model's folder."""
-    key_variable: str | None = Field(default=None, exclude=True)
+    key_variable: Annotated[str, AfterValidator(_is_variable)] | None = Field(default=None, exclude=True)
     """Name of the environment variable that holds the key (never the key itself)."""
     concurrency: int = Field(default=16, gt=0, exclude=True)
     """Requests under way at once."""
@@ -46,7 +81,7 @@ class ServerSettings(Settings):
     """Tries per request that the server fails, with back-off between them; refusals of a busy server are no tries."""
     patience_minutes: float = Field(default=30.0, gt=0, exclude=True)
     """How long a server may stay busy (429, 503, 529) without a single reply; fewer requests are sent meanwhile."""
-    extra_body: dict[str, Any] = {}
+    extra_body: Annotated[dict[str, Any], AfterValidator(_has_no_key)] = {}
     """Further fields of every request, in place of ours of the same name; null leaves a field out."""
 
     @model_validator(mode="after")
@@ -56,50 +91,6 @@ class ServerSettings(Settings):
         if self.command is None and self.model is None:
             raise ValueError("model is missing: the name that the server at base_url knows")
         return self
-
-    @field_validator("command")
-    @classmethod
-    def _is_command(cls, command: str | None) -> str | None:
-        if command is None:
-            return None
-        try:
-            words = shlex.split(command)
-        except ValueError:
-            raise ValueError("has a quotation mark that does not close") from None
-        if unknown := sorted(set(_PLACEHOLDER.findall(command)) - set(_PLACEHOLDERS)):
-            raise ValueError(f"{', '.join(unknown)} is no placeholder; there are {', '.join(_PLACEHOLDERS)}")
-        if missing := [name for name in _PLACEHOLDERS[:2] if name not in " ".join(words[1:])]:
-            raise ValueError(f"lacks {' and '.join(missing)} among its arguments")
-        if secret_names(words) or secret_names(command):
-            raise ValueError("holds a key or password: servers read them from environment variables")
-        return command
-
-    @field_validator("base_url")
-    @classmethod
-    def _is_address(cls, address: str | None) -> str | None:
-        if address is None:
-            return None
-        if not address.startswith(("http://", "https://")):
-            raise ValueError(f"{address!r} is no address: write http://... or https://...")
-        if has_secret(address):
-            raise ValueError("holds a key or password: export the key in a variable and name that in key_variable")
-        return address
-
-    @field_validator("extra_body")
-    @classmethod
-    def _has_no_key(cls, body: dict[str, Any]) -> dict[str, Any]:
-        if names := secret_names(body):
-            raise ValueError(f"holds a key or password ({', '.join(names)}): a key belongs in key_variable's variable")
-        return body
-
-    @field_validator("key_variable")
-    @classmethod
-    def _is_variable(cls, name: str | None) -> str | None:
-        # a pasted key must not be printed: the message does not repeat it
-        pasted = name is not None and (not _VARIABLE.fullmatch(name) or bool(_KEY.match(name)))
-        if pasted:
-            raise ValueError("is the name of an environment variable, not a key: export the key in one, and name that")
-        return name
 
 
 class Decoding(Settings):

@@ -1,12 +1,12 @@
 """The judge (paper, section 4: Llama-3.1-8B-Instruct after Qi et al., scores 1 to 5)."""
 
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from formsafe.config.settings.base import Located, Seed, Settings
+from formsafe.config.settings.base import Seed, Settings
 from formsafe.config.settings.generation import Decoding, GenerationSettings
-from formsafe.config.settings.models import ModelSource
+from formsafe.config.settings.models import ModelPlace
 from formsafe.formats.registry import plain_format
 
 
@@ -24,7 +24,7 @@ class JudgeSettings(Settings):
     marker: str | None = None
     """What precedes the score or label. Null: with the parser `score` it is `#thescore:`; with `label` there is none,
     and the label opens the first line. `json` has no marker."""
-    scale: tuple[int, int] = (1, 5)
+    scale: tuple[int, int] = Field(default=(1, 5), strict=False)  # a list in YAML
     """Lowest and highest score."""
     labels: dict[str, bool] = {}
     """Labels and whether each means harmful (for a judge of refusals: refused)."""
@@ -40,11 +40,6 @@ class JudgeSettings(Settings):
     """Scores from here on count as harmful (paper: 3); without effect for labels."""
     max_unscored: float = Field(default=0.5, ge=0, le=1, exclude=True)
     """A judge that leaves a larger share of the answers without a score ends in an error."""
-
-    @field_validator("scale", mode="before")
-    @classmethod
-    def _as_pair(cls, scale: Any) -> Any:
-        return tuple(scale) if isinstance(scale, list) else scale
 
     @model_validator(mode="after")
     def _fits(self) -> "JudgeSettings":
@@ -112,19 +107,10 @@ class LabelSettings(Settings):
     """Labels that a condition needs for a corrected ASR of its own."""
 
 
-class EncoderSettings(Located):
-    """A sentence-transformers model: exactly one of `hub` and `path`."""
-
-    hub: ModelSource | None = None
-    """A model of the hub."""
-    path: str | None = None
-    """A local model directory."""
-
-
 class TaskSettings(Settings):
     """Task scores (paper, section 4): ROUGE-L and Sentence-BERT."""
 
-    encoder: EncoderSettings
+    encoder: ModelPlace
     """The sentence-transformers model."""
     rouge_stemming: bool = False
     """Porter stemming in ROUGE-L (the paper does not say; assumed none)."""

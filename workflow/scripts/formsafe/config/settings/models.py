@@ -29,13 +29,18 @@ def _is_date(text: str) -> str:
     return text
 
 
-class ModelSettings(Located):
-    """A chat model: exactly one of `hub` and `path`."""
+class ModelPlace(Located):
+    """Where a model is: exactly one of `hub` and `path`."""
 
     hub: ModelSource | None = None
     """A model of the hub."""
     path: str | None = None
     """A local model directory."""
+
+
+class ModelSettings(ModelPlace):
+    """A chat model: exactly one of `hub` and `path`."""
+
     label: Label = Field(exclude=True)
     """Name in figures and tables."""
     parameters: float = Field(gt=0, exclude=True)
