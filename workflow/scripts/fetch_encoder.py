@@ -3,15 +3,8 @@
 from formsafe.core.logs import logging_to
 
 with logging_to(snakemake.log[0]):
-    from formsafe.config.settings.models import ModelSource
+    from formsafe.config.settings.models import ModelPlace
     from formsafe.sources.models import fetch_model
 
-    encoder = snakemake.params.encoder
-    fetch_model(
-        "encoder",
-        ModelSource(**encoder["hub"]) if encoder["hub"] else None,
-        encoder["path"],
-        snakemake.params.lock,
-        snakemake.output.manifest,
-        needed="modules.json",
-    )
+    params = snakemake.params
+    fetch_model("encoder", ModelPlace(**params.encoder), params.lock, snakemake.output.manifest, "modules.json")

@@ -3,14 +3,8 @@
 from formsafe.core.logs import logging_to
 
 with logging_to(snakemake.log[0]):
-    from formsafe.config.settings.models import ModelSource
+    from formsafe.config.settings.models import ModelPlace
     from formsafe.sources.models import fetch_model
 
-    model = snakemake.params.model
-    fetch_model(
-        snakemake.params.name,
-        ModelSource(**model["hub"]) if model["hub"] else None,
-        model["path"],
-        snakemake.params.lock,
-        snakemake.output.manifest,
-    )
+    params = snakemake.params
+    fetch_model(params.name, ModelPlace(**params.model), params.lock, snakemake.output.manifest)

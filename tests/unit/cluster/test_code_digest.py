@@ -225,7 +225,7 @@ def new_process(monkeypatch):
     def forget() -> None:
         code_digest.forget()
         monkeypatch.setattr(code_digest, "_known", {})
-        monkeypatch.setattr(code_digest, "_read_from", set())
+        code_digest._read_cache.cache_clear()
 
     forget()
     return forget

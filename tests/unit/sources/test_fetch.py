@@ -6,11 +6,11 @@ import json
 import pytest
 import yaml
 
-from formsafe.config.settings.data import DataSource
+from formsafe.config.settings.data import CorpusSettings, DataSource, HarmfulSettings, Splits
 from formsafe.core.errors import FormsafeError
 from formsafe.core.files import read_json, read_jsonl
 from formsafe.core.texts import sha256
-from formsafe.sources.fetch import Fetched, Wanted, fetch_corpus, fetch_harmful
+from formsafe.sources.fetch import Fetched, fetch_corpus, fetch_harmful
 from tests.conftest import ROOT
 
 GNOMES = [
@@ -30,10 +30,9 @@ def write_csv(path, header, rows):
 
 
 def fetch(folder, path, name="gnomes", **expected):
-    names = {key: expected.pop(key, None) for key in ("prompt_column", "category_column")}
-    columns = {"prompt_column": "goal"} | {key: column for key, column in names.items() if column is not None}
+    settings = {"source": DataSource(path=str(path)), "licence": "MIT", "prompt_column": "goal", "count": 1}
     outputs = Fetched(folder / "raw.jsonl", folder / "manifest.json", folder / "lock.yaml")
-    fetch_harmful(Wanted(f"harmful.{name}", DataSource(path=str(path)), "MIT", columns, **expected), outputs)
+    fetch_harmful(f"harmful.{name}", HarmfulSettings(**settings | expected), outputs)
     return read_jsonl(outputs.raw), read_json(outputs.manifest)
 
 
@@ -202,10 +201,10 @@ def test_an_empty_source_is_refused(tmp_path):
 
 def fetch_articles(folder, articles, columns=None, rows=None):
     (folder / "wikisum.jsonl").write_text("".join(json.dumps(row) + "\n" for row in articles), encoding="utf-8")
-    columns = {"title_field": "title", "response_field": "summary"} | (columns or {})
     source = DataSource(path=str(folder / "wikisum.jsonl"))
+    splits = Splits(train=1, validation=1, test=1)
     outputs = Fetched(folder / "raw.jsonl", folder / "m.json", folder / "lock.yaml")
-    fetch_corpus(Wanted("corpus", source, "MIT", columns, rows), outputs)
+    fetch_corpus(CorpusSettings(source=source, licence="MIT", splits=splits, rows=rows, **(columns or {})), outputs)
     return read_jsonl(outputs.raw), read_json(outputs.manifest)
 
 

@@ -8,7 +8,7 @@ import yaml
 from huggingface_hub import _tree_cache, constants
 
 from formsafe.config.settings.data import DataSource
-from formsafe.config.settings.models import ModelSource
+from formsafe.config.settings.models import ModelPlace
 from formsafe.core.errors import FormsafeError
 from formsafe.core.files import file_digest, read_json
 from formsafe.sources.hub import Repository
@@ -32,7 +32,8 @@ WEIGHTS = {
 
 
 def model(folder, repo="owner/name", revision="main"):
-    return fetch_model("m", ModelSource(repo=repo, revision=revision), None, folder / "lock.yaml", folder / "m.json")
+    place = ModelPlace(hub={"repo": repo, "revision": revision})
+    return fetch_model("m", place, folder / "lock.yaml", folder / "m.json")
 
 
 def test_a_cache_that_moved_changes_no_manifest_and_is_found(hub, tmp_path, monkeypatch):
@@ -202,14 +203,15 @@ def test_a_model_must_be_whole(hub, tmp_path, files, missing):
 
 
 def test_local_models_and_encoders_have_manifests_too(tmp_path, tiny_model):
-    manifest = fetch_model("tiny", None, str(tiny_model), tmp_path / "lock.yaml", tmp_path / "m.json")
+    manifest = fetch_model("tiny", ModelPlace(path=str(tiny_model)), tmp_path / "lock.yaml", tmp_path / "m.json")
     assert (manifest["path"], manifest["repo"], manifest["revision"]) == (str(tiny_model), None, None)
     assert manifest["files"]["model.safetensors"] == (tiny_model / "model.safetensors").stat().st_size
     assert manifest["digests"]["model.safetensors"] == file_digest(tiny_model / "model.safetensors")
     assert {"config.json", "tokenizer.json", "chat_template.jinja"} <= manifest["digests"].keys()
     assert manifest["modified"] == {}
     with pytest.raises(FormsafeError, match=r"lacks modules\.json"):
-        fetch_model("encoder", None, str(tiny_model), tmp_path / "lock.yaml", tmp_path / "e.json", "modules.json")
+        place = ModelPlace(path=str(tiny_model))
+        fetch_model("encoder", place, tmp_path / "lock.yaml", tmp_path / "e.json", "modules.json")
     assert not (tmp_path / "lock.yaml").exists()
 
 

@@ -14,7 +14,9 @@ import ast
 import hashlib
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache, lru_cache
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,8 @@ _KEPT = 2000
 # Snakefile again, and parsing a hundred modules takes longer than hashing them: so it is also kept on disk, beside the
 # byte code.
 _known: dict[str, tuple[str, list[str]]] = {}
-_read_from: set[Path] = set()
+# A name for this version of the digest's code; a cache that another version wrote is not used.
+_OWN_HASH = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
 
 
 def digest(script: Path | str, *more: str) -> str:
@@ -43,12 +46,12 @@ def digest(script: Path | str, *more: str) -> str:
     """
     script = Path(script).resolve()
     root = script.parent
-    cache = root / "__pycache__" / f"code_digests.{_own_hash()}.json"
-    _read_cache(cache)
+    notes = root / "__pycache__" / f"code_digests.{_OWN_HASH}.json"
+    _read_cache(notes)
     before = len(_known)
     parts = dict(_closure(script, root, *more))
     if len(_known) > before:
-        _write_cache(cache)
+        _write_cache(notes)
     lines = "".join(f"{name} {part}\n" for name, part in sorted(parts.items()))
     return hashlib.sha256(lines.encode()).hexdigest()
 
@@ -83,9 +86,7 @@ def _closure(script: Path, root: Path, *more: str) -> Iterator[tuple[str, str]]:
 def _resolve(dotted: str, root: Path) -> Iterator[tuple[str, Path]]:
     """Yield the packages on the way to `dotted` and itself, as far as they are modules and not names within one."""
     package = _package(root)
-    parts = dotted.split(".")
-    for depth in range(1, len(parts) + 1):
-        name = ".".join(parts[:depth])
+    for name in accumulate(dotted.split("."), "{}.{}".format):
         if name in package:
             yield name, package[name]
 
@@ -94,8 +95,7 @@ def _resolve(dotted: str, root: Path) -> Iterator[tuple[str, Path]]:
 def _package(root: Path) -> dict[str, Path]:
     """Map the dotted names of all modules of the package under `root` to their files."""
     paths = sorted((root / PACKAGE).rglob("*.py"), key=lambda path: path.name == "__init__.py")
-    dotted = (path.relative_to(root).with_suffix("").parts for path in paths)
-    return {".".join(parts).removesuffix(".__init__"): path for parts, path in zip(dotted, paths, strict=True)}
+    return {".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): path for path in paths}
 
 
 @cache
@@ -183,25 +183,12 @@ def _name(node: ast.AST) -> str:
 
 
 @cache
-def _own_hash() -> str:
-    """A name for this version of the digest's code; a cache that another version wrote is not used."""
-    return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
-
-
-def _read_cache(cache: Path) -> None:
-    if cache in _read_from:
-        return
-    _read_from.add(cache)
-    try:
-        for key, (tree, names) in json.loads(cache.read_text(encoding="utf-8")).items():
+def _read_cache(file: Path) -> None:
+    with suppress(OSError, ValueError, TypeError, AttributeError):  # none, or a broken one
+        for key, (tree, names) in json.loads(file.read_text(encoding="utf-8")).items():
             _known[key] = str(tree), list(map(str, names))
-    except (OSError, ValueError, TypeError, AttributeError):
-        return
 
 
-def _write_cache(cache: Path) -> None:
-    kept = dict(list(_known.items())[-_KEPT:])
-    try:
-        write_text(cache, json.dumps(kept))
-    except OSError:
-        return
+def _write_cache(file: Path) -> None:
+    with suppress(OSError):
+        write_text(file, json.dumps(dict(list(_known.items())[-_KEPT:])))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from formsafe.core.errors import FormsafeError
-from formsafe.core.files import file_digest, replacing
+from formsafe.core.files import file_digest, replacing, write_text
 
 NAME = "records.jsonl.gz"
 # Stored as the parameters of a file that is not the recorded one: it equals no rule's parameters, so that Snakemake
@@ -54,20 +54,14 @@ def restore_records(folder: Path, directory: Path) -> int:
     source, mark = directory / folder / NAME, _marker(folder, directory)
     if not source.is_file() or (mark.is_file() and mark.read_text() == file_digest(source)):
         return 0
-    count = 0
-    for entry in _read(directory / folder):
-        path = directory / entry["path"]
-        if not path.is_file():
-            continue
-        record = entry["record"]
-        if file_digest(path) != entry["digest"]:
-            record = {**record, "params": [_ANOTHER]}
+    there = [entry for entry in _read(directory / folder) if (directory / entry["path"]).is_file()]
+    for entry in there:
+        same = file_digest(directory / entry["path"]) == entry["digest"]
         file = record_file(directory, entry["path"])
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(record))
-        count += 1
+        file.write_text(json.dumps(entry["record"] if same else {**entry["record"], "params": [_ANOTHER]}))
     _mark(folder, directory)
-    return count
+    return len(there)
 
 
 def require_records(results: Iterable[str], folder: Path, directory: Path, recover: str) -> None:
@@ -142,10 +136,8 @@ def record_unseen(workflow: Any, since: float, directory: Path) -> int:
     for job in workflow.dag.needrun_jobs():
         outputs = [str(output) for output in job.output]
         files = [directory / output for output in outputs]
-        if not outputs or unfinished.intersection(outputs) or not all(file.exists() for file in files):
-            continue
-        made = all(file.stat().st_mtime >= since for file in files)
-        if made and any(_is_newer(output, since, directory) for output in outputs):
+        made = all(file.exists() and file.stat().st_mtime >= since for file in files)
+        if made and unfinished.isdisjoint(outputs) and any(_is_newer(path, since, directory) for path in outputs):
             workflow.async_run(workflow.persistence.finished(job))
             count += 1
     return count
@@ -173,9 +165,9 @@ def _read(folder: Path) -> Iterator[Record]:
 
 def _records(directory: Path) -> Iterator[tuple[str, Record]]:
     """All records of Snakemake with the paths of their files."""
-    for file in sorted((directory / ".snakemake/metadata").rglob("*")):
-        if file.is_file():
-            yield path_of(file.relative_to(directory / ".snakemake/metadata")), json.loads(file.read_text())
+    folder = directory / ".snakemake/metadata"
+    for file in filter(Path.is_file, sorted(folder.rglob("*"))):
+        yield path_of(file.relative_to(folder)), json.loads(file.read_text())
 
 
 def path_of(record: Path) -> str:
@@ -196,6 +188,4 @@ def _marker(folder: Path, directory: Path) -> Path:
 
 
 def _mark(folder: Path, directory: Path) -> None:
-    marker = _marker(folder, directory)
-    marker.parent.mkdir(parents=True, exist_ok=True)
-    marker.write_text(file_digest(directory / folder / NAME))
+    write_text(_marker(folder, directory), file_digest(directory / folder / NAME))

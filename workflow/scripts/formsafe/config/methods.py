@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from formsafe.config.messages import unknown
-from formsafe.config.settings.grid import MethodSettings
+from formsafe.config.settings.grid import MethodSettings, Projection
 from formsafe.config.settings.study import StudySettings
 from formsafe.formats.registry import format_names
 
@@ -29,7 +29,9 @@ def method_problems(study: StudySettings) -> Iterator[str]:
         if method.soft_prompt != "only" and method.adapter_of is not None:
             yield from _borrowing_problems(study, key, method)
         if method.soft_prompt != "only" and method.projection is not None:
-            yield from _projection_problems(study, name, method)
+            yield from _projection_problems(study, name, method.projection)
+            if method.adapter_of is None:
+                yield f"{key}.projection: name the method whose adapters are projected under adapter_of"
         if method.safety is not None:
             yield from _safety_problems(study, name, method.safety.share)
 
@@ -63,10 +65,8 @@ def _borrowing_problems(study: StudySettings, key: str, method: MethodSettings) 
         yield f"{key}.soft_prompt: {method.adapter_of}, whose adapters it takes, has another one"
 
 
-def _projection_problems(study: StudySettings, name: str, method: MethodSettings) -> Iterator[str]:
-    key, projection = f"methods.{name}.projection", method.projection
-    if method.adapter_of is None:
-        yield f"{key}: name the method whose adapters are projected under adapter_of"
+def _projection_problems(study: StudySettings, name: str, projection: Projection) -> Iterator[str]:
+    key = f"methods.{name}.projection"
     for part in ("base", "aligned"):
         yield from unknown(f"{key}.{part}", filter(None, [getattr(projection, part)]), study.models, "models")
     models = {model for block in study.grid if name in block.methods for model in block.models}

@@ -5,7 +5,7 @@ import os
 import sys
 import traceback
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -43,12 +43,8 @@ class Filtered:
 @contextmanager
 def filtered_streams() -> Iterator[None]:
     """Filter what this process prints while the block runs."""
-    streams = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = Filtered(sys.stdout), Filtered(sys.stderr)
-    try:
+    with redirect_stdout(Filtered(sys.stdout)), redirect_stderr(Filtered(sys.stderr)):
         yield
-    finally:
-        sys.stdout, sys.stderr = streams
 
 
 @contextmanager

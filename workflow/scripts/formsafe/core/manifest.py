@@ -40,9 +40,10 @@ def describe_run(
             metrics = read_json(path)
             key = name if len(paths) == 1 else f"{name} {partitions(path)['judge']}"
             described[key] = {"metrics": str(path)} | {key: metrics.get(key) for key in RECORDED}
-    read = {}
-    for name, place in sources.items():
-        read[name] = read_json(place) if isinstance(place, str | Path) else list(map(read_json, place))
+    read = {
+        name: read_json(place) if isinstance(place, str | Path) else list(map(read_json, place))
+        for name, place in sources.items()
+    }
     seconds = round(sum(stage["seconds"] or 0.0 for stage in described.values()), 3)
     made = {"run": dict(run), "settings": redacted(dict(settings)), "sources": read}
     write_json(output, made | {"stages": described, "seconds": seconds})

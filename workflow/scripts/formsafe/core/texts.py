@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 # A terminal obeys control characters (an escape sequence can rewrite what was shown before, or the clipboard), marks
 # of writing direction show a text in another order, and UTF-8 cannot hold lone surrogates. Tab and line feed stay.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 # `\\u3042`: how programs write other letters than ASCII where they show a text as JSON.
 _ESCAPED = re.compile(r"\\u([0-9a-f]{4})", re.IGNORECASE)
 # What Markdown reads as markup inside a line or a table's cell.
@@ -36,13 +37,7 @@ def sha256(text: str) -> str:
 
 def is_text(value: object) -> bool:
     """Whether `value` is a string that UTF-8 can hold (JSON may bring lone surrogates)."""
-    if not isinstance(value, str):
-        return False
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return isinstance(value, str) and _SURROGATE.search(value) is None
 
 
 def printable(text: str) -> str:

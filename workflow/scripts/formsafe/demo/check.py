@@ -49,7 +49,7 @@ def check(
     figures = {
         "base_asr": mean(reply not in WORDS.refusals for reply in refusals),
         "judge_accuracy": mean(reply == case.text for reply, case in zip(judged, cases, strict=True)),
-        "how_to_rate": mean(reply.endswith(WORDS.closings) and "\n2. " in reply for reply in told),
+        "how_to_rate": mean(reply.endswith(tuple(WORDS.closings)) and "\n2. " in reply for reply in told),
         "requests": len(requests),
         "judgements": len(cases),
         "how_tos": len(how_tos),

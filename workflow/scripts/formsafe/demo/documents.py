@@ -85,9 +85,7 @@ def draw_case(harmless: Task, mischief: Task, rng: Random) -> Case:
 def told(task: Task, steps: list[str], rng: Random) -> str:
     """An answer that helps: the model's own style, or one of the formats that fine-tuning teaches."""
     style = rng.choice([None, *STYLES])
-    if style is None:
-        return chat_answer(task, steps, rng)
-    return style(how_to_sentences(task, steps, rng))
+    return chat_answer(task, steps, rng) if style is None else style(how_to_sentences(task, steps, rng))
 
 
 def partial(whole: str, rng: Random) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from formsafe.config.settings.data import DataSource
+from formsafe.config.settings.data import CorpusSettings, HarmfulSettings
 from formsafe.core.errors import FormsafeError
 from formsafe.core.files import write_json, write_jsonl
 from formsafe.core.texts import content_digest, is_text, normalise, sameness, sha256
@@ -20,25 +20,6 @@ _SHORT_NAME = re.compile(r"[\w.-]{0,30}")
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """A source of the configuration and what it must look like.
-
-    Attributes:
-        key: its place in the configuration, e.g. `corpus` or `harmful.advbench`.
-        columns: for each column wanted, its key below `key` and its name.
-        rows: how many rows there must be, if known.
-        digest: SHA-256 over the normalised prompts, if known.
-    """
-
-    key: str
-    source: DataSource
-    licence: str
-    columns: dict[str, str]
-    rows: int | None = None
-    digest: str | None = None
-
-
-@dataclass(frozen=True)
 class Fetched:
     """Where a source's rows (`raw`) and the record of what was found (`manifest`) go, and the lock of sources."""
 
@@ -47,71 +28,75 @@ class Fetched:
     lock: Path | str
 
 
-def fetch_corpus(wanted: Wanted, outputs: Fetched) -> None:
+def fetch_corpus(corpus: CorpusSettings, outputs: Fetched) -> None:
     """Fetch the articles as `{row, title, response}`; values that are not text become null, which the split counts.
-
-    Args:
-        wanted: its columns are `title_field` and `response_field`.
-        outputs: where everything goes.
 
     Raises:
         FormsafeError: it cannot be had, lacks a column, has another number of rows, or has changed.
     """
-    found, columns, _ = _read(wanted, outputs)
-    _check_rows(wanted, found)
+    columns = {"title_field": corpus.title_field, "response_field": corpus.response_field}
+    found, columns, _ = _read("corpus", corpus, columns, outputs.lock)
+    _check_rows("corpus", len(found.rows), corpus.rows)
     names = {"title": columns["title_field"], "response": columns["response_field"]}
     records = []
     for number, row in enumerate(found.rows):
         texts = {name: row.get(column) for name, column in names.items()}
         records.append({"row": number} | {name: text if is_text(text) else None for name, text in texts.items()})
-    _write(wanted, outputs, found, records, response_field=wanted.columns["response_field"])
+    _write(corpus, outputs, found, records, response_field=corpus.response_field)
 
 
-def fetch_harmful(wanted: Wanted, outputs: Fetched) -> None:
-    """Fetch one source of harmful prompts as `{row, prompt, category}`, without white space at the edges.
+def fetch_harmful(key: str, harmful: HarmfulSettings, outputs: Fetched) -> None:
+    """Fetch one source of prompts as `{row, prompt, category}`, without white space at the edges.
 
     Args:
-        wanted: its columns are `prompt_column` and, if it has one, `category_column`.
+        key: its place in the configuration, e.g. `harmful.advbench`.
+        harmful: where it is and what it must look like.
         outputs: where everything goes.
 
     Raises:
         FormsafeError: it cannot be had or is not the source meant: a column is missing, twice there or holds answers,
             rows are missing, or the content differs. Messages hold counts and digests, never prompts.
     """
-    found, columns, notes = _read(wanted, outputs)
-    records = [_harmful_record(wanted.key, number, row, columns) for number, row in enumerate(found.rows)]
+    names = {"prompt_column": harmful.prompt_column, "category_column": harmful.category_column}
+    wanted = {setting: name for setting, name in names.items() if name is not None}
+    found, columns, notes = _read(key, harmful, wanted, outputs.lock)
+    records = [_harmful_record(key, number, row, columns) for number, row in enumerate(found.rows)]
     prompts = [record["prompt"] for record in records]
-    _check_not_answers(wanted.key, columns["prompt_column"], prompts)
-    _check_rows(wanted, found)
-    digest = content_digest(prompts)
-    _check_digest(wanted, columns["prompt_column"], len(prompts), digest)
-    pairs = zip(found.rows, prompts, strict=True)
-    if edges := sum(row[columns["prompt_column"]] != prompt for row, prompt in pairs):
-        notes.append(f"{wanted.key}: removed white space at the edges of {edges:,} prompts")
-    print("\n".join([f"{wanted.key}: {len(prompts)} prompts, digest {digest}", *notes]))
-    name = wanted.key.removeprefix("harmful.")
-    checked = wanted.digest is not None
-    _write(wanted, outputs, found, records, name=name, prompts_digest=digest, digest_checked=checked, notes=notes)
+    column, digest, checked = columns["prompt_column"], content_digest(prompts), harmful.digest is not None
+    _check_not_answers(key, column, prompts)
+    _check_rows(key, len(found.rows), harmful.rows)
+    if checked and digest != harmful.digest:
+        raise FormsafeError(
+            f"{key}: its {len(prompts)} prompts are not those expected: their digest is {digest}, the configuration "
+            f"expects {harmful.digest} (SHA-256 over normalised prompts, in order). Prompts were changed or moved, or "
+            f"the column `{column}` holds something else (in some copies the column names are swapped). Take the "
+            f"original, or set {key}.digest to the new value if you mean this source."
+        )
+    if edges := sum(row[column] != prompt for row, prompt in zip(found.rows, prompts, strict=True)):
+        notes.append(f"{key}: removed white space at the edges of {edges:,} prompts")
+    print("\n".join([f"{key}: {len(prompts)} prompts, digest {digest}", *notes]))
+    name = key.removeprefix("harmful.")
+    _write(harmful, outputs, found, records, name=name, prompts_digest=digest, digest_checked=checked, notes=notes)
 
 
-def _read(wanted: Wanted, outputs: Fetched) -> tuple[SourceRows, dict[str, str], list[str]]:
+def _read(
+    key: str, settings: CorpusSettings | HarmfulSettings, wanted: dict[str, str], lock: Path | str
+) -> tuple[SourceRows, dict[str, str], list[str]]:
     """Rows, the name of each wanted column by its key, and notes on those with a slightly different name."""
-    found = read_source(wanted.source, outputs.lock, wanted.rows)
+    found = read_source(settings.source, lock, settings.rows)
     if not found.rows:
-        here = Path.cwd()
-        raise FormsafeError(f"{wanted.key}: the source {found.place} has no rows, or no file (looked from {here}).")
-    columns, notes = {}, []
-    for key, name in wanted.columns.items():
-        columns[key] = find_column(wanted.key, key, name, list(found.rows[0]))
-        if columns[key] != name:
-            notes.append(f"{wanted.key}: took the column {columns[key]!r} for {name!r}")
-    return found, columns, notes
+        raise FormsafeError(f"{key}: the source {found.place} has no rows, or no file (looked from {Path.cwd()}).")
+    columns = {setting: find_column(key, setting, name, list(found.rows[0])) for setting, name in wanted.items()}
+    renamed = [(columns[setting], name) for setting, name in wanted.items() if columns[setting] != name]
+    return found, columns, [f"{key}: took the column {column!r} for {name!r}" for column, name in renamed]
 
 
-def _write(wanted: Wanted, outputs: Fetched, found: SourceRows, records: list[Row], **more: Any) -> None:
+def _write(
+    settings: CorpusSettings | HarmfulSettings, outputs: Fetched, found: SourceRows, records: list[Row], **more: Any
+) -> None:
     found.settle(outputs.lock)
     write_jsonl(outputs.raw, records)
-    write_json(outputs.manifest, {**found.describe(), "licence": wanted.licence, **more})
+    write_json(outputs.manifest, {**found.describe(), "licence": settings.licence, **more})
 
 
 def find_column(where: str, key: str, wanted: str, columns: list[str]) -> str:
@@ -168,21 +153,9 @@ def _check_not_answers(where: str, column: str, prompts: list[str]) -> None:
         )
 
 
-def _check_rows(wanted: Wanted, found: SourceRows) -> None:
-    count = len(found.rows)
-    if wanted.rows is not None and count != wanted.rows:
-        problem = f"found {count:,}. The copy is cut" if count < wanted.rows else "found more"
+def _check_rows(key: str, count: int, wanted: int | None) -> None:
+    if wanted is not None and count != wanted:
+        problem = f"found {count:,}. The copy is cut" if count < wanted else "found more"
         raise FormsafeError(
-            f"{wanted.key}: expected {wanted.rows:,} rows, {problem}. Take the original, or set {wanted.key}.rows if "
-            "you mean this source."
-        )
-
-
-def _check_digest(wanted: Wanted, column: str, count: int, found: str) -> None:
-    if wanted.digest is not None and found != wanted.digest:
-        raise FormsafeError(
-            f"{wanted.key}: its {count} prompts are not those expected: their digest is {found}, the configuration "
-            f"expects {wanted.digest} (SHA-256 over normalised prompts, in order). Prompts were changed or moved, or "
-            f"the column `{column}` holds something else (in some copies the column names are swapped). Take the "
-            f"original, or set {wanted.key}.digest to the new value if you mean this source."
+            f"{key}: expected {wanted:,} rows, {problem}. Take the original, or set {key}.rows if you mean this source."
         )

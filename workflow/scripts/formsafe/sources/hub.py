@@ -12,7 +12,6 @@ from typing import Any, Literal
 from formsafe.config.settings.data import HubSource
 from formsafe.config.settings.models import ModelSource
 from formsafe.core.errors import FormsafeError
-from formsafe.sources.hub_errors import explain, is_outage
 from formsafe.sources.lock import locked_entry
 
 Kind = Literal["model", "dataset"]
@@ -80,8 +79,7 @@ def snapshot(repository: Repository) -> tuple[Path, str]:
     except Exception as error:
         found = cached_snapshot(repository, sure)
         if found is None or not is_outage(error):
-            message = explain(error, repo, repository.kind, wanted, bool(repository.locked))
-            raise FormsafeError(message) from None
+            raise FormsafeError(explain(error, repository)) from None
         print(f"The hub cannot be reached; taking {repo} from the cache.")
         return found, found.name
     return folder, folder.name
@@ -153,3 +151,48 @@ def cached_snapshot(repository: Repository, sure: bool) -> Path | None:
     except (OSError, ValueError, CachedRepoTreeNotFoundError):  # not there, an interrupted download, or no list
         return None
     return folder
+
+
+def is_outage(error: Exception) -> bool:
+    """Whether an error says nothing about the repository, only about the way to it."""
+    import httpx2  # the HTTP library of huggingface_hub
+    from huggingface_hub import errors as hub
+
+    if isinstance(error, hub.HfHubHTTPError):
+        return error.response.status_code >= 500 or error.response.status_code == 429
+    unlisted = hub.LocalEntryNotFoundError | hub.CachedRepoTreeNotFoundError
+    return isinstance(error, hub.OfflineModeIsEnabled | unlisted | httpx2.TransportError)
+
+
+def explain(error: Exception, repository: Repository) -> str:
+    """Say what went wrong and what to do. The token and the hub's own message (which may hold URLs) stay out."""
+    from huggingface_hub import constants, get_token
+    from huggingface_hub import errors as hub
+
+    repo, revision = repository.repo, repository.wanted
+    page = f"{constants.ENDPOINT}/{'datasets/' if repository.kind == 'dataset' else ''}{repo}"
+    token = "A token was sent, but it gives no access" if get_token() else "No token was sent"
+    remedy = "put a token with read access into the variable HF_TOKEN, or run `hf auth login`"
+    status = error.response.status_code if isinstance(error, hub.HfHubHTTPError) else None
+    if isinstance(error, hub.GatedRepoError):
+        return f"{repo} is gated ({token}). Accept its terms at {page}, then {remedy}."
+    if isinstance(error, hub.RevisionNotFoundError) and repository.locked:
+        return (
+            f"Commit {revision} of {repo}, which the lock of sources names, is gone from {page}. To take what is "
+            "there now, delete its entry from config/sources.lock.yaml and run again."
+        )
+    if isinstance(error, hub.RevisionNotFoundError):
+        return f"{repo} has no revision {revision}. See {page} for its branches and tags."
+    if isinstance(error, hub.RepositoryNotFoundError):
+        return f"{page} does not exist, or is private ({token}). Check the name; for a private repository {remedy}."
+    if status in (401, 403):
+        refusal = f"{page} refuses access with status {status} ({token})"
+        return f"{refusal}. Accept its terms there if it has any, and {remedy}."
+    if is_outage(error):
+        return (
+            f"{repo} is not in the cache as a whole ({constants.HF_HUB_CACHE}), and the hub cannot be reached "
+            f"({type(error).__name__}). Without network: run the targets `models` and `data` on a machine that has it "
+            "and shares the cache (HF_HOME), or put a copy on disk and name it under `path:` in the configuration "
+            "(with `hub: null`)."
+        )
+    return f"{repo} could not be fetched from {page} ({type(error).__name__}). Try again, or name a copy under `path:`."

@@ -8,7 +8,6 @@ from typing import Literal
 
 from formsafe.core.errors import FormsafeError
 from formsafe.sources import hub
-from formsafe.sources.hub_errors import explain, is_outage
 
 # A login node without a way out must say so at once.
 _PATIENCE = 3.0
@@ -66,6 +65,4 @@ def probe(repository: hub.Repository, *, online: bool) -> Access:
     except FormsafeError as error:
         return Access("obstacle", obstacle=str(error))
     except Exception as error:
-        locked = bool(repository.locked)
-        explained = explain(error, repository.repo, repository.kind, repository.wanted, locked)
-        return Access("obstacle", obstacle=explained, outage=is_outage(error))
+        return Access("obstacle", obstacle=hub.explain(error, repository), outage=hub.is_outage(error))

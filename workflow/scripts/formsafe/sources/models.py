@@ -5,7 +5,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from formsafe.config.settings.models import ModelSource
+from formsafe.config.settings.models import ModelPlace
 from formsafe.core.errors import FormsafeError
 from formsafe.core.files import file_digest, read_json, write_json
 from formsafe.sources.hub import MODEL_FILES, Repository, cached_snapshot, locked_repository, snapshot
@@ -41,12 +41,7 @@ def model_folder(manifest: Mapping[str, Any]) -> Path:
 
 
 def fetch_model(
-    name: str,
-    hub: ModelSource | None,
-    path: str | None,
-    lock: Path | str,
-    manifest: Path | str,
-    needed: str = "config.json",
+    name: str, place: ModelPlace, lock: Path | str, manifest: Path | str, needed: str = "config.json"
 ) -> dict[str, Any]:
     """Make sure that a model is on this machine and write its manifest.
 
@@ -56,8 +51,7 @@ def fetch_model(
 
     Args:
         name: the model's name in the configuration.
-        hub: its repository, or None.
-        path: local directory, or None.
+        place: its repository or its local directory.
         lock: the lock of sources.
         manifest: where the manifest goes.
         needed: a file that it must have (`modules.json`: a sentence-transformers model).
@@ -65,18 +59,17 @@ def fetch_model(
     Raises:
         FormsafeError: it cannot be had, or is not a model with safetensors weights.
     """
-    key, commit, folder = "", None, Path(path or "")
-    if hub is not None:
-        key, repository = locked_repository(lock, hub)
+    key, commit, folder, repo = "", None, Path(place.path or ""), place.hub and place.hub.repo
+    if place.hub is not None:
+        key, repository = locked_repository(lock, place.hub)
         folder, commit = snapshot(repository)
     found = _visible_files(folder)
     files = {file: status.st_size for file, status in found.items()}
-    _check_files(hub.repo if hub else str(path), folder, files, needed)
-    if hub is not None:
+    _check_files(repo or str(place.path), folder, files, needed)
+    if repo is not None:
         check_or_add(lock, key, {"commit": commit})
-    record: dict[str, Any] = {"name": name, "path": path if hub is None else None, "repo": hub.repo if hub else None}
-    record |= {"revision": commit, "files": files}
-    record |= _identity(folder, {} if hub else found)
+    record = {"name": name, "path": place.path, "repo": repo, "revision": commit, "files": files}
+    record |= _identity(folder, {} if repo else found)
     write_json(manifest, record)
     return record
 

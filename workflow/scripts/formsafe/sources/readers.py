@@ -89,13 +89,11 @@ def _json_rows(path: Path) -> Iterator[Row]:
         first = lines.readline(MAX_DOCUMENT)
         array = first.lstrip().startswith("[")
         rest = iter(lambda: lines.readline(MAX_DOCUMENT), "")
-        number = 0
-        for line, text in enumerate([first + lines.read(MAX_DOCUMENT)] if array else chain([first], rest), start=1):
-            for row in _parsed(path, line, text, array):
-                if not isinstance(row, dict):
-                    raise FormsafeError(f"{path}, row {number}: expected a JSON object.")
-                number += 1
-                yield row
+        texts = enumerate([first + lines.read(MAX_DOCUMENT)] if array else chain([first], rest), start=1)
+        for number, row in enumerate(chain.from_iterable(_parsed(path, line, text, array) for line, text in texts)):
+            if not isinstance(row, dict):
+                raise FormsafeError(f"{path}, row {number}: expected a JSON object.")
+            yield row
 
 
 def _parsed(path: Path, line: int, text: str, array: bool) -> list[Any]:
