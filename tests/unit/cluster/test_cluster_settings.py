@@ -13,10 +13,11 @@ import pytest
 import yaml
 from snakemake_executor_plugin_slurm.utils import set_gres_string
 
-from formsafe.cluster import code_digest, job_environment, job_resources
+from formsafe.cluster import job_environment, job_resources
 from formsafe.core.errors import FormsafeError
 from formsafe.core.manifest import describe_run
 from formsafe.core.provenance import stage_record
+from tests.unit.cluster.test_code_digest import modules
 
 ROOT = Path(__file__).resolve().parents[3]
 PROFILES = {path.parent.name: yaml.safe_load(path.read_text()) for path in ROOT.glob("profiles/*/config.yaml")}
@@ -77,10 +78,10 @@ def rules_of(environment: str) -> list[str]:
 def test_environments_hold_what_their_rules_import(name):
     scripts = [path for rule in rules_of(name) if (path := ROOT / f"workflow/scripts/{rule}.py").exists()]
     assert scripts
-    modules = {module.replace(".", "/") for script in scripts for module in code_digest.modules(script)}
+    files = {module.replace(".", "/") for script in scripts for module in modules(script)}
     sources = [
         next(path for path in (base.with_suffix(".py"), base / "__init__.py") if path.exists())
-        for base in (ROOT / "workflow/scripts" / module for module in modules)
+        for base in (ROOT / "workflow/scripts" / file for file in files)
     ]
     packages = set().union(*(imported(ast.parse(source.read_text())) for source in sources))
     offers = {package: {normal(name) for name in DISTRIBUTIONS.get(package, [])} for package in packages}

@@ -47,17 +47,28 @@ PACKAGE = {
 }
 
 
+def forget() -> None:
+    """Forget the files read so far."""
+    code_digest._describe.cache_clear()
+    code_digest._package.cache_clear()
+
+
+def modules(script: Path) -> list[str]:
+    """The package modules that a script imports, directly or not, sorted."""
+    return sorted(name for name, _ in code_digest._closure(script.resolve(), script.resolve().parent) if name)
+
+
 @pytest.fixture
 def package(tmp_path) -> Path:
     for name, text in PACKAGE.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    code_digest.forget()
+    forget()
     return tmp_path
 
 
 def digest(package: Path) -> str:
-    code_digest.forget()
+    forget()
     return code_digest.digest(package / "script.py")
 
 
@@ -145,8 +156,8 @@ def test_modules_that_only_report_and_start_are_neutral_in_every_rule_and_no_oth
         imported = f"formsafe.{name} import"
         assert any(imported in path.read_text() for path in [*scripts, *library.rglob("*.py")])
     for script in scripts:
-        assert not {f"formsafe.{name}" for name in code_digest.NEUTRAL} & set(code_digest.modules(script))
-    trained = code_digest.modules(library.parent / "train_adapter.py")
+        assert not {f"formsafe.{name}" for name in code_digest.NEUTRAL} & set(modules(script))
+    trained = modules(library.parent / "train_adapter.py")
     assert {"formsafe.core.files", "formsafe.training.trainer", "formsafe.models.load"} <= set(trained)
 
 
@@ -160,7 +171,7 @@ def test_a_touched_or_copied_tree_has_the_same_digest(package, tmp_path_factory)
 
 
 def test_modules_are_found_wherever_they_are_imported(package):
-    assert code_digest.modules(package / "script.py") == [
+    assert modules(package / "script.py") == [
         "formsafe",
         "formsafe.demo",
         "formsafe.demo.grammar",
@@ -172,12 +183,12 @@ def test_modules_are_found_wherever_they_are_imported(package):
         "formsafe.settings",
         "formsafe.settings.data",
     ]
-    assert code_digest.modules(package / "other.py") == ["formsafe", "formsafe.lonely"]
+    assert modules(package / "other.py") == ["formsafe", "formsafe.lonely"]
 
 
 def test_a_module_imported_by_a_computed_name_counts_where_it_is_named(package):
     def with_lonely() -> str:
-        code_digest.forget()
+        forget()
         return code_digest.digest(package / "script.py", "formsafe.lonely")
 
     alone, before = digest(package), with_lonely()
@@ -222,13 +233,13 @@ def test_digests_read_from_disk_equal_fresh_ones(package):
 def new_process(monkeypatch):
     """Forgets what this process read from files and from notes on disk; returns a call that does so again."""
 
-    def forget() -> None:
-        code_digest.forget()
+    def start() -> None:
+        forget()
         monkeypatch.setattr(code_digest, "_known", {})
         code_digest._read_cache.cache_clear()
 
-    forget()
-    return forget
+    start()
+    return start
 
 
 def notes_of(package: Path) -> list[Path]:
@@ -280,7 +291,7 @@ def test_a_script_without_imports_of_its_own_follows_the_modules_that_are_named(
     script.write_text("import os\n")
 
     def with_lonely() -> str:
-        code_digest.forget()
+        forget()
         return code_digest.digest(script, "formsafe.lonely")
 
     before = with_lonely()
@@ -293,7 +304,7 @@ def test_what_is_imported_where_no_type_checker_looks_counts(package):
         "from typing import TYPE_CHECKING\n"
         "if TYPE_CHECKING:\n    from formsafe.types_only import Hint\nelse:\n    from formsafe.lonely import ALONE\n"
     )
-    assert code_digest.modules(package / "alone.py") == ["formsafe", "formsafe.lonely"]
+    assert modules(package / "alone.py") == ["formsafe", "formsafe.lonely"]
 
 
 @pytest.mark.parametrize("empty", [{}, {"later": None}, {"later": []}])

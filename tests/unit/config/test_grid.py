@@ -4,11 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from formsafe.config.grid import Draw, adapter_run, enumerate_runs, learning_rate_id
+from formsafe.config.grid import adapter_run, enumerate_runs, learning_rate_id
+from formsafe.config.settings.data import CorpusSettings, DataSource, Splits
 from formsafe.config.settings.grid import Exclusion, GridBlock, MethodSettings
 from formsafe.core.records import Run
 
-OWN = Draw(data_seed=0, examples=100)
+OWN = CorpusSettings(
+    source=DataSource(path="rows.jsonl"), licence="MIT", splits=Splits(train=100, validation=1, test=1), seed=0
+)
 METHODS = {
     "base": MethodSettings(label="Base", trained=False),
     "sft": MethodSettings(label="SFT"),

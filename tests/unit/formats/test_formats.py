@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from formsafe import formats
-from formsafe.cluster.code_digest import modules
 from formsafe.core.errors import FormsafeError
 from formsafe.core.files import write_jsonl
 from formsafe.core.texts import normalise
@@ -27,6 +26,7 @@ from formsafe.formats.registry import (
 )
 from formsafe.formats.sentences import split_sentences
 from formsafe.training.token_kinds import ESCAPABLE
+from tests.unit.cluster.test_code_digest import modules
 
 FORMATS = get_formats(format_names())
 SENTENCES = ["Fill a bowl.", 'Say "done", twice.', "Wipe {the} lamp\\shade."]

@@ -41,8 +41,8 @@ _OWN_HASH = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
 def digest(script: Path | str, *more: str) -> str:
     """Return the SHA-256 (hex) of the code of `script` and of the package modules beside it that it imports.
 
-    `more`: dotted names of modules that it imports by computed names. A process reads each file once; `forget` makes it
-    look again. Raises SyntaxError when one of them is not Python.
+    `more`: dotted names of modules that it imports by computed names. A process reads each file once. Raises
+    SyntaxError when one of them is not Python.
     """
     script = Path(script).resolve()
     root = script.parent
@@ -54,18 +54,6 @@ def digest(script: Path | str, *more: str) -> str:
         _write_cache(notes)
     lines = "".join(f"{name} {part}\n" for name, part in sorted(parts.items()))
     return hashlib.sha256(lines.encode()).hexdigest()
-
-
-def forget() -> None:
-    """Forget the files read so far, for processes that outlive an edit."""
-    _describe.cache_clear()
-    _package.cache_clear()
-
-
-def modules(script: Path | str) -> list[str]:
-    """Return the names of the package modules that `script` imports, directly or not, sorted."""
-    script = Path(script).resolve()
-    return sorted(name for name, _ in _closure(script, script.parent) if name)
 
 
 def _closure(script: Path, root: Path, *more: str) -> Iterator[tuple[str, str]]:

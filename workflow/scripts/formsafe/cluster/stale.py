@@ -18,40 +18,35 @@ _SHOWN = 3
 def report(jobs: Sequence[PlannedJob], directory: Path) -> str:
     """Write the page for all `jobs` of a study; earlier durations come from the benchmark files under `directory`."""
     planned = [job for job in jobs if job.planned]
-    notes = [*_gone(jobs), *_unrecorded(jobs)]
+    notes = list(_notes(jobs))
     if not planned:
         return "\n".join(["Nothing is stale: no input, setting or code has changed since.", *notes]) + "\n"
-    rows, unknown, total = [], [], 0.0
+    unknown, total = [], 0.0
+    width = max(len(job.rule) for job in planned)
+    indent = "\n" + " " * (width + 19)
+    lines = [f"{len(planned)} jobs would run.", "", f"{'rule':<{width}}  jobs  GPU hours  why"]
     for rule, count in Counter(job.rule for job in planned).items():
         of_rule = [job for job in planned if job.rule == rule]
         reasons = Counter(words for job in of_rule for words in job.why or ["Snakemake says so"])
         cost = gpu_hours(of_rule, directory)
-        rows.append((rule, count, _summed_up(reasons, count), cost))
         total += cost or 0.0
         if cost is None:
             unknown.append(rule)
-    width = max(len(rule) for rule, *_ in rows)
-    lines = [f"{len(planned)} jobs would run.", "", f"{'rule':<{width}}  jobs  GPU hours  why"]
-    for rule, count, why, cost in rows:
         hours = "unknown" if cost is None else f"{cost:.2f}" if cost else "-"
-        indent = "\n" + " " * (width + 19)
-        lines.append(f"{rule:<{width}}  {count:>4}  {hours:>9}  {indent.join(why)}")
+        lines.append(f"{rule:<{width}}  {count:>4}  {hours:>9}  {indent.join(_summed_up(reasons, count))}")
     lines += ["", f"About {total:.1f} GPU hours, by the durations of earlier jobs."]
     if unknown:
         lines += [f"Not counted, since no job of it has finished yet: {', '.join(unknown)}."]
     return "\n".join([*lines, *notes]) + "\n"
 
 
-def _gone(jobs: Sequence[PlannedJob]) -> Iterator[str]:
-    """Outputs that were deleted although no planned job makes them: what was made from them is still there."""
+def _notes(jobs: Sequence[PlannedJob]) -> Iterator[str]:
+    # Outputs that were deleted although no planned job makes them: what was made from them is still there.
     gone = [path for job in jobs if not job.planned for path in job.gone]
     if gone:
         yield f"{len(gone)} files are gone, but nothing that is left to do needs them: {shortened(gone)}."
         yield "To make one again, name it as the target: snakemake FILE."
-
-
-def _unrecorded(jobs: Sequence[PlannedJob]) -> Iterator[str]:
-    """Results without a record: nobody can tell with which settings and code they were made."""
+    # Results without a record: nobody can tell with which settings and code they were made.
     unrecorded = [job.outputs[0] for job in jobs if job.unrecorded and not job.planned and not job.gone]
     if unrecorded:
         yield f"{len(unrecorded)} results have no record of settings and code: {shortened(unrecorded)}."

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from formsafe.config.loading import models_of
-from formsafe.config.messages import config_error
+from formsafe.config.messages import refuse
 from formsafe.config.settings.study import StudySettings
 from formsafe.core.errors import FormsafeError
 from formsafe.core.files import matching_files, read_json
@@ -29,8 +29,7 @@ def require_files(study: StudySettings, layout: Layout, made: str) -> None:
     for key, path, fetched, problem in _local_sources(study, layout):
         if problem and not Path(path).is_relative_to(made) and not _came_from(path, Path(fetched)):
             problems.append(f"{key}: {problem}{_seen_from(path)}")
-    if problems:
-        raise config_error(problems)
+    refuse(problems)
 
 
 def _prompt_problems(judge: str, prompt: str | None) -> Iterator[str]:

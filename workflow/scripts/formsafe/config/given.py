@@ -9,7 +9,7 @@ import yaml
 from snakemake.utils import update_config
 
 from formsafe.config.grid import learning_rate_id
-from formsafe.config.messages import config_error
+from formsafe.config.messages import refuse
 from formsafe.config.settings.study import StudySettings
 from formsafe.core.errors import FormsafeError
 from formsafe.core.layout import partitions
@@ -23,12 +23,11 @@ _RATE = re.compile(r"\d+(\.\d*)?(e-?\d+)?")
 
 def require_unique_keys(files: Iterable[str | Path]) -> None:
     """Raise FormsafeError if a key is twice in a section of a YAML file: YAML takes the last and says nothing."""
-    problems = []
-    for file in files:
-        for key, first, line in _twice(yaml.compose(Path(file).read_text(encoding="utf-8"))):
-            problems.append(f"{file}, line {line}: {key}: is there twice, first in line {first}")
-    if problems:
-        raise config_error(problems)
+    refuse(
+        f"{file}, line {line}: {key}: is there twice, first in line {first}"
+        for file in files
+        for key, first, line in _twice(yaml.compose(Path(file).read_text(encoding="utf-8")))
+    )
 
 
 def _twice(node: yaml.Node | None, prefix: str = "") -> Iterator[tuple[str, int, int]]:
@@ -64,13 +63,11 @@ def model_presets(folder: str | Path) -> dict[str, Any]:
     for path in sorted(Path(folder).glob("*.yaml")):
         try:
             found[path.stem] = yaml.safe_load(path.read_text(encoding="utf-8"))
+            if not isinstance(found[path.stem], dict):
+                problems.append(f"{path}: must be the section of a model (keys with values)")
         except (UnicodeDecodeError, yaml.YAMLError) as error:
             problems.append(f"{path}: is not YAML ({' '.join(str(error).split())})")
-            continue
-        if not isinstance(found[path.stem], dict):
-            problems.append(f"{path}: must be the section of a model (keys with values)")
-    if problems:
-        raise config_error(problems)
+    refuse(problems)
     return found
 
 

@@ -1,27 +1,13 @@
 """The grid: every run of a study, enumerated from explicit blocks."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 from itertools import product
 
+from formsafe.config.settings.data import CorpusSettings
 from formsafe.config.settings.grid import Exclusion, GridBlock, MethodSettings
 from formsafe.core.records import NONE, Run
-
-
-@dataclass(frozen=True)
-class Draw:
-    """The study's own training rows: `corpus.seed` and `corpus.splits.train`."""
-
-    data_seed: int
-    examples: int
-
-    def fields(self, data_seed: int, examples: int) -> dict[str, str]:
-        """A run's fields for these rows; what equals the study's own is `none`, so that no run has a twin."""
-        return {
-            "data_seed": NONE if data_seed == self.data_seed else str(data_seed),
-            "examples": NONE if examples == self.examples else str(examples),
-        }
 
 
 def learning_rate_id(value: float) -> str:
@@ -29,24 +15,27 @@ def learning_rate_id(value: float) -> str:
     return f"{Decimal(repr(value)).normalize():e}".replace("e+", "e")
 
 
-def enumerate_runs(blocks: Iterable[GridBlock], methods: Mapping[str, MethodSettings], own: Draw) -> list[Run]:
+def enumerate_runs(
+    blocks: Iterable[GridBlock], methods: Mapping[str, MethodSettings], corpus: CorpusSettings
+) -> list[Run]:
     """List the runs of all blocks in order, each once.
 
     Args:
         blocks: the grid.
         methods: all methods by name.
-        own: the study's own training rows.
+        corpus: it names the study's own training rows, by seed and number.
     """
     runs: dict[Run, None] = {}
     for block in blocks:
-        for run in product_of(block, methods, own):
+        for run in product_of(block, methods, corpus):
             if not any(matches(run, entry) for entry in block.exclude):
                 runs.setdefault(run)
     return list(runs)
 
 
-def product_of(block: GridBlock, methods: Mapping[str, MethodSettings], own: Draw) -> Iterator[Run]:
+def product_of(block: GridBlock, methods: Mapping[str, MethodSettings], corpus: CorpusSettings) -> Iterator[Run]:
     """All combinations of a block, those that it excludes among them."""
+    own_seed, own_number = corpus.seed, corpus.splits.train
     for model, method in product(block.models, block.methods):
         if not methods[method].trained:
             yield Run(model, method)
@@ -54,9 +43,11 @@ def product_of(block: GridBlock, methods: Mapping[str, MethodSettings], own: Dra
         # The rate is that of the adapter: stage 1 alone has none.
         alone = methods[method].soft_prompt == "only"
         rates = [NONE] if alone else [learning_rate_id(rate) for rate in block.learning_rates]
-        for name, rate, examples, seed in product(block.formats, rates, block.examples or [own.examples], block.seeds):
-            for data_seed in [seed] if block.data_seeds == "seed" else block.data_seeds or [own.data_seed]:
-                yield Run(model, method, name, rate, str(seed), **own.fields(data_seed, examples))
+        for name, rate, number, seed in product(block.formats, rates, block.examples or [own_number], block.seeds):
+            for data_seed in [seed] if block.data_seeds == "seed" else block.data_seeds or [own_seed]:
+                # What equals the study's own is `none`, so that no run has a twin.
+                draw = NONE if data_seed == own_seed else str(data_seed)
+                yield Run(model, method, name, rate, str(seed), draw, NONE if number == own_number else str(number))
 
 
 def matches(run: Run, entry: Exclusion) -> bool:

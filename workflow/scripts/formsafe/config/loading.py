@@ -6,8 +6,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from formsafe.config.grid import Draw, Run, enumerate_runs, matches, product_of
-from formsafe.config.messages import config_error, field_problems, unknown
+from formsafe.config.grid import Run, enumerate_runs, matches, product_of
+from formsafe.config.messages import config_error, field_problems, refuse, unknown
 from formsafe.config.methods import method_problems
 from formsafe.config.settings.grid import GridBlock
 from formsafe.config.settings.study import StudySettings
@@ -27,14 +27,13 @@ def load_study(raw: Mapping[str, Any]) -> StudySettings:
         study = StudySettings.model_validate(dict(raw))
     except ValidationError as error:
         raise config_error(field_problems(raw, error)) from None
-    if problems := list(_cross_problems(study)):
-        raise config_error(problems)
+    refuse(_cross_problems(study))
     return study
 
 
 def runs_of(study: StudySettings) -> list[Run]:
     """All runs of the study's grid."""
-    return enumerate_runs(study.grid, study.methods, own_draw(study))
+    return enumerate_runs(study.grid, study.methods, study.corpus)
 
 
 def models_of(study: StudySettings) -> list[str]:
@@ -44,11 +43,6 @@ def models_of(study: StudySettings) -> list[str]:
         projection = study.methods[run.method].projection
         names |= {run.model, *([projection.base, projection.aligned or run.model] if projection else [])}
     return sorted(names)
-
-
-def own_draw(study: StudySettings) -> Draw:
-    """The training rows of runs that name no others."""
-    return Draw(study.corpus.seed, study.corpus.splits.train)
 
 
 def _cross_problems(study: StudySettings) -> Iterator[str]:
@@ -97,7 +91,7 @@ def _block_problems(study: StudySettings, key: str, block: GridBlock) -> list[st
     if trained and not (block.formats and block.learning_rates and block.seeds):
         problems.append(f"{key}: {', '.join(trained)} needs formats, learning_rates and seeds, each at least one")
     if not problems:
-        runs = list(product_of(block, study.methods, own_draw(study)))
+        runs = list(product_of(block, study.methods, study.corpus))
         for place, entry in enumerate(block.exclude):
             if not any(matches(run, entry) for run in runs):
                 problems.append(f"{key}.exclude.{place}: it matches no run of its block")

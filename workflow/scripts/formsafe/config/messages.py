@@ -35,6 +35,12 @@ def config_error(problems: Iterable[str]) -> FormsafeError:
     return FormsafeError("The configuration is wrong:\n" + "\n".join(f"  {problem}" for problem in problems))
 
 
+def refuse(problems: Iterable[str]) -> None:
+    """Raise the error that lists `problems`, if there are any."""
+    if problems := list(problems):
+        raise config_error(problems)
+
+
 def field_problems(raw: Mapping[str, Any], error: ValidationError) -> list[str]:
     """One line for each key of `raw` that the typed settings refuse."""
     problems: dict[str, list[str]] = {}

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -18,6 +18,8 @@ _QUERY_NAME = rf"(?:{_NAME}|token|key|sig|auth|code)"
 _SECRET_NAME = re.compile(_NAME, re.IGNORECASE)
 # The name of a field in an address as a whole: `token`, not `tokens`.
 _SECRET_QUERY = re.compile(_QUERY_NAME, re.IGNORECASE)
+# The names of environment variables whose values are secrets.
+_SECRET_VARIABLE = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$")
 _PATTERNS = tuple(
     (re.compile(pattern, re.IGNORECASE), replacement)
     for pattern, replacement in (
@@ -37,19 +39,13 @@ _PATTERNS = tuple(
 
 def redact(text: str) -> str:
     """`text` without anything that looks like a key, a password or a token, nor a value of such a variable here."""
-    for value in _values_here():
-        text = text.replace(value, HIDDEN)
+    for name, value in os.environ.items():
+        # A shorter value, such as `1` of a switch, would hide that text wherever a log holds it.
+        if len(value) >= 8 and _SECRET_VARIABLE.search(name):
+            text = text.replace(value, HIDDEN)
     for pattern, replacement in _PATTERNS:
         text = pattern.sub(replacement, text)
     return text
-
-
-def _values_here() -> Iterator[str]:
-    """Values of this process's environment variables whose names say that they are secrets."""
-    for name, value in os.environ.items():
-        # A shorter value, such as `1` of a switch, would hide that text wherever a log holds it.
-        if len(value) >= 8 and re.search(r"(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$", name):
-            yield value
 
 
 def redacted(value: Any) -> Any:

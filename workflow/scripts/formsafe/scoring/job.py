@@ -19,9 +19,7 @@ def start_judging(job: Any) -> "Judging":
         job: the `snakemake` object of the script.
     """
     configured = job.config["judges"][job.params.name]
-    # the threshold determines no score, so rules leave it out
-    tracked = {**job.params.judge, "threshold": configured.get("threshold", 3)}
-    judge = restored(JudgeSettings, tracked, configured)
+    judge = restored(JudgeSettings, job.params.judge, configured)  # rules leave its threshold out, too
     model = restored(ModelSettings, job.params.model, job.config["models"][configured["model"]])
     if job.resources.get("gpu"):
         claim_device(model.device)  # before torch is imported: it fixes the visible cards at its import

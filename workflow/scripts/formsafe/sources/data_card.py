@@ -71,8 +71,7 @@ def _front_matter(card: Path) -> Any:
     try:
         return yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError):
-        message = f"{card}: the data set's card is not YAML. Name a copy of its files under `path:`."
-        raise FormsafeError(message) from None
+        raise FormsafeError(f"{card} is not YAML. Name a copy of the data set's files under `path:`.") from None
 
 
 def _named_paths(value: Any, inside: bool) -> Iterator[str]:

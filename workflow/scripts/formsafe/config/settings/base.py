@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self, TypeVar, get_args
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -68,17 +68,13 @@ def restored(kind: type[Section], tracked: Mapping[str, Any], configured: Mappin
         tracked: what `model_dump()` gave.
         configured: the section of the configuration that it came from.
     """
-    return kind.model_validate(_merged(kind, tracked, configured))
+    return kind.model_validate(_merged(tracked, configured))
 
 
-def _merged(kind: type[Settings], tracked: Mapping[str, Any], configured: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(tracked)
-    for name, field in kind.model_fields.items():
-        if field.exclude and name in configured:
-            merged[name] = configured[name]
-        elif isinstance(merged.get(name), Mapping) and isinstance(configured.get(name), Mapping):
-            options = [field.annotation, *get_args(field.annotation)]  # a section, or a section or None
-            section = next((part for part in options if isinstance(part, type) and issubclass(part, Settings)), None)
-            if section is not None:
-                merged[name] = _merged(section, merged[name], configured[name])
+def _merged(tracked: Mapping[str, Any], configured: Mapping[str, Any]) -> dict[str, Any]:
+    """`tracked` on top of `configured`, section by section."""
+    merged = {**configured, **tracked}
+    for name, value in tracked.items():
+        if isinstance(value, Mapping) and isinstance(configured.get(name), Mapping):
+            merged[name] = _merged(value, configured[name])
     return merged
