@@ -121,12 +121,10 @@ def queued_jobs() -> list[str]:
         return []
     except subprocess.TimeoutExpired:
         raise FormsafeError("Slurm does not answer (squeue took over two minutes). Try again when it does.") from None
-    if answer.returncode:
-        unreachable = Path("/etc/slurm/slurm.conf").exists() or "SLURM_CONF" in os.environ
-        if unreachable:
-            raise FormsafeError(f"Slurm does not answer (squeue: {answer.stderr.strip()}). Try again when it does.")
-        return []
-    return answer.stdout.splitlines()
+    has_cluster = Path("/etc/slurm/slurm.conf").exists() or "SLURM_CONF" in os.environ
+    if answer.returncode and has_cluster:
+        raise FormsafeError(f"Slurm does not answer (squeue: {answer.stderr.strip()}). Try again when it does.")
+    return [] if answer.returncode else answer.stdout.splitlines()
 
 
 def slurm_orphans(queue: Iterable[str], directory: Path, foreign_runs: set[str]) -> Iterator[Orphan]:
@@ -154,7 +152,7 @@ def living_snakemakes(directory: Path) -> list[int]:
     return [
         pid
         for pid, arguments, _ in _processes_in(directory)
-        if "snakemake" in [Path(part).name for part in arguments[:3]] and "--mode" not in arguments
+        if "snakemake" in map(os.path.basename, arguments[:3]) and "--mode" not in arguments
     ]
 
 

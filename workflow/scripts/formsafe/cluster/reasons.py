@@ -18,21 +18,19 @@ def explain(reason: Any, makers: Mapping[str, str]) -> Iterator[str]:
         reason: the job's `snakemake.jobs.Reason`.
         makers: the rule that makes each file of the plan.
     """
-    if reason.forced:
-        yield "forced"
-    if reason.missing_output:
-        yield "not made yet"
-    if reason.incomplete_output:
-        yield "was killed half-way"
+    simple = {
+        "forced": reason.forced,
+        "not made yet": reason.missing_output,
+        "was killed half-way": reason.incomplete_output,
+        "other inputs than before": reason.input_changed,
+        "its software environment changed": reason.software_stack_changed,
+    }
+    yield from (words for words, holds in simple.items() if holds)
     if changed := sorted(map(str, reason.updated_input - reason.updated_input_run)):
         yield f"changed input: {shortened(changed)}"
     if reason.updated_input_run:
         rules = (makers.get(str(file), "another job") for file in sorted(reason.updated_input_run))
         yield f"after {', '.join(dict.fromkeys(rules))}"
-    if reason.input_changed:
-        yield "other inputs than before"
-    if reason.software_stack_changed:
-        yield "its software environment changed"
     if reason.params_changed:
         yield from changed_parameters(reason.params_changed.only_old, reason.params_changed.only_new)
 

@@ -34,12 +34,11 @@ def keep_records(folder: Path, directory: Path) -> None:
     kept = {entry["path"]: entry for entry in _read(directory / folder)}
     entries = []
     for path, record in _records(directory):
-        if not path.startswith(f"{folder.as_posix()}/") or not (directory / path).is_file():
-            continue
-        known = kept.get(path)
-        if known is None or known["record"] != record:
-            known = {"path": path, "digest": file_digest(directory / path), "record": record}
-        entries.append(known)
+        if path.startswith(f"{folder.as_posix()}/") and (directory / path).is_file():
+            known = kept.get(path)
+            if known is None or known["record"] != record:
+                known = {"path": path, "digest": file_digest(directory / path), "record": record}
+            entries.append(known)
     if entries and entries != list(kept.values()):
         with replacing(directory / folder / NAME) as temporary, gzip.open(temporary, "wt", encoding="utf-8") as lines:
             lines.writelines(json.dumps(entry) + "\n" for entry in entries)

@@ -1,7 +1,7 @@
 """What a user gives beside the merged configuration: its files, `--config` and the files asked for."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -76,12 +76,8 @@ def nested_settings(entries: Iterable[str]) -> dict[str, Any]:
 
     Of what is in braces or brackets Snakemake makes texts: `judges={policy: {threshold: 4}}` would hold the text "4".
     """
-    found = {}
-    for entry in entries:
-        key, _, text = entry.partition("=")
-        if text.lstrip().startswith(("{", "[")):
-            found[key] = yaml.safe_load(text)
-    return found
+    given = (entry.partition("=") for entry in entries)
+    return {key: yaml.safe_load(text) for key, _, text in given if text.lstrip().startswith(("{", "["))}
 
 
 def require_known_targets(targets: Iterable[str], study: StudySettings) -> None:
@@ -91,6 +87,8 @@ def require_known_targets(targets: Iterable[str], study: StudySettings) -> None:
         targets: paths of files.
         study: the checked configuration.
     """
+    known = {"model": {*study.models}, "method": {*study.methods}, "judge": {*study.judges}}
+    known["format"] = {NONE, *format_names()}
     for target in targets:
         owner = Path(target).parts[1:2]
         if owner and owner[0] != study.study:
@@ -98,12 +96,6 @@ def require_known_targets(targets: Iterable[str], study: StudySettings) -> None:
                 f"{target} belongs to the study {owner[0]!r}, the configuration is that of {study.study!r}: name the "
                 "other one with --configfile."
             )
-        known: dict[str, Mapping[str, Any] | Iterable[str]] = {
-            "model": study.models,
-            "method": study.methods,
-            "format": {NONE, *format_names()},
-            "judge": study.judges,
-        }
         for key, name in partitions(target).items():
             if key in known and name.split("+")[0] not in known[key]:
                 raise FormsafeError(f"{target}: there is no {key} {name!r}, only {', '.join(sorted(known[key]))}.")

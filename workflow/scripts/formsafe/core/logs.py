@@ -65,7 +65,9 @@ def logging_to(path: str | Path) -> Iterator[None]:
     _terminals.append(terminal)
     with open(path, "a", buffering=1, encoding="utf-8") as log:
         _point_streams_at(log.fileno(), log.fileno())
-        _close_input()
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, 0)
+        os.close(nothing)
         try:
             with filtered_streams():
                 yield
@@ -131,12 +133,6 @@ def claim_terminal() -> Terminal | None:
         return Terminal(os.ttyname(_terminals[-1])) if _terminals else None
     except OSError:
         return None
-
-
-def _close_input() -> None:
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
 
 
 def _point_streams_at(stdout: int, stderr: int) -> None:

@@ -113,14 +113,13 @@ def download_size(repository: Repository, probe_access: bool = False) -> int | N
     if probe_access and files:
         url = hf_hub_url(repository.repo, files[0].rfilename, repo_type=kind, revision=found.sha)
         get_hf_file_metadata(url, timeout=TIMEOUT)
-    sizes = [file.size for file in files]
-    total = sum(size or 0 for size in sizes)
+    total = sum(file.size or 0 for file in files)
     if kind == "dataset" and total > MAX_DATA_BYTES:
         raise FormsafeError(
             f"{repository.repo} has {total / 2**30:.0f} GiB of data, more than {MAX_DATA_BYTES / 2**30:.0f}. Name a "
             "copy of the rows that you need under `path:` (with `hub: null`)."
         )
-    return None if None in sizes else total
+    return None if any(file.size is None for file in files) else total
 
 
 def must_be_sure(repository: Repository) -> bool:

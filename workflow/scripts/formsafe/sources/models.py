@@ -85,9 +85,9 @@ def _is_hidden(path: Path) -> bool:
 
 def _identity(folder: Path, found: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     read = {name: status for name, status in found.items() if is_read(name)}
-    small = {name for name, status in read.items() if status.st_size <= DIGESTED_BYTES}
+    small = sorted(name for name, status in read.items() if status.st_size <= DIGESTED_BYTES)
     return {
-        "digests": {name: file_digest(folder / name) for name in sorted(small)},
+        "digests": {name: file_digest(folder / name) for name in small},
         "modified": {name: status.st_mtime_ns for name, status in read.items() if name not in small},
     }
 
