@@ -4,9 +4,8 @@ from formsafe.core.logs import logging_to
 
 with logging_to(snakemake.log[0]):
     from formsafe.config.settings.data import HarmfulSettings
-    from formsafe.sources.fetch import Fetched, fetch_harmful
+    from formsafe.sources.fetch import fetch_harmful
 
     kind, name = snakemake.params.kind, snakemake.params.name
     harmful = HarmfulSettings(**snakemake.config[kind][name] | snakemake.params.harmful)
-    outputs = Fetched(snakemake.output.raw, snakemake.output.manifest, snakemake.params.lock)
-    fetch_harmful(f"{kind}.{name}", harmful, outputs)
+    fetch_harmful(f"{kind}.{name}", harmful, snakemake.output.raw, snakemake.params.lock)

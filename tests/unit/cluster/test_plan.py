@@ -42,11 +42,6 @@ def test_a_failure_shows_the_last_fifteen_lines(program, tmp_path):
     assert program.calls == [([sys.executable, "-m", "snakemake", "--nocolor", "--unlock", "--cores", "1"], tmp_path)]
 
 
-def test_all_that_was_printed_is_returned(program, tmp_path):
-    program.stdout, program.stderr = "out\n", "more\n"
-    assert run_snakemake(["--list"], tmp_path) == "out\nmore\n"
-
-
 def test_jobs_are_those_that_make_something_and_nothing_is_said_of_them_unless_it_is_known(program, tmp_path):
     program.writes = json.dumps([{"rule": "all", "outputs": []}, {"rule": "train", "outputs": ["a"]}])
     assert all_jobs(["--cores", "1"], tmp_path) == [PlannedJob("train", ["a"], None, 0, True, [], False, [])]

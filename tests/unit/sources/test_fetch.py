@@ -10,7 +10,7 @@ from formsafe.config.settings.data import CorpusSettings, DataSource, HarmfulSet
 from formsafe.core.errors import FormsafeError
 from formsafe.core.files import read_json, read_jsonl
 from formsafe.core.texts import sha256
-from formsafe.sources.fetch import Fetched, fetch_corpus, fetch_harmful
+from formsafe.sources.fetch import fetch_corpus, fetch_harmful
 from tests.conftest import ROOT
 
 GNOMES = [
@@ -31,9 +31,8 @@ def write_csv(path, header, rows):
 
 def fetch(folder, path, name="gnomes", **expected):
     settings = {"source": DataSource(path=str(path)), "licence": "MIT", "prompt_column": "goal", "count": 1}
-    outputs = Fetched(folder / "raw.jsonl", folder / "manifest.json", folder / "lock.yaml")
-    fetch_harmful(f"harmful.{name}", HarmfulSettings(**settings | expected), outputs)
-    return read_jsonl(outputs.raw), read_json(outputs.manifest)
+    fetch_harmful(f"harmful.{name}", HarmfulSettings(**settings | expected), folder / "raw.jsonl", folder / "lock.yaml")
+    return read_jsonl(folder / "raw.jsonl"), read_json(folder / "raw.manifest.json")
 
 
 def expected_of(settings):
@@ -203,9 +202,9 @@ def fetch_articles(folder, articles, columns=None, rows=None):
     (folder / "wikisum.jsonl").write_text("".join(json.dumps(row) + "\n" for row in articles), encoding="utf-8")
     source = DataSource(path=str(folder / "wikisum.jsonl"))
     splits = Splits(train=1, validation=1, test=1)
-    outputs = Fetched(folder / "raw.jsonl", folder / "m.json", folder / "lock.yaml")
-    fetch_corpus(CorpusSettings(source=source, licence="MIT", splits=splits, rows=rows, **(columns or {})), outputs)
-    return read_jsonl(outputs.raw), read_json(outputs.manifest)
+    corpus = CorpusSettings(source=source, licence="MIT", splits=splits, rows=rows, **(columns or {}))
+    fetch_corpus(corpus, folder / "raw.jsonl", folder / "lock.yaml")
+    return read_jsonl(folder / "raw.jsonl"), read_json(folder / "raw.manifest.json")
 
 
 ARTICLES = [{"url": "u", "title": f"How to {n}", "summary": f"Do {n}.", "article": f"Do {n} now."} for n in range(5)]

@@ -33,9 +33,9 @@ class PlannedJob:
     why: list[str] = field(default_factory=list)
 
 
-def run_snakemake(arguments: Sequence[str], directory: Path) -> str:
-    """Run Snakemake in `directory` and return what it printed; raises FormsafeError with its last words."""
-    return _run(["-m", "snakemake", "--nocolor", *arguments], arguments, directory)
+def run_snakemake(arguments: Sequence[str], directory: Path) -> None:
+    """Run Snakemake in `directory`; raises FormsafeError with its last words."""
+    _run(["-m", "snakemake", "--nocolor", *arguments], arguments, directory)
 
 
 def split_arguments(argv: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -65,10 +65,9 @@ def all_jobs(arguments: Sequence[str], directory: Path) -> list[PlannedJob]:
     return [PlannedJob(**job) for job in jobs if job["outputs"]]
 
 
-def _run(words: Sequence[str], shown: Sequence[str], directory: Path) -> str:
+def _run(words: Sequence[str], shown: Sequence[str], directory: Path) -> None:
     environment = {**os.environ, "PYTHONUNBUFFERED": ""}
     done = subprocess.run([sys.executable, *words], cwd=directory, capture_output=True, text=True, env=environment)
     if done.returncode:
         last = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
         raise FormsafeError(f"Snakemake could not do {' '.join(shown)}:\n{last}")
-    return done.stdout + done.stderr

@@ -20,20 +20,17 @@ _SECRET_NAME = re.compile(_NAME, re.IGNORECASE)
 _SECRET_QUERY = re.compile(_QUERY_NAME, re.IGNORECASE)
 # The names of environment variables whose values are secrets.
 _SECRET_VARIABLE = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$")
-_PATTERNS = tuple(
-    (re.compile(pattern, re.IGNORECASE), replacement)
-    for pattern, replacement in (
-        # `https://user:password@host` and `https://token@host`; the text up to `@` holds no slash. The bound of the
-        # scheme keeps the time linear: without it a text such as `a.a.a.` takes seconds at 40 kB.
-        (r"(\b[a-z][a-z0-9+.-]{1,20}://)[^\s/@'\"<>]{1,500}@", rf"\1{HIDDEN}@"),
-        (rf"([?&;]{_QUERY_NAME}=)[^\s&#;'\"<>]+", rf"\1{HIDDEN}"),
-        (r"\b(bearer|basic)\s+[a-z0-9._~+/=-]{8,}", rf"\1 {HIDDEN}"),
-        # `"api_key": "..."`, `api_key=...`, `password: ...`; values under four characters (`password: no`) are none
-        (rf"(\b{_NAME}['\"]?\s*[:=]\s*['\"]?)(?!\[hidden\])[^\s'\",;}}&]{{4,}}", rf"\1{HIDDEN}"),
-        # the services' own forms of keys: OpenAI and kin, Hugging Face, GitHub, Slack, Google, AWS, Groq, NVIDIA
-        (r"\b(?:sk-|hf_|gh[pousr]_|github_pat_|xox[abprs]-|gsk_|nvapi-|xai-|r8_|pplx-)[a-z0-9_-]{12,}", HIDDEN),
-        (r"\b(?:AIza[0-9a-z_-]{30,}|A(?:KI|SI)A[0-9A-Z]{16})\b", HIDDEN),
-    )
+_PATTERNS = (
+    # `https://user:password@host` and `https://token@host`; the text up to `@` holds no slash. The bound of the
+    # scheme keeps the time linear: without it a text such as `a.a.a.` takes seconds at 40 kB.
+    (r"(\b[a-z][a-z0-9+.-]{1,20}://)[^\s/@'\"<>]{1,500}@", rf"\1{HIDDEN}@"),
+    (rf"([?&;]{_QUERY_NAME}=)[^\s&#;'\"<>]+", rf"\1{HIDDEN}"),
+    (r"\b(bearer|basic)\s+[a-z0-9._~+/=-]{8,}", rf"\1 {HIDDEN}"),
+    # `"api_key": "..."`, `api_key=...`, `password: ...`; values under four characters (`password: no`) are none
+    (rf"(\b{_NAME}['\"]?\s*[:=]\s*['\"]?)(?!\[hidden\])[^\s'\",;}}&]{{4,}}", rf"\1{HIDDEN}"),
+    # the services' own forms of keys: OpenAI and kin, Hugging Face, GitHub, Slack, Google, AWS, Groq, NVIDIA
+    (r"\b(?:sk-|hf_|gh[pousr]_|github_pat_|xox[abprs]-|gsk_|nvapi-|xai-|r8_|pplx-)[a-z0-9_-]{12,}", HIDDEN),
+    (r"\b(?:AIza[0-9a-z_-]{30,}|A(?:KI|SI)A[0-9A-Z]{16})\b", HIDDEN),
 )
 
 
@@ -44,7 +41,7 @@ def redact(text: str) -> str:
         if len(value) >= 8 and _SECRET_VARIABLE.search(name):
             text = text.replace(value, HIDDEN)
     for pattern, replacement in _PATTERNS:
-        text = pattern.sub(replacement, text)
+        text = re.sub(pattern, replacement, text, flags=re.IGNORECASE)
     return text
 
 

@@ -13,7 +13,7 @@ from formsafe.core.files import write_json
 from formsafe.core.provenance import stage_record
 from formsafe.demo.check import check
 from formsafe.demo.documents import draw_examples
-from formsafe.demo.grammar import Tasks, draw_tasks
+from formsafe.demo.grammar import draw_tasks
 from formsafe.demo.model import encode, fit, new_model
 from formsafe.demo.saving import save_folder
 from formsafe.demo.tokenizer import train_tokenizer
@@ -34,28 +34,18 @@ def train_demo_model(
     torch.set_num_threads(settings.threads)
     tasks = draw_tasks(settings)
     judge_template = Path(judge_prompt).read_text(encoding="utf-8")
-    model, tokenizer, losses = train(tasks, judge_template, settings)
-    figures = check(model, tokenizer, tasks, judge_template, settings)
-    save(model, tokenizer, directory)
-    parameters = sum(weight.numel() for weight in model.parameters())
-    write_json(
-        metrics,
-        {**figures, "parameters": parameters, "steps": settings.steps, "final_loss": losses[-1]}
-        | stage_record(started, code, settings.seed),
-    )
-
-
-def train(
-    tasks: Tasks, judge_template: str, settings: DemoSettings
-) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast, list[float]]:
-    """Train tokenizer and model from nothing; returns them and the loss of each step."""
     stream = draw_examples(tasks, judge_template, Random(f"examples {settings.seed}"))
     examples = list(islice(stream, settings.steps * settings.batch_size))
     texts = (text for example in examples[:TOKENIZER_EXAMPLES] for text in (example.prompt, example.text) if text)
     tokenizer = train_tokenizer(texts, settings.vocabulary)
     torch.manual_seed(settings.seed)
     model = new_model(tokenizer, settings)
-    return model, tokenizer, fit(model, encode(tokenizer, examples), settings)
+    losses = fit(model, encode(tokenizer, examples), settings)
+    figures = check(model, tokenizer, tasks, judge_template, settings)
+    save(model, tokenizer, directory)
+    parameters = sum(weight.numel() for weight in model.parameters())
+    figures |= {"parameters": parameters, "steps": settings.steps, "final_loss": losses[-1]}
+    write_json(metrics, figures | stage_record(started, code, settings.seed))
 
 
 def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, directory: str | Path) -> None:

@@ -73,9 +73,8 @@ def answer(
     answers = [""] * len(prompts)
     for start in range(0, len(order), BATCH):
         chosen = order[start : start + BATCH]
-        batch = tokenizer.pad(
-            {"input_ids": [rendered[index] for index in chosen]}, padding_side="left", return_tensors="pt"
-        )
+        ids = [rendered[index] for index in chosen]
+        batch = tokenizer.pad({"input_ids": ids}, padding_side="left", return_tensors="pt")
         output: Any = model.generate(**batch, do_sample=False, max_new_tokens=max_new_tokens)  # type: ignore[misc]
         texts = tokenizer.batch_decode(output[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
         for index, text in zip(chosen, texts, strict=True):

@@ -35,10 +35,8 @@ def build_demo_encoder(
     words = Tokenizer.from_file(str(tokenizer))
     embeddings = load_file(weights)["model.embed_tokens.weight"]
     frequencies = token_frequencies(words, draw_tasks(settings), settings.seed)
-    encoder = SentenceTransformer(
-        modules=[StaticEmbedding(words, embedding_weights=sentence_weights(embeddings, frequencies).numpy())],
-        device="cpu",
-    )
+    embedding = StaticEmbedding(words, embedding_weights=sentence_weights(embeddings, frequencies).numpy())
+    encoder = SentenceTransformer(modules=[embedding], device="cpu")
     save_folder(directory, lambda folder: encoder.save(str(folder), create_model_card=False), last="modules.json")
 
 

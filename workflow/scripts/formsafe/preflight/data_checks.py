@@ -20,7 +20,7 @@ from formsafe.preflight.checks import Check, refused
 from formsafe.preflight.source_checks import DATA, Sources
 from formsafe.preflight.stage_costs import optimiser_steps
 from formsafe.scoring.judge_check import check_replies
-from formsafe.sources.fetch import Fetched, fetch_corpus, fetch_harmful
+from formsafe.sources.fetch import fetch_corpus, fetch_harmful
 
 STUDY = "Study"
 
@@ -32,7 +32,7 @@ def check_corpus(corpus: CorpusSettings, sources: Sources, layout: Layout) -> Ch
         raw = Path(layout.source())
         if not raw.exists() or _is_here(corpus.source):
             raw = folder / "raw.jsonl"
-            fetch_corpus(corpus, Fetched(raw, folder / "manifest.json", sources.lock))
+            fetch_corpus(corpus, raw, sources.lock)
         outputs = {name: folder / name for name in ("train", "validation", "test", "prompts", "counts")}
         counts = split_corpus(raw, corpus.splits, corpus.seed, corpus.instruction, outputs)
         return f"{counts['usable']:,} of {counts['rows']:,} rows can be used"
@@ -47,7 +47,7 @@ def check_prompts(key: str, name: str, source: HarmfulSettings, sources: Sources
         raw = Path(layout.source(name))
         if not raw.exists() or _is_here(source.source):
             raw = folder / "raw.jsonl"
-            fetch_harmful(key, source, Fetched(raw, folder / "manifest.json", sources.lock))
+            fetch_harmful(key, source, raw, sources.lock)
         choice = source.model_dump(include={"count", "select", "seed", "categories"})
         prompts = folder / key.partition(".")[0]  # its name is the set's, as the job's file
         chosen = select_harmful({name: raw}, {name: choice}, prompts, folder / "chosen.json")

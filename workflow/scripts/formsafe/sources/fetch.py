@@ -1,13 +1,13 @@
 """Fetching the corpus and the harmful prompts: the right columns, the right rows, and a manifest of what was found."""
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from formsafe.config.settings.data import CorpusSettings, HarmfulSettings
 from formsafe.core.errors import FormsafeError
 from formsafe.core.files import write_json, write_jsonl
+from formsafe.core.layout import manifest_of
 from formsafe.core.texts import content_digest, is_text, normalise, sameness, sha256
 from formsafe.sources.readers import Row
 from formsafe.sources.rows import SourceRows, read_source
@@ -19,39 +19,36 @@ _AFFIRMATIVE = re.compile(r"(sure|certainly|of course|absolutely|yes)\b[,!.]?\s|
 _SHORT_NAME = re.compile(r"[\w.-]{0,30}")
 
 
-@dataclass(frozen=True)
-class Fetched:
-    """Where a source's rows (`raw`) and the record of what was found (`manifest`) go, and the lock of sources."""
-
-    raw: Path | str
-    manifest: Path | str
-    lock: Path | str
-
-
-def fetch_corpus(corpus: CorpusSettings, outputs: Fetched) -> None:
+def fetch_corpus(corpus: CorpusSettings, raw: Path | str, lock: Path | str) -> None:
     """Fetch the articles as `{row, title, response}`; values that are not text become null, which the split counts.
+
+    Args:
+        corpus: where they are and what they must look like.
+        raw: the file for the rows; the record of what was found goes to its manifest.
+        lock: the lock of sources.
 
     Raises:
         FormsafeError: it cannot be had, lacks a column, has another number of rows, or has changed.
     """
     columns = {"title_field": corpus.title_field, "response_field": corpus.response_field}
-    found, columns, _ = _read("corpus", corpus, columns, outputs.lock)
+    found, columns, _ = _read("corpus", corpus, columns, lock)
     _check_rows("corpus", len(found.rows), corpus.rows)
     names = {"title": columns["title_field"], "response": columns["response_field"]}
     records = []
     for number, row in enumerate(found.rows):
         texts = {name: row.get(column) for name, column in names.items()}
         records.append({"row": number} | {name: text if is_text(text) else None for name, text in texts.items()})
-    _write(corpus, outputs, found, records, response_field=corpus.response_field)
+    _write(raw, lock, found, records, licence=corpus.licence, response_field=corpus.response_field)
 
 
-def fetch_harmful(key: str, harmful: HarmfulSettings, outputs: Fetched) -> None:
+def fetch_harmful(key: str, harmful: HarmfulSettings, raw: Path | str, lock: Path | str) -> None:
     """Fetch one source of prompts as `{row, prompt, category}`, without white space at the edges.
 
     Args:
         key: its place in the configuration, e.g. `harmful.advbench`.
         harmful: where it is and what it must look like.
-        outputs: where everything goes.
+        raw: the file for the rows; the record of what was found goes to its manifest.
+        lock: the lock of sources.
 
     Raises:
         FormsafeError: it cannot be had or is not the source meant: a column is missing, twice there or holds answers,
@@ -59,7 +56,7 @@ def fetch_harmful(key: str, harmful: HarmfulSettings, outputs: Fetched) -> None:
     """
     names = {"prompt_column": harmful.prompt_column, "category_column": harmful.category_column}
     wanted = {setting: name for setting, name in names.items() if name is not None}
-    found, columns, notes = _read(key, harmful, wanted, outputs.lock)
+    found, columns, notes = _read(key, harmful, wanted, lock)
     records = [_harmful_record(key, number, row, columns) for number, row in enumerate(found.rows)]
     prompts = [record["prompt"] for record in records]
     column, digest, checked = columns["prompt_column"], content_digest(prompts), harmful.digest is not None
@@ -75,8 +72,9 @@ def fetch_harmful(key: str, harmful: HarmfulSettings, outputs: Fetched) -> None:
     if edges := sum(row[column] != prompt for row, prompt in zip(found.rows, prompts, strict=True)):
         notes.append(f"{key}: removed white space at the edges of {edges:,} prompts")
     print("\n".join([f"{key}: {len(prompts)} prompts, digest {digest}", *notes]))
-    name = key.removeprefix("harmful.")
-    _write(harmful, outputs, found, records, name=name, prompts_digest=digest, digest_checked=checked, notes=notes)
+    about: dict[str, Any] = {"licence": harmful.licence, "name": key.removeprefix("harmful.")}
+    about |= {"prompts_digest": digest, "digest_checked": checked, "notes": notes}
+    _write(raw, lock, found, records, **about)
 
 
 def _read(
@@ -91,12 +89,10 @@ def _read(
     return found, columns, [f"{key}: took the column {column!r} for {name!r}" for column, name in renamed]
 
 
-def _write(
-    settings: CorpusSettings | HarmfulSettings, outputs: Fetched, found: SourceRows, records: list[Row], **more: Any
-) -> None:
-    found.settle(outputs.lock)
-    write_jsonl(outputs.raw, records)
-    write_json(outputs.manifest, {**found.describe(), "licence": settings.licence, **more})
+def _write(raw: Path | str, lock: Path | str, found: SourceRows, records: list[Row], **more: Any) -> None:
+    found.settle(lock)
+    write_jsonl(raw, records)
+    write_json(manifest_of(str(raw)), {**found.describe(), **more})
 
 
 def find_column(where: str, key: str, wanted: str, columns: list[str]) -> str:

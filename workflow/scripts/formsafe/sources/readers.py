@@ -14,7 +14,6 @@ from formsafe.core.errors import FormsafeError
 from formsafe.core.files import loads
 
 Row = dict[str, Any]
-SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
 # A gzipped file of some megabytes can hold terabytes, and a line without end fills the memory.
 MAX_DOCUMENT = 2**30  # characters of one line, or of one JSON array
 MAX_FIELD = 2**27  # characters of one CSV field
@@ -25,19 +24,18 @@ def file_rows(path: Path) -> Iterator[Row]:
     """Read one file row by row; all values of a CSV are text.
 
     Args:
-        path: its name ends in one of `SUFFIXES`, with or without `.gz`.
+        path: its name ends in `.csv`, `.tsv`, `.jsonl`, `.json` or `.parquet`, with or without `.gz`.
 
     Raises:
         FormsafeError: no regular file, another kind of file, or a row that does not fit.
     """
-    name = path.name.lower().removesuffix(".gz")
-    suffix = next((suffix for suffix in SUFFIXES if name.endswith(suffix)), None)
+    reader = _READERS.get(Path(path.name.lower().removesuffix(".gz")).suffix)
     if path.is_dir():
         raise FormsafeError(f"{path} is a folder. Name the files in it, e.g. `{path}/*.csv`.")
-    if suffix is None or (path.exists() and not path.is_file()):
-        raise FormsafeError(f"{path}: expected a file that ends in {', '.join(SUFFIXES)} (or in one of these and .gz).")
+    if reader is None or (path.exists() and not path.is_file()):
+        raise FormsafeError(f"{path}: expected a file that ends in {', '.join(_READERS)} (or in one of these and .gz).")
     try:
-        yield from _READERS[suffix](path)
+        yield from reader(path)
     except UnicodeDecodeError as error:
         raise FormsafeError(f"{path} is not UTF-8 text (byte {error.start}). Convert it, e.g. with iconv.") from None
     except (OSError, EOFError) as error:  # EOFError: a gzipped file that was cut
