@@ -9,6 +9,7 @@ import re
 import shlex
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,10 +52,9 @@ def read_log(text: str) -> RunLog:
     """Read a log of Snakemake (.snakemake/log)."""
     found = (re.search(line, text, re.MULTILINE) for line in _LINES)
     host, command, run_id, study = (line and line[1] for line in found)
-    try:
+    words: list[str] = []
+    with suppress(ValueError):  # quotes that do not close: no log of Snakemake's own
         words = shlex.split(command or "")
-    except ValueError:  # quotes that do not close: no log of Snakemake's own
-        words = []
     return RunLog(host, words, run_id, study)
 
 
@@ -158,10 +158,9 @@ def living_snakemakes(directory: Path) -> list[int]:
 
 def _descends(orphan: Orphan, ancestors: Sequence[int]) -> bool:
     """Whether a process on this host was started by one of `ancestors`, directly or not."""
-    try:
+    with suppress(psutil.Error):  # it has ended
         return any(parent.pid in ancestors for parent in psutil.Process(int(orphan.id)).parents())
-    except psutil.Error:  # it has ended
-        return False
+    return False
 
 
 def _logs(directory: Path) -> Iterator[tuple[Path, RunLog]]:

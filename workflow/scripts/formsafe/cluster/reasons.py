@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import filterfalse
 from typing import Any
 
@@ -62,10 +63,9 @@ def changed_parameters(before: Iterable[str], now: Iterable[str]) -> Iterator[st
 
 
 def _parsed(representation: str) -> Any:
-    try:
+    with suppress(ValueError, SyntaxError):
         return ast.literal_eval(representation)
-    except (ValueError, SyntaxError):  # of something that is no literal: the text itself has to do
-        return representation
+    return representation  # of something that is no literal: the text itself has to do
 
 
 def _likeness(left: Any, right: Any) -> float:

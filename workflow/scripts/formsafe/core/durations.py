@@ -1,6 +1,7 @@
 """Durations: in words, and from Snakemake's benchmark files."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
 
@@ -16,11 +17,10 @@ def in_words(seconds: float | None) -> str:
 
 def seconds_of(benchmark: str | Path) -> float | None:
     """The duration in a benchmark file (column `s`), or None where there is none."""
-    try:
+    with suppress(OSError, ValueError):
         header, row = Path(benchmark).read_text(encoding="utf-8").splitlines()[:2]
         return float(row.split("\t")[header.split("\t").index("s")])
-    except (OSError, ValueError):
-        return None
+    return None
 
 
 def usual_seconds(folders: Iterable[Path]) -> float | None:

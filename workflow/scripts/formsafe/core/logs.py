@@ -129,10 +129,9 @@ class Terminal:
 
 def claim_terminal() -> Terminal | None:
     """The terminal from which this process was started, behind its log; None where there is none, or it is held."""
-    try:
-        return Terminal(os.ttyname(_terminals[-1])) if _terminals else None
-    except OSError:
-        return None
+    with suppress(IndexError, OSError):
+        return Terminal(os.ttyname(_terminals[-1]))
+    return None
 
 
 def _point_streams_at(stdout: int, stderr: int) -> None:

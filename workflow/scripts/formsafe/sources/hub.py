@@ -5,6 +5,7 @@ files does huggingface_hub ask again, for half a minute. The token is read by hu
 message.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -143,13 +144,13 @@ def cached_snapshot(repository: Repository, sure: bool) -> Path | None:
     from huggingface_hub.errors import CachedRepoTreeNotFoundError
 
     repo, revision = repository.repo, repository.wanted
-    try:
+    # not there, an interrupted download, or no list
+    with suppress(OSError, ValueError, CachedRepoTreeNotFoundError):
         folder = Path(snapshot_download(repo, revision=revision, local_files_only=True, **repository.options))
         if sure:
             get_cached_repo_tree(repo, repo_type=repository.kind, revision=revision)
-    except (OSError, ValueError, CachedRepoTreeNotFoundError):  # not there, an interrupted download, or no list
-        return None
-    return folder
+        return folder
+    return None
 
 
 def is_outage(error: Exception) -> bool:

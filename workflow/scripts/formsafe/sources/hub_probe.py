@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -40,15 +41,13 @@ def within(question: Callable[[], bool], seconds: float = _PATIENCE) -> bool:
     answers: list[bool] = []
 
     def ask() -> None:
-        try:
+        with suppress(Exception):
             answers.append(question())
-        except Exception:
-            answers.append(False)
 
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(seconds)
-    return bool(answers and answers[0])
+    return any(answers)
 
 
 def probe(repository: hub.Repository, *, online: bool) -> Access:
