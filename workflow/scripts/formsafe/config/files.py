@@ -53,7 +53,9 @@ def _local_sources(study: StudySettings, layout: Layout) -> Iterator[tuple[str, 
     for key, (path, manifest) in data.items():
         if path is not None:
             yield f"{key}.source.path", path, manifest, None if matching_files(path) else f"there is no file {path}"
-    models = {f"models.{name}": (study.models[name].path, layout.model(name), "config.json") for name in models_of(study)}
+    models = {
+        f"models.{name}": (study.models[name].path, layout.model(name), "config.json") for name in models_of(study)
+    }
     models["tasks.encoder"] = (study.tasks.encoder.path, layout.encoder, "modules.json")
     for key, (path, manifest, needed) in models.items():
         if path is not None:
