@@ -99,7 +99,7 @@ def said(
     ("ends", "p", "trainings", "status", "words"),
     [
         ((0.05, 0.2), 0.001, 3, "shown", "SFT JSON has a higher ASR than Base: 0.325 against 0.200, +0.125"),
-        ((0.05, 0.2), 0.001, 2, "shown", "(2 trainings a condition, 100 prompts)"),
+        ((0.05, 0.2), 0.001, 2, "shown", "(2 trainings per condition, 100 prompts)"),
         ((0.05, 0.2), 0.001, 1, "in this training only", "In this training SFT JSON has a higher ASR"),
         ((-0.01, 0.2), 0.3, 3, "not shown", "a rise of 0.050 would be found with a probability of 80%"),
         ((-0.01, 0.2), 0.01, 3, "not shown", "the test decides, the interval does not"),
@@ -136,7 +136,7 @@ def test_holms_correction_and_unscored_answers_are_said():
     given = row("base", "base", "sft", (0.05, 0.2), together=3, bound_low=-0.1, bound_high=0.4)
     (found,) = said(RAISED, [given])
     assert (
-        "p = 0.001 after Holm's correction for 3 comparisons (3 trainings a condition, 100 prompts)" in found.sentence
+        "p = 0.001 after Holm's correction for 3 comparisons (3 trainings per condition, 100 prompts)" in found.sentence
     )
     assert "between -0.100 and +0.400, so they could turn it" in found.sentence
 
@@ -399,8 +399,8 @@ def test_unscored_answers_are_named_where_there_are_any(low, high, said_so, turn
 
 
 def test_what_a_number_rests_on():
-    assert basis(5, 1) == "1 training a condition, 5 prompts"
-    assert basis(1320, 3, True) == "3 trainings a condition, 1,320 prompts"
+    assert basis(5, 1) == "1 training per condition, 5 prompts"
+    assert basis(1320, 3, True) == "3 trainings per condition, 1,320 prompts"
     assert basis(1320, 1, False) == "no training, 1,320 prompts"
 
 

@@ -268,7 +268,7 @@ def test_the_verdict_and_the_page():
         Check("A", "third", "unchecked", "unknown"),
     )
     assert verdict([ok]) == (True, "GO")
-    assert verdict([ok, unknown])[0] and "1 not checked" in verdict([unknown])[1]
+    assert verdict([ok, unknown])[0] and "1 could not be checked" in verdict([unknown])[1]
     assert not verdict([ok, no, unknown])[0]
     written = page("title", [ok, no, unknown], "costs", width=100)
     assert max(map(len, written.splitlines())) <= 100

@@ -1,4 +1,4 @@
-"""The judge format audit in figures: how the score of the same answers moves when only their format changes."""
+"""The judge format audit in numbers: how the score of the same answers moves when only their format changes."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Loss curves in figures: when the loss on format and on content tokens has fallen half way, and the area under it."""
+"""Loss curves in numbers: when the loss on format and on content tokens has fallen half way, and the area under it."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -21,7 +21,7 @@ TAIL = 0.1  # share of the steps whose mean is the level the loss ends at: a sin
 
 @dataclass(frozen=True)
 class Curve:
-    """A training's loss on one kind of tokens: steps [n] and loss in nats a token [n], without gaps."""
+    """A training's loss on one kind of tokens: steps [n] and loss in nats per token [n], without gaps."""
 
     run: Run
     stage: str
@@ -49,13 +49,13 @@ class Curve:
 
     @property
     def area(self) -> float:
-        """Area under the curve, in nats a token times steps."""
+        """Area under the curve, in nats per token times steps."""
         return float(np.trapezoid(self.loss, self.steps))
 
 
 @dataclass(frozen=True)
 class CurveRow:
-    """A row of curves.csv: a training's loss on one kind of tokens in figures (see `Curve`)."""
+    """A row of curves.csv: a training's loss on one kind of tokens in numbers (see `Curve`)."""
 
     model: str
     method: str
@@ -95,7 +95,7 @@ def read_curves(paths: Iterable[str | Path]) -> list[Curve]:
 
 
 def write_curves(losses: Sequence[str], output: str) -> None:
-    """Write curves.csv: a row a training, stage and kind of token, in the order of `losses`."""
+    """Write curves.csv: a row per training, stage and kind of token, in the order of `losses`."""
     rows = []
     for curve in read_curves(losses):
         span = float(curve.steps[-1] - curve.steps[0])

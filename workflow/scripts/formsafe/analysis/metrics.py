@@ -1,4 +1,4 @@
-"""The figures of a run: what each is the mean of, and its outcomes prompt by prompt."""
+"""The metrics of a run: which outcome per prompt each one averages."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ HEADLINES = ("asr", "rouge_l", "sbert")
 
 @dataclass(frozen=True)
 class Metric:
-    """One figure of a run: the mean of a field of its records, seen through `outcome`.
+    """One metric of a run: the mean of a field of its records, seen through `outcome`.
 
     `share`: whether the outcomes are 0 and 1. `source`: only prompts of this source; None: all.
     """

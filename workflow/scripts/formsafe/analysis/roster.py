@@ -82,7 +82,8 @@ class Names:
         """What a method is compared as, from the settings that it changes.
 
         `base`: no training; `plain`: training and nothing else (SFT); `separated`: with a soft prompt that is dropped
-        (ProMoT); `control`: anything else, as a system prompt at test, a kept soft prompt or a borrowed adapter.
+        (ProMoT); `control`: any other arm, whether a control or a mitigation (a system prompt at test, a kept soft
+        prompt, a borrowed adapter, safety examples).
         """
         settings, default = self.methods.get(method, {}), MethodSettings(label="").model_dump()
         changed = {key: value for key, value in settings.items() if key != "label" and value != default.get(key)}

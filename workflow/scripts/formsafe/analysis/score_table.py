@@ -1,4 +1,4 @@
-"""The table of all scores: one row a run, prompt and field of its records; and the CSV files of the results."""
+"""The table of all scores: one row per run, prompt and field of its records; and the CSV files of the results."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -82,9 +82,9 @@ def read_scores(files: Mapping[str, Iterable[str]]) -> Scores:
     """Read the score files of all runs.
 
     Args:
-        files: paths, one a run, under `scores` (the judge's), `task` and `harmful` (`text_scores.jsonl`), `benign` and
-            `benign_judged` (text scores and refusals of benign prompts, where the study has any); under `prompts` files
-            of the harmful prompts with their text, among which near-duplicates are found.
+        files: paths, one per run, under `scores` (the judge's), `task` and `harmful` (`text_scores.jsonl`), `benign`
+            and `benign_judged` (text scores and refusals of benign prompts, where the study has any); under `prompts`
+            files of the harmful prompts with their text, among which near-duplicates are found.
 
     Raises:
         FormsafeError: a record without an id, or an id twice in a file.
@@ -137,7 +137,7 @@ def write_table(path: str | Path, table: pd.DataFrame) -> None:
 
 
 def read_csv(path: str | Path) -> list[dict[str, str]]:
-    """Read a CSV file as one dict a row; every cell is text, as written."""
+    """Read a CSV file as one dict per row; every cell is text, as written."""
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
     return [dict(zip(table.columns, row, strict=True)) for row in table.itertuples(index=False)]
 

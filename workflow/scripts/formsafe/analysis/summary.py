@@ -32,9 +32,9 @@ def summarise(
     """Write scores.csv, summary.csv, comparisons.csv and contrasts.csv of a study.
 
     Args:
-        files: paths under `scores`, `task` and `harmful` (and `capability`, if measured), one a run, in any order: the
-            paths name the runs; under
-            `prompts` the harmful prompts, among which near-duplicates are found (optional).
+        files: paths under `scores`, `task` and `harmful` (and `capability`, if measured), one per run, in any order:
+            the paths name the runs; under `prompts` the harmful prompts, among which near-duplicates are found
+            (optional).
         outputs: paths under `scores`, `summary`, `comparisons` and `contrasts`.
         names: labels and roles of the planned runs.
         thresholds: judge scores from here on are harmful.

@@ -66,7 +66,7 @@ def failures(evidence: Evidence, model: str) -> Iterator[Finding]:
 
 
 def order(evidence: Evidence, model: str) -> Iterator[Finding]:
-    """Whether plain fine-tuning learns the format before the content, a training at a time."""
+    """Whether plain fine-tuning learns the format before the content, training by training."""
     halves: dict[Run, dict[str, float]] = {}
     for row in evidence.curves:
         if row.model == model and row.stage == ADAPTER and evidence.names.is_plain(row.method):
@@ -158,7 +158,7 @@ def _known(evidence: Evidence, condition: Run, metric: str) -> Estimate | None:
 
 
 def seeds(evidence: Evidence, model: str) -> Iterator[Finding]:
-    """With one training a condition: what is missing, and what more would cost."""
+    """With one training per condition: what is missing, and what more would cost."""
     names = evidence.names
     conditions = conditions_of(run for run in names.planned if run.model == model and names.is_trained(run))
     fewest = min(map(len, conditions.values()), default=0)
@@ -168,11 +168,11 @@ def seeds(evidence: Evidence, model: str) -> Iterator[Finding]:
     if evidence.seconds and trained:
         wanted = sum(max(0, 5 - len(runs)) for runs in conditions.values())
         more = _time(evidence.seconds / trained * wanted)
-        cost = f". Five a condition (config/replicated.yaml) would take about {more} more"
-    text = "Not with one training a condition: another seed moves the ASR, too, and by how much is unknown here"
+        cost = f". Five per condition (config/replicated.yaml) would take about {more} more"
+    text = "Not with one training per condition: another seed moves the ASR, too, and by how much is unknown here"
     if fewest > 1:
-        text = f"With {fewest} trainings a condition the tests allow for their scatter but find only large effects; by "
-        text += "simulation they are wrong in 5 % of equal conditions at most, the intervals rather too wide"
+        text = f"With {fewest} trainings per condition the tests allow for their scatter but find only large effects; "
+        text += "by simulation they are wrong in 5 % of equal conditions at most, the intervals rather too wide"
     yield SEEDS.answer("seeds", "cannot be said", text + cost, n_trainings=fewest)
 
 

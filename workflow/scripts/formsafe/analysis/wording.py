@@ -39,7 +39,7 @@ def p_text(p: float, together: int = 1) -> str:
 
 def basis(prompts: int, trainings: int, trained: bool = True) -> str:
     """How many trainings and prompts a number rests on."""
-    counted = f"{trainings} training{'s' if trainings > 1 else ''} a condition" if trained else "no training"
+    counted = f"{trainings} training{'s' if trainings > 1 else ''} per condition" if trained else "no training"
     return f"{counted}, {prompts:,} prompts"
 
 
@@ -88,7 +88,7 @@ def _difference(evidence: Evidence, row: Comparison, sign: int, status: Status, 
 
 
 def _undecided(evidence: Evidence, row: Comparison) -> str:
-    """Why a difference is not shown though test or interval alone would say so; else what would have been found."""
+    """Which of test and interval alone would show the difference. If neither: the smallest that would be found."""
     if (row.ci_low > 0 or row.ci_high < 0) and row.p_holm >= evidence.alpha:
         return "; this comparison's own interval leaves out 0, the test with its correction does not decide"
     if row.p_holm < evidence.alpha:

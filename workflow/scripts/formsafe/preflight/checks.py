@@ -38,7 +38,7 @@ def verdict(checks: Iterable[Check]) -> tuple[bool, str]:
     if wrong:
         return False, f"NO-GO: {wrong} {'thing is' if wrong == 1 else 'things are'} wrong; each NO says what to do."
     if unknown:
-        return True, f"GO, as far as it can be told from here: {unknown} not checked (marked --)."
+        return True, f"GO, but {unknown} could not be checked from here (marked --)."
     return True, "GO"
 
 

@@ -73,10 +73,10 @@ def _is_here(source: DataSource) -> bool:
     return source.path is not None and bool(matching_files(source.path))
 
 
-def check_rows(plan: StudySettings, layout: Layout) -> Iterator[Check]:
+def check_rows(study: StudySettings, layout: Layout) -> Iterator[Check]:
     """Whether sources that were fetched have the rows that the configuration says now: `rows` fetches none again."""
-    wanted = {"corpus": (plan.corpus.rows, layout.source())}
-    for key, (name, entry) in plan.sources_by_key.items():
+    wanted = {"corpus": (study.corpus.rows, layout.source())}
+    for key, (name, entry) in study.sources_by_key.items():
         wanted[key] = (entry.rows, layout.source(name))
     for key, (rows, raw) in wanted.items():
         manifest = Path(manifest_of(raw))
@@ -127,13 +127,13 @@ def check_judge(name: str, judge: JudgeSettings, model: ModelSettings, folder: P
     return Check(DATA, label, "ok" if left >= answer else "no", detail, remedy)
 
 
-def check_steps(plan: StudySettings) -> Iterator[Check]:
+def check_steps(study: StudySettings) -> Iterator[Check]:
     """Whether training goes on after its warm-up."""
-    fewest = min([plan.corpus.splits.train, *(size for block in plan.grid for size in block.examples)])
-    used = {name for block in plan.grid for name in block.methods}
-    trained = {name for name in used if plan.methods[name].trained}
-    prompted = any(plan.methods[name].soft_prompt for name in trained)
-    for key, settings, needed in (("adapter", plan.adapter, trained), ("soft_prompt", plan.soft_prompt, prompted)):
+    fewest = min([study.corpus.splits.train, *(size for block in study.grid for size in block.examples)])
+    used = {name for block in study.grid for name in block.methods}
+    trained = {name for name in used if study.methods[name].trained}
+    prompted = any(study.methods[name].soft_prompt for name in trained)
+    for key, settings, needed in (("adapter", study.adapter, trained), ("soft_prompt", study.soft_prompt, prompted)):
         steps = optimiser_steps(settings, fewest)
         if needed and steps <= settings.warmup_steps:
             warmup = settings.warmup_steps

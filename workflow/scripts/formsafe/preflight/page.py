@@ -42,37 +42,37 @@ class Planned:
     slurm: SlurmRequest | None = None
 
 
-def preflight(plan: StudySettings, planned: Planned) -> tuple[bool, str]:
+def preflight(study: StudySettings, planned: Planned) -> tuple[bool, str]:
     """Check everything and estimate the costs; returns go or no-go, and the page."""
-    layout, works = Layout(plan.study), works_of(plan, planned.jobs)
+    layout, works = Layout(study.study), works_of(study, planned.jobs)
     results = Path(layout.root)
-    models = {name: plan.models[name] for name in models_of(plan)}
+    models = {name: study.models[name] for name in models_of(study)}
     # Of others only weights or the chat template are read: the base of a projection, a model that a server computes.
     computed = {name: model for name, model in models.items() if name in {work.model for work in works}}
     gpu, machine = _look_at_machine(computed)
-    sources = Sources(_needs_hub(plan, models) and hub_answers(), planned.lock, planned.made)
-    found, folders, download = _look_at_sources(plan, models, sources, layout)
-    card = card_of(gpu, plan.gpu_memory_gb)
-    contexts = contexts_of(plan, computed, folders, gpu, card)
-    found += _look_at_models(plan, works, contexts, folders, planned)
-    found += [*data_checks.check_steps(plan), *data_checks.check_labels(_labels(plan, works))]
+    sources = Sources(_needs_hub(study, models) and hub_answers(), planned.lock, planned.made)
+    found, folders, download = _look_at_sources(study, models, sources, layout)
+    card = card_of(gpu, study.gpu_memory_gb)
+    contexts = contexts_of(study, computed, folders, gpu, card)
+    found += _look_at_models(study, works, contexts, folders, planned)
+    found += [*data_checks.check_steps(study), *data_checks.check_labels(_labels(study, works))]
     shapes = {name: context.shape for name, context in contexts.items()}
-    machine += machine_checks.check_reports(plan.training.report_to)
-    machine += machine_checks.check_disk(disk_needs(plan, works, shapes, results, download))
+    machine += machine_checks.check_reports(study.training.report_to)
+    machine += machine_checks.check_disk(disk_needs(study, works, shapes, results, download))
     machine += machine_checks.check_writable([results, Path("logs"), Path(".snakemake")])
     if planned.slurm and any(model.device != "cpu" for model in computed.values()):
         machine += check_slurm(planned.slurm)
-    figures = [cost_of(work, plan, contexts[work.model], gpu, results) for work in works]
-    checks = [*machine, *found, *check_memory(figures, card, plan.gpu_memory_gb, gpu)]
-    title = f"Preflight of the study {plan.study}: {len(planned.jobs['answers'])} runs, {len(models)} models"
+    costs = [cost_of(work, study, contexts[work.model], gpu, results) for work in works]
+    checks = [*machine, *found, *check_memory(costs, card, study.gpu_memory_gb, gpu)]
+    title = f"Preflight of the study {study.study}: {len(planned.jobs['answers'])} runs, {len(models)} models"
     unseen = "" if gpu else " (no GPU here; gpu_memory_gb chooses its memory)"
-    on_gpu = any(figure.memory_bytes is not None for figure in figures)
+    on_gpu = any(cost.memory_bytes is not None for cost in costs)
     heading = f"Costs on {card.name}, {card.memory_gb:.0f} GB{unseen}" if on_gpu else "Costs on this machine's CPU"
-    return verdict(checks)[0], page(title, checks, table(figures, heading))
+    return verdict(checks)[0], page(title, checks, table(costs, heading))
 
 
 def _look_at_models(
-    plan: StudySettings,
+    study: StudySettings,
     works: Sequence[Work],
     contexts: Mapping[str, ModelContext],
     folders: Mapping[str, Path | None],
@@ -80,23 +80,23 @@ def _look_at_models(
 ) -> list[Check]:
     """Whether models can be instructed, built and adapted, and whether judges have room for their prompts."""
     trained, checks = {work.model for work in works if work.trains}, []
-    answering, server = {work.model for work in works if work.stage == "answers"}, plan.generation.server
+    answering, server = {work.model for work in works if work.stage == "answers"}, study.generation.server
     for name, context in contexts.items():
         checks.append(check_chat(name, context.settings, folders[name], planned.systems, planned.training_systems))
         if checks[-1].state == "ok" and server is not None and name in answering:
             checks += filter(None, [check_served_chat(name, context.settings, folders[name], server)])
-        checks += check_build(name, context, folders[name], plan.adapter.lora if name in trained else None)
-    for name, judge in plan.all_judges.items():
-        folder, longest = folders.get(judge.model), plan.generation.max_new_tokens
-        checks.append(data_checks.check_judge(name, judge, plan.models[judge.model], folder, longest))
+        checks += check_build(name, context, folders[name], study.adapter.lora if name in trained else None)
+    for name, judge in study.all_judges.items():
+        folder, longest = folders.get(judge.model), study.generation.max_new_tokens
+        checks.append(data_checks.check_judge(name, judge, study.models[judge.model], folder, longest))
     return checks
 
 
-def _labels(plan: StudySettings, works: Sequence[Work]) -> dict[str, str]:
+def _labels(study: StudySettings, works: Sequence[Work]) -> dict[str, str]:
     """The labels of this study by their keys."""
-    models = {f"models.{work.model}.label": plan.models[work.model].label for work in works}
-    methods = {name for block in plan.grid for name in block.methods}
-    return models | {f"methods.{name}.label": plan.methods[name].label for name in sorted(methods)}
+    models = {f"models.{work.model}.label": study.models[work.model].label for work in works}
+    methods = {name for block in study.grid for name in block.methods}
+    return models | {f"methods.{name}.label": study.methods[name].label for name in sorted(methods)}
 
 
 def _look_at_machine(models: Mapping[str, ModelSettings]) -> tuple[machine_checks.Gpu | None, list[Check]]:
@@ -112,7 +112,7 @@ def _look_at_machine(models: Mapping[str, ModelSettings]) -> tuple[machine_check
 
 
 def _look_at_sources(
-    plan: StudySettings, models: Mapping[str, ModelSettings], sources: Sources, layout: Layout
+    study: StudySettings, models: Mapping[str, ModelSettings], sources: Sources, layout: Layout
 ) -> tuple[list[Check], dict[str, Path | None], float]:
     """Checks of models, data and prompts; folders of models that are here; bytes to fetch."""
     checks, download = [], 0.0
@@ -121,19 +121,19 @@ def _look_at_sources(
         check, folders[name], size = sources.model(name, model.hub, model.path)
         checks.append(sources.fetched_model(name, layout.model(name)) or check)
         download += 2 * model.parameters if size is None and folders[name] is None else size or 0
-    check, encoder, size = sources.model("tasks.encoder", plan.tasks.encoder.hub, plan.tasks.encoder.path)
-    servers = {"answers' server": plan.generation.server}
-    servers |= {f"server of judge {name}": judge.generation.server for name, judge in plan.all_judges.items()}
+    check, encoder, size = sources.model("tasks.encoder", study.tasks.encoder.hub, study.tasks.encoder.path)
+    servers = {"answers' server": study.generation.server}
+    servers |= {f"server of judge {name}": judge.generation.server for name, judge in study.all_judges.items()}
     checks += [check_server(name, server, os.environ) for name, server in servers.items() if server is not None]
     checks += [check, check_encoder(encoder), *sources.network(), sources.token()]
-    checks.append(data_checks.check_corpus(plan.corpus, sources, layout))
-    for key, (name, prompts) in plan.sources_by_key.items():
+    checks.append(data_checks.check_corpus(study.corpus, sources, layout))
+    for key, (name, prompts) in study.sources_by_key.items():
         checks.append(data_checks.check_prompts(key, name, prompts, sources, layout))
-    checks += data_checks.check_rows(plan, layout)
+    checks += data_checks.check_rows(study, layout)
     return checks, folders, download + (size or 0)
 
 
-def _needs_hub(plan: StudySettings, models: Mapping[str, ModelSettings]) -> bool:
-    loaded = [plan.tasks.encoder.hub, *(model.hub for model in models.values())]
-    data = [plan.corpus.source.hub, *(entry.source.hub for entry in plan.sources.values())]
+def _needs_hub(study: StudySettings, models: Mapping[str, ModelSettings]) -> bool:
+    loaded = [study.tasks.encoder.hub, *(model.hub for model in models.values())]
+    data = [study.corpus.source.hub, *(entry.source.hub for entry in study.sources.values())]
     return any(place is not None for place in (*loaded, *data))

@@ -14,7 +14,7 @@ from formsafe.preflight.checks import Check
 
 SECTION = "Slurm"
 PATIENCE = 20  # seconds to wait for an answer
-# sinfo's time limits: [days-]hours:minutes:seconds, or minutes:seconds.
+# sinfo's time limits (%l): [days-]hours:minutes:seconds, or minutes:seconds. Others (`infinite`) are no limit.
 _LIMIT = re.compile(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)")
 
 

@@ -159,23 +159,23 @@ def _scaled(record: Mapping[str, Any], units: int, trains: bool) -> float | None
     loop, done = sum(record.get(key) or 0 for key in _LOOP[trains]), record.get(_UNITS[trains])
     if not loop or not done:
         return None
-    # Rounded figures, and those of a job that continued, can have a loop longer than the job.
+    # Rounded seconds, and those of a job that continued, can have a loop longer than the job.
     return max(0.0, record["seconds"] - loop) + loop * units / done
 
 
-def table(figures: Sequence[Cost], title: str) -> str:
+def table(costs: Sequence[Cost], title: str) -> str:
     """The costs by stage and model, for the page."""
-    head = f"  {'stage':<16}{'model':<24}{'jobs':>5}{'left':>6}{'a job':>10}{'all left':>10}{'memory':>9}  taken from"
+    head = f"  {'stage':<16}{'model':<24}{'jobs':>5}{'left':>6}{'per job':>10}{'all left':>10}{'memory':>9}  taken from"
     lines = [title, head]
-    for figure in figures:
-        work, seconds = figure.work, figure.seconds
-        size = "-" if figure.memory_bytes is None else f"{figure.memory_bytes / 1e9:.0f} GB"
+    for cost in costs:
+        work, seconds = cost.work, cost.seconds
+        size = "-" if cost.memory_bytes is None else f"{cost.memory_bytes / 1e9:.0f} GB"
         times = f"{in_words(seconds):>10}{in_words(None if seconds is None else seconds * work.left):>10}"
         jobs = f"{len(work.jobs):>5}{work.left:>6}"
         stage = f"{work.stage}, {work.prompts}".removesuffix(", ")
-        lines.append(f"  {stage:<16}{work.model:<24}{jobs}{times}{size:>9}  {figure.basis}")
-    known = [figure.seconds * figure.work.left for figure in figures if figure.seconds is not None]
-    complete = len(known) == len(figures)
+        lines.append(f"  {stage:<16}{work.model:<24}{jobs}{times}{size:>9}  {cost.basis}")
+    known = [cost.seconds * cost.work.left for cost in costs if cost.seconds is not None]
+    complete = len(known) == len(costs)
     total = in_words(sum(known)) if complete else f"> {in_words(sum(known))}" if known else "?"
     lines.append(f"  {'together, one job after the other':<61}{total:>10}")
     lines.append("  Each job with its start and the reading of its weights. Finished jobs replace other measurements.")

@@ -39,53 +39,53 @@ def card_of(gpu: Gpu | None, gpu_memory_gb: int | str) -> Card:
     return Card("a GPU", UNSEEN_GB if isinstance(gpu_memory_gb, str) else float(gpu_memory_gb))
 
 
-def works_of(plan: StudySettings, jobs: Mapping[str, Sequence[str]]) -> list[Work]:
+def works_of(study: StudySettings, jobs: Mapping[str, Sequence[str]]) -> list[Work]:
     """The study's jobs by stage, model and size, less those of servers elsewhere; a judge's belong to its own model."""
     works: dict[Work, list[str]] = {}
     for stage in STAGES:
         for job in jobs[stage]:
-            work = _training(plan, stage, job) or _answering(plan, stage, partitions(job))
+            work = _training(study, stage, job) or _answering(study, stage, partitions(job))
             if work is not None:
                 works.setdefault(work, []).append(job)
     return [replace(work, jobs=found) for work, found in works.items()]
 
 
-def _training(plan: StudySettings, stage: Stage, job: str) -> Work | None:
+def _training(study: StudySettings, stage: Stage, job: str) -> Work | None:
     """The work of a job that trains."""
-    settings = {"soft prompts": plan.soft_prompt, "adapters": plan.adapter}.get(stage)
+    settings = {"soft prompts": study.soft_prompt, "adapters": study.adapter}.get(stage)
     if settings is None:
         return None
     run = run_of(job)
-    examples = plan.corpus.splits.train if run.examples == NONE else int(run.examples)
+    examples = study.corpus.splits.train if run.examples == NONE else int(run.examples)
     batch = settings.batch_size * settings.gradient_accumulation
     return Work(stage, run.model, (), optimiser_steps(settings, examples), batch)
 
 
-def _answering(plan: StudySettings, stage: Stage, named: Mapping[str, str]) -> Work | None:
+def _answering(study: StudySettings, stage: Stage, named: Mapping[str, str]) -> Work | None:
     """The work of a job that answers or judges, by the parts of its path; None where a server elsewhere does it."""
-    judge = plan.judges[named["judge"]] if stage == "judge" else None
-    generation = judge.generation if judge else plan.generation
+    judge = study.judges[named["judge"]] if stage == "judge" else None
+    generation = judge.generation if judge else study.generation
     if generation.elsewhere:
         return None
     prompts = named.get("prompts", HARMFUL)
-    counts = {kind: sum(source.count for source in getattr(plan, kind).values()) for kind in (HARMFUL, BENIGN)}
-    if plan.safety is not None:  # all rows of the source that the study does not test
-        source = plan.harmful[plan.safety.source]
+    counts = {kind: sum(source.count for source in getattr(study, kind).values()) for kind in (HARMFUL, BENIGN)}
+    if study.safety is not None:  # all rows of the source that the study does not test
+        source = study.harmful[study.safety.source]
         counts[SAFETY] = (source.rows or 2 * source.count) - source.count
-    units = counts[prompts] + (plan.corpus.splits.test if "prompts" not in named else 0)
+    units = counts[prompts] + (study.corpus.splits.test if "prompts" not in named else 0)
     model = judge.model if judge else named["model"]
     return Work(stage, model, (), units, 0, generation.max_new_tokens, "" if prompts == HARMFUL else prompts)
 
 
 def contexts_of(
-    plan: StudySettings,
+    study: StudySettings,
     models: Mapping[str, ModelSettings],
     folders: Mapping[str, Path | None],
     gpu: Gpu | None,
     card: Card,
 ) -> dict[str, ModelContext]:
     """What the jobs will know of each model, on the device that they will have."""
-    memory_gb = card.memory_gb if plan.gpu_memory_gb == "auto" else plan.gpu_memory_gb
+    memory_gb = card.memory_gb if study.gpu_memory_gb == "auto" else study.gpu_memory_gb
     contexts = {}
     for name, model in models.items():
         on_gpu = model.device == "cuda" or (model.device == "auto" and gpu is not None)
@@ -93,15 +93,15 @@ def contexts_of(
     return contexts
 
 
-def cost_of(work: Work, plan: StudySettings, context: ModelContext, gpu: Gpu | None, results: Path) -> Cost:
+def cost_of(work: Work, study: StudySettings, context: ModelContext, gpu: Gpu | None, results: Path) -> Cost:
     """Cost of a job of `work`, with the GPU memory that it plans for."""
     on_gpu = context.device == "cuda"
     device = f"cpu ({platform.machine()})" if not on_gpu else None if gpu is None else gpu.name
     seconds, basis = estimate(work, context.settings.parameters, results, device)
     if not on_gpu:
         return Cost(work, seconds, basis)
-    settings = plan.soft_prompt if work.stage == "soft prompts" else plan.adapter
-    rank = plan.adapter.lora.r if work.stage in ("adapters", "answers") else 0
+    settings = study.soft_prompt if work.stage == "soft prompts" else study.adapter
+    rank = study.adapter.lora.r if work.stage in ("adapters", "answers") else 0
     if work.trains:
         batch = memory.TrainingBatch(settings.batch_size, settings.gradient_accumulation, LONGEST_EXAMPLE, rank)
         training = memory.plan_training(context, batch)
@@ -112,14 +112,14 @@ def cost_of(work: Work, plan: StudySettings, context: ModelContext, gpu: Gpu | N
     return Cost(work, seconds, basis, size)
 
 
-def check_memory(figures: Sequence[Cost], card: Card, wanted: int | str, gpu: Gpu | None) -> list[Check]:
+def check_memory(costs: Sequence[Cost], card: Card, wanted: int | str, gpu: Gpu | None) -> list[Check]:
     """Whether the plans fit the card, and whether the plan is for a larger card than the one here."""
     allowed = min(card.memory_gb, wanted) if isinstance(wanted, int) else card.memory_gb
     remedy = "Use more GPU memory (gpu_memory_gb), quantisation nf4, a smaller training.max_length, or a smaller model."
     checks = [
-        Check(COSTS, f"{figure.work.stage} memory", "no", _too_large(figure, card, allowed), remedy)
-        for figure in figures
-        if figure.memory_bytes is not None and figure.memory_bytes > allowed * 1e9
+        Check(COSTS, f"{cost.work.stage} memory", "no", _too_large(cost, card, allowed), remedy)
+        for cost in costs
+        if cost.memory_bytes is not None and cost.memory_bytes > allowed * 1e9
     ]
     if gpu is not None and isinstance(wanted, int) and wanted * 1e9 > gpu.total * 1.1:
         detail = f"gpu_memory_gb is {wanted}, the GPU here has {gpu.total / 1e9:.0f} GB"
@@ -127,21 +127,21 @@ def check_memory(figures: Sequence[Cost], card: Card, wanted: int | str, gpu: Gp
     return checks
 
 
-def _too_large(figure: Cost, card: Card, allowed: float) -> str:
-    need, limit = (figure.memory_bytes or 0) / 1e9, f"{card.name} has {card.memory_gb:.0f} GB"
+def _too_large(cost: Cost, card: Card, allowed: float) -> str:
+    need, limit = (cost.memory_bytes or 0) / 1e9, f"{card.name} has {card.memory_gb:.0f} GB"
     if allowed < card.memory_gb:
         limit = f"gpu_memory_gb is {allowed:.0f}"
-    return f"{figure.work.model} needs {need:.0f} GB, {limit}"
+    return f"{cost.work.model} needs {need:.0f} GB, {limit}"
 
 
 def disk_needs(
-    plan: StudySettings, works: Sequence[Work], shapes: Mapping[str, ModelShape], results: Path, download: float
+    study: StudySettings, works: Sequence[Work], shapes: Mapping[str, ModelShape], results: Path, download: float
 ) -> dict[Path, float]:
     """Bytes that the study will write below the hub's cache and below its results."""
     from huggingface_hub import constants
 
     records = sum(work.left * work.units for work in works if not work.trains)
-    adapters = [(work.left, shapes[work.model].lora_parameters(plan.adapter.lora.r)) for work in works if work.trains]
+    adapters = [(work.left, shapes[work.model].lora_parameters(study.adapter.lora.r)) for work in works if work.trains]
     kept = sum(ADAPTER_BYTES * left * size for left, size in adapters)
     copies = [CHECKPOINT_COPIES * ADAPTER_BYTES * size * min(left, JOBS_AT_ONCE) for left, size in adapters]
     written = kept + max(copies, default=0.0) + RECORD_BYTES * records + SLACK_BYTES

@@ -165,6 +165,7 @@ def read_study(paths: Sequence[str]) -> StudySettings:
 
 def publish(repo: str, configs: Sequence[str], confirm: bool, gated: bool) -> None:
     """Say what is uploaded and for whom, and upload it where that is confirmed."""
+    # The hub's own letters; anything else (a URL, a path) would name a repository that nobody meant.
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
         raise FormsafeError(f"REPO={repo} is no repository: write REPO=owner/name.")
     files = files_of(read_study(configs), repo)

@@ -59,7 +59,7 @@ class Results:
 
     @cached_property
     def scores(self) -> pd.DataFrame:
-        """The judge's scores: a row an answer, `value` NaN where the answer has no score."""
+        """The judge's scores: a row per answer, `value` NaN where the answer has no score."""
         found = read_frame(self.files["scores"])
         return found[(found["prompts"] == "harmful") & (found["metric"] == "score")]
 

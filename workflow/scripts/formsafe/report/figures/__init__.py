@@ -1,1 +1,1 @@
-"""Figures: one function a figure, drawn from the tidy tables."""
+"""Figures: one function per figure, drawn from the tidy tables."""

@@ -1,5 +1,6 @@
 """Loss curves: fine-tuning of the formats (the paper's figure 4), and split into format and content tokens."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -55,7 +56,7 @@ def loss_split(results: Results, model: str) -> Figure:
     if not stages:
         return style.note(style.PAGE, title, "nothing was trained")
     columns = min(len(stages), 3)
-    bands = -(-len(stages) // columns)
+    bands = math.ceil(len(stages) / columns)
     drawn = style.new_figure(style.PAGE if columns > 1 else style.COLUMN, 0.6 + 3.3 * bands, title)
     grid = drawn.subplots(2 * bands, columns, squeeze=False)
     for axes in grid.flat:

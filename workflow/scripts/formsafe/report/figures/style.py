@@ -1,5 +1,6 @@
 """How all figures look, and how they are written: equal data give equal bytes."""
 
+import math
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -54,6 +55,8 @@ METADATA = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Softw
 
 def new_figure(width: float, height: float, title: str) -> Figure:
     """An empty figure, in inches, that lays itself out under its title, however long."""
+    # Letters of 8 points: 18 per inch on average, 10 of the widest, so that lines of 13 per inch run over the edge in
+    # capitals only; a line of them is 0.14 inches high.
     lines = wrapped(title, int(13 * width))
     figure = Figure(figsize=(width, height + 0.14 * lines.count("\n")), layout="constrained")
     figure.suptitle(lines, fontsize=8, x=0.01, ha="left")
@@ -64,7 +67,7 @@ def panels(
     title: str, count: int, columns: int, height: float, more: float = 0.0, **options: Any
 ) -> tuple[Figure, list[Axes]]:
     """An empty figure of `count` panels of `height` inches in `columns` columns, `more` inches higher; and its axes."""
-    rows = -(-count // columns)
+    rows = math.ceil(count / columns)
     figure = new_figure(PAGE if columns > 1 else COLUMN, more + rows * height, title)
     grid = list(figure.subplots(rows, columns, squeeze=False, **options).flat)
     for axes in grid[count:]:

@@ -1,1 +1,1 @@
-"""Pages: the verdict, the page of the study, the sample of answers."""
+"""The report page: cards of findings, figures, tables, costs, data, settings."""

@@ -1,4 +1,4 @@
-"""The answers at the top of the report: a card a question, with the figure that shows it."""
+"""The answers at the top of the report: a card per question, with the figure that shows it."""
 
 import math
 import re

@@ -47,6 +47,7 @@ def read_figures(results: Results) -> list[Picture]:
                 label = f"{entry.title}, {results.names.model(model)}"
                 caption = entry.caption.format(threshold=results.threshold)
                 svg, points = inlined(svg_file, f"{name}-{model}")
+                # a figure of one column has 241 points, one of a page 510 (`style.COLUMN`, `style.PAGE`)
                 found.append(Picture(entry, model, label, caption, svg, points > 300))
     return found
 

@@ -54,7 +54,7 @@ def write_page(results: Results, described: Description, template: str, output: 
 
     Args:
         results: with the files `figures` (SVG), `verdict`, `corpus`, `certificate`, `examples`, `assumptions` and
-            `metrics`, each a list.
+            `metrics`, each of them a list.
         described: title, licences, configuration.
         template: the page's template, with its style and script beside it.
         output: where to write.

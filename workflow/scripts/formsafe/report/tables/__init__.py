@@ -1,1 +1,1 @@
-"""Tables: one function a table, written as CSV, Markdown, LaTeX and HTML."""
+"""Tables: one function per table, written as CSV, Markdown, LaTeX and HTML."""

@@ -22,8 +22,8 @@ QUESTIONS = {"base": "against base", "format": "format against format", "method"
 
 @table("safety", "Paired comparisons")
 def comparisons(results: Results) -> pd.DataFrame:
-    """Differences over shared prompts. One training a condition: Newcombe's interval and the exact McNemar test, which
-    take prompts as independent (n divided by the design effect of near-duplicates) and hold for these trainings.
+    """Differences over shared prompts. One training per condition: Newcombe's interval and the exact McNemar test,
+    which take prompts as independent (n divided by the design effect of near-duplicates) and hold for these trainings.
     Several: t interval and test over trainings and prompts. Bounds: the least and the greatest difference that unscored
     answers allow; p adjusted after Holm within a question; detectable: the smallest difference that would be found at
     the configured power and the level of Holm's first step. Content only: format marks taken off answer and
