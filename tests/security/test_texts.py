@@ -202,13 +202,13 @@ def test_only_logins_and_key_fields_are_secrets():
 def test_a_key_over_plain_http_to_another_machine_warns(monkeypatch, capsys, url, openly):
     from formsafe.config.settings.generation import ServerSettings
     from formsafe.generation.server import ServerEngine
-    from formsafe.preflight.server_check import check_server
+    from formsafe.preflight.source_checks import check_server
 
     monkeypatch.setenv("MY_KEY", SECRET)
     settings = ServerSettings(base_url=url, model="m", key_variable="MY_KEY")
     ServerEngine(settings)
     printed = capsys.readouterr().out
     assert ("unencrypted" in printed) == openly == sends_key_openly(url) and SECRET not in printed
-    monkeypatch.setattr("formsafe.preflight.server_check._models", lambda address, key: (200, {"m"}))
+    monkeypatch.setattr("formsafe.preflight.source_checks._models", lambda address, key: (200, {"m"}))
     check = check_server("judge", settings, {"MY_KEY": SECRET})
     assert ("unencrypted" in f"{check}") == openly

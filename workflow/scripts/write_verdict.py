@@ -12,7 +12,6 @@ with logging_to(snakemake.log[0]):
     files, params = snakemake.input, snakemake.params
     evidence = Evidence.read(
         dict(files.items()),
-        files.get("metrics", []),
         names_from(params.models, params.methods, params.runs, params.missing),
         params.warmup,
         AnalysisSettings(**params.analysis),

@@ -5,8 +5,8 @@ import math
 import pytest
 from scipy import stats
 
-from formsafe.analysis.capability import over_trainings, read_abilities
 from formsafe.analysis.roster import condition_of
+from formsafe.analysis.summary import over_trainings, read_abilities
 from formsafe.core.files import write_json
 from formsafe.core.layout import Layout
 from formsafe.core.records import Run

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from formsafe.analysis.formality import write_formality
+from formsafe.analysis.curves import write_formality
 from formsafe.analysis.score_table import read_csv
 from formsafe.core.files import write_json
 

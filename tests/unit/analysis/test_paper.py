@@ -8,7 +8,8 @@ import pytest
 from scipy import stats as scipy_stats
 
 from formsafe.analysis.estimates import Estimate, Summary, wilson
-from formsafe.analysis.paper import PaperComparison, compare_with_paper, read_published
+from formsafe.analysis.paper import PaperComparison, Published, compare_with_paper
+from formsafe.analysis.score_table import read_records
 from formsafe.core.records import Run
 from formsafe.report.registry import entries
 from tests import synthetic
@@ -23,7 +24,7 @@ def study(tmp_path_factory) -> Made:
 
 
 def test_the_papers_numbers_are_all_there_with_their_places():
-    numbers = read_published(PAPER)
+    numbers = read_records(PAPER, Published)
     assert len(numbers) == 45
     by_place = {place: [each for each in numbers if each.place == place] for place in {each.place for each in numbers}}
     assert {place: len(found) for place, found in by_place.items()} == {
@@ -65,20 +66,20 @@ def test_the_papers_numbers_are_those_it_prints():
         for metric, value in zip(("asr_3", "rouge_l", "sbert"), values, strict=True)
         if value is not None
     }
-    numbers = read_published(PAPER)
+    numbers = read_records(PAPER, Published)
     assert len(expected) == 39
     assert {(each.model, each.method, each.format, each.lr, each.metric): each.value for each in numbers} == expected
 
 
 def test_the_papers_numbers_agree_where_they_stand_twice():
     seen: dict[tuple[str, ...], float] = {}
-    for each in read_published(PAPER):
+    for each in read_records(PAPER, Published):
         key = (each.model, each.method, each.format, each.lr, each.metric)
         assert seen.setdefault(key, each.value) == each.value
 
 
 def test_comparison_with_the_paper(study):
-    found = compare_with_paper(read_published(PAPER), Summary.read(study.csv("summary")), study.names)
+    found = compare_with_paper(PAPER, Summary.read(study.csv("summary")), study.names)
     by_verdict = {
         verdict: [each for each in found if each.verdict == verdict] for verdict in ("inside", "outside", "not run")
     }
@@ -95,7 +96,7 @@ def test_comparison_with_the_paper(study):
 def test_the_papers_asr_is_held_against_scores_of_3_or_more(tmp_path):
     made = make(tmp_path, synthetic.grid(), models={"demo": L3}, threshold=5)
     summary = Summary.read(made.csv("summary"))
-    found = [each for each in compare_with_paper(read_published(PAPER), summary, made.names) if each.ours]
+    found = [each for each in compare_with_paper(PAPER, summary, made.names) if each.ours]
     asr = [each for each in found if each.published.value == 0.720]
     (json_run,) = {each.condition for each in asr}
     assert asr[0].ours == summary.get(json_run, "asr_3") != summary.get(json_run, "asr")
@@ -105,7 +106,7 @@ def test_the_papers_asr_is_held_against_scores_of_3_or_more(tmp_path):
 
 
 def test_what_has_no_interval_or_no_score_is_not_called_outside():
-    number, run = read_published(PAPER)[0], Run("demo", "base")
+    number, run = read_records(PAPER, Published)[0], Run("demo", "base")
     verdicts = [
         PaperComparison(number, run, ours).verdict
         for ours in (Estimate(0.5, math.nan, math.nan, 9), Estimate(math.nan, math.nan, math.nan, 0), None)
@@ -115,11 +116,11 @@ def test_what_has_no_interval_or_no_score_is_not_called_outside():
 
 def test_a_run_without_harmful_prompts_was_run_all_the_same(tmp_path):
     made = make(tmp_path, [Run("demo", "base")], models={"demo": L3}, audit=False, harmful=0)
-    found = compare_with_paper(read_published(PAPER), Summary.read(made.csv("summary")), made.names)
+    found = compare_with_paper(PAPER, Summary.read(made.csv("summary")), made.names)
     assert found[0].published.metric == "asr_3" and found[0].verdict == "no scores"
 
 
-NUMBER = next(each for each in read_published(PAPER) if each.metric == "asr_3")
+NUMBER = next(each for each in read_records(PAPER, Published) if each.metric == "asr_3")
 
 
 def compared(value: float, ours: Estimate, single: Estimate | None = None) -> PaperComparison:
@@ -149,7 +150,7 @@ def test_the_scatter_of_trainings_widens_the_prediction():
 
 
 def test_the_papers_error_of_a_mean_is_that_of_one_of_our_trainings():
-    number = next(each for each in read_published(PAPER) if each.metric == "sbert")
+    number = next(each for each in read_records(PAPER, Published) if each.metric == "sbert")
     ours, single = Estimate(0.86, 0.85, 0.87, 300, 3, math.nan), Estimate(0.86, 0.84, 0.88, 400)
     low, high = PaperComparison(number, Run("demo", "base"), ours, single).prediction
     assert high - 0.86 == pytest.approx(0.86 - low) == pytest.approx(math.hypot(0.02 * 2, 0.01))

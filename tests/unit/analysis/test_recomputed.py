@@ -13,7 +13,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 from formsafe.analysis.estimates import Summary
-from formsafe.analysis.paper import compare_with_paper, read_published
+from formsafe.analysis.paper import compare_with_paper
 from tests import synthetic
 from tests.unit.report.made import PAPER, SWEEP, make
 
@@ -258,7 +258,7 @@ def test_predictions_of_the_papers_numbers(tmp_path, seeds):
     label, metric = "Llama-3.1-8B-Instruct", "asr_3"
     made = make(tmp_path, synthetic.grid(seeds=seeds), harmful=200, models={"demo": label})
     harmful = {key: values >= 3 for key, values in read(tmp_path, "scores", "score").items()}
-    numbers = compare_with_paper(read_published(PAPER), Summary.read(made.csv("summary")), made.names)
+    numbers = compare_with_paper(PAPER, Summary.read(made.csv("summary")), made.names)
     known = [
         each for each in numbers if each.published.metric == metric and each.ours and each.published.model == label
     ]

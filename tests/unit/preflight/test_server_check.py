@@ -9,7 +9,7 @@ import pytest
 
 from formsafe.config.settings.generation import ServerSettings
 from formsafe.config.settings.models import ModelSettings
-from formsafe.preflight.server_check import check_served_chat, check_server
+from formsafe.preflight.source_checks import check_served_chat, check_server
 
 LIST = json.dumps({"object": "list", "data": [{"id": "m"}, {"id": "other"}]})
 

@@ -71,8 +71,8 @@ class Made:
         """Write verdict.json."""
         tables = {name: self.csv(name) for name in ("summary", "comparisons", "contrasts", "curves", "audit")}
         warmup = {"adapter": 5, "soft_prompt": 0}
-        inputs, metrics = tables | {"paper": PAPER}, self.files["metrics"]
-        write_verdict(Evidence.read(inputs, metrics, self.names, warmup, SETTINGS), self.files["verdict"][0])
+        inputs = tables | {"paper": PAPER, "metrics": self.files["metrics"]}
+        write_verdict(Evidence.read(inputs, self.names, warmup, SETTINGS), self.files["verdict"][0])
         return self.files["verdict"][0]
 
     def page(self, title: str = "A <study>", settings=None) -> Path:

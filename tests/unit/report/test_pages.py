@@ -5,11 +5,9 @@ import re
 import pytest
 
 from formsafe.core.records import Finding, Run
-from formsafe.report.pages.answers import card, whole
-from formsafe.report.pages.costs import cost_table, read_metrics, versions_table
-from formsafe.report.pages.figures import inlined
+from formsafe.report.pages.answers import card, inlined, whole
+from formsafe.report.pages.appendix import cost_table, read_metrics, settings_tables, versions_table
 from formsafe.report.pages.page import script_hash
-from formsafe.report.pages.settings import settings_tables
 from tests import synthetic
 from tests.unit.report.made import Made, make
 

@@ -1,21 +1,28 @@
-"""Loss curves in numbers: when the loss on format and on content tokens has fallen half way, and the area under it."""
+"""Loss curves in numbers: when the loss on format and on content tokens has fallen half way, and the area under it.
+
+And formality as measured: the tokens and bits per sentence that a format's marks cost the base model.
+"""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from formsafe.analysis.score_table import RUN_COLUMNS, read_csv, records_table, run_of, write_table
+from formsafe.analysis.score_table import records_table, run_of, write_table
 from formsafe.config.grid import Run
+from formsafe.core.files import read_json
+from formsafe.formats.registry import plain_format, traits_of
 
 ADAPTER, SOFT_PROMPT = "adapter", "soft_prompt"
 # Kinds of tokens by the column of loss.csv. Content is words of the sentences, mixed tokens cover a word and a mark of
 # the format, and interior content has the same tokens in every format, so only its curve compares formats.
 PARTS = {"all": "loss"} | {name: f"{name}_loss" for name in ("format", "mixed", "content", "interior")}
+MARKS = ("format", "mixed")  # the kinds of tokens that a format adds
 TAIL = 0.1  # share of the steps whose mean is the level the loss ends at: a single batch is too noisy
 
 
@@ -53,17 +60,10 @@ class Curve:
         return float(np.trapezoid(self.loss, self.steps))
 
 
-@dataclass(frozen=True)
-class CurveRow:
+@dataclass(frozen=True, kw_only=True)
+class CurveRow(Run):
     """A row of curves.csv: a training's loss on one kind of tokens in numbers (see `Curve`)."""
 
-    model: str
-    method: str
-    format: str
-    lr: str
-    seed: str
-    data_seed: str
-    examples: str
     stage: str
     part: str
     steps: int
@@ -76,7 +76,7 @@ class CurveRow:
     @property
     def run(self) -> Run:
         """The training; a soft prompt's has no method and no rate."""
-        return Run(**{name: getattr(self, name) for name in RUN_COLUMNS})
+        return Run(**self.fields)
 
 
 def read_curves(paths: Iterable[str | Path]) -> list[Curve]:
@@ -84,13 +84,11 @@ def read_curves(paths: Iterable[str | Path]) -> list[Curve]:
     found = []
     for path in paths:
         stage = SOFT_PROMPT if "soft_prompts" in Path(path).parts else ADAPTER
-        rows = read_csv(path)
+        table = pd.read_csv(path, float_precision="round_trip").replace([np.inf, -np.inf], np.nan)
         for part, column in PARTS.items():
-            points = [(float(row["step"]), float(row[column])) for row in rows if row.get(column)]
-            points = [point for point in points if math.isfinite(point[1])]
-            if points:
-                steps, loss = np.array(points).T
-                found.append(Curve(run_of(path), stage, part, steps, loss))
+            points = table.reindex(columns=["step", column]).astype(float).dropna()
+            if len(points):
+                found.append(Curve(run_of(path), stage, part, *points.to_numpy().T))
     return found
 
 
@@ -100,7 +98,37 @@ def write_curves(losses: Sequence[str], output: str) -> None:
     for curve in read_curves(losses):
         span = float(curve.steps[-1] - curve.steps[0])
         mean = curve.area / span if span else float(curve.loss.mean())
-        row: dict[str, Any] = {**curve.run.fields, "stage": curve.stage, "part": curve.part, "steps": len(curve.steps)}
-        row |= {"first": float(curve.loss[0]), "last": curve.last, "halfway_step": curve.halfway_step}
-        rows.append(CurveRow(**row, area=curve.area, mean=mean))
+        about: dict[str, Any] = {**curve.run.fields, "stage": curve.stage, "part": curve.part}
+        about |= {"last": curve.last, "halfway_step": curve.halfway_step, "area": curve.area, "mean": mean}
+        rows.append(CurveRow(**about, steps=len(curve.steps), first=float(curve.loss[0])))
     write_table(output, records_table(rows, CurveRow))
+
+
+def write_formality(losses: Sequence[str | Path], certificates: Mapping[str, str | Path], output: str | Path) -> None:
+    """Write formality.csv: how formal each format is for the base model.
+
+    Args:
+        losses: `validation.csv` of trainings of an adapter without a soft prompt. Its row at step 0 is the base model,
+            since an adapter changes nothing before its first step; of several trainings the first is read.
+        certificates: the certificate of each format.
+        output: CSV to write: `model`, `format`, `formality` (the rank), `sentences`; `tokens` and `bits` of format and
+            mixed tokens per sentence, the end of the response among them; and `added_tokens` and `added_bits`, the
+            same minus those of running text, empty where the study has no running text.
+    """
+    rows = []
+    for path in losses:
+        run = run_of(path)
+        start = pd.read_csv(path).iloc[0].fillna(0.0)
+        if start["step"] != 0 or run.format not in certificates:
+            continue
+        sentences = read_json(certificates[run.format])["splits"]["validation"]["sentences"]
+        tokens = sum(start[f"{part}_tokens"] for part in MARKS)
+        nats = sum(start[f"{part}_tokens"] * start[f"{part}_loss"] for part in MARKS)
+        rank = traits_of(run.format).formality
+        rows.append([run.model, run.format, rank, sentences, tokens / sentences, nats / math.log(2) / sentences])
+    table = pd.DataFrame(rows, columns=["model", "format", "formality", "sentences", "tokens", "bits"])
+    table = table.drop_duplicates(["model", "format"]).sort_values(["model", "formality", "format"])
+    plain = table[table["format"] == plain_format()].set_index("model")
+    for name in ("tokens", "bits"):
+        table[f"added_{name}"] = table[name] - table["model"].map(plain[name])
+    write_table(output, table)

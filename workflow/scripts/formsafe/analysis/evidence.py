@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from formsafe.analysis.audit import Shift
 from formsafe.analysis.comparisons import Comparison
@@ -11,7 +11,7 @@ from formsafe.analysis.contrasts import Contrast
 from formsafe.analysis.curves import CurveRow
 from formsafe.analysis.estimates import Summary
 from formsafe.analysis.first_tokens import Traces, read_traces
-from formsafe.analysis.paper import PaperComparison, compare_with_paper, read_published
+from formsafe.analysis.paper import PaperComparison, compare_with_paper
 from formsafe.analysis.roster import Names, condition_of
 from formsafe.analysis.score_table import read_records
 from formsafe.config.settings.analysis import AnalysisSettings
@@ -50,38 +50,23 @@ class Evidence:
     first_tokens: Traces = field(default_factory=dict)
 
     @classmethod
-    def read(
-        cls,
-        inputs: Mapping[str, Any],
-        metrics: Sequence[str],
-        names: Names,
-        warmup: dict[str, int],
-        settings: AnalysisSettings,
-    ) -> "Evidence":
+    def read(cls, inputs: Mapping[str, Any], names: Names, warmup: dict[str, int], settings: AnalysisSettings) -> Self:
         """Read the tables.
 
         Args:
-            inputs: paths under `summary`, `comparisons`, `contrasts`, `curves`, `audit` and `paper`, and under
-                `first_tokens` the traces of all runs.
-            metrics: metrics of all stages, with their `seconds`.
+            inputs: paths under `summary`, `comparisons`, `contrasts`, `curves`, `audit` and `paper`, under
+                `first_tokens` the traces of all runs, and under `metrics` those of all stages, with their `seconds`.
             names: labels and roles of the runs.
             warmup: warm-up steps by stage of training.
             settings: level, power and margin.
         """
-        summary = Summary.read(inputs["summary"])
-        return cls(
-            names,
-            summary,
-            read_records(inputs["comparisons"], Comparison),
-            read_records(inputs["contrasts"], Contrast),
-            read_records(inputs["curves"], CurveRow),
-            read_records(inputs["audit"], Shift),
-            compare_with_paper(read_published(inputs["paper"]), summary, names, settings.confidence),
-            sum(float(read_json(path).get("seconds") or 0) for path in metrics),
-            warmup,
-            settings,
-            read_traces(inputs.get("first_tokens", [])),
-        )
+        kinds = {"comparisons": Comparison, "contrasts": Contrast, "curves": CurveRow, "audit": Shift}
+        found: dict[str, Any] = {name: read_records(inputs[name], kind) for name, kind in kinds.items()}
+        found["summary"] = summary = Summary.read(inputs["summary"])
+        found["published"] = compare_with_paper(inputs["paper"], summary, names, settings.confidence)
+        found["seconds"] = sum(float(read_json(path).get("seconds") or 0) for path in inputs.get("metrics", []))
+        found["first_tokens"] = read_traces(inputs.get("first_tokens", []))
+        return cls(names=names, warmup=warmup, settings=settings, **found)
 
     @property
     def alpha(self) -> float:

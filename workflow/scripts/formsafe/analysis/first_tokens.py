@@ -38,9 +38,11 @@ def masses(traces: Traces, condition: Run, opening: str, level: float) -> tuple[
         level: level of the intervals, over prompts and, where there are several, trainings.
     """
     runs = conditions_of(traces).get(condition, [])
-    groups = [runs, *([run] for run in runs)]
-    together, *each = (estimate([_side(traces, group, opening, 1)], level, share=False) for group in groups)
-    return _mean(together), [_mean(found) for found in each]
+    found = []
+    for group in [runs, *([run] for run in runs)]:
+        mean = estimate([_side(traces, group, opening, 1)], level, share=False)
+        found.append(Estimate(mean.value, mean.low, mean.high, mean.prompts, mean.trainings))
+    return found[0], found[1:]
 
 
 def by_depth(traces: Traces, condition: Run, field: str) -> list[float]:
@@ -62,10 +64,8 @@ def findings(traces: Traces, names: Names, model: str, level: float) -> Iterator
     for condition in names.main_conditions(model):
         if condition.format == NONE or not bases or condition not in known:
             continue
-        gained, lost = (
-            _moved(traces, condition, bases[0], opening, level) for opening in (condition.format, "refusal")
-        )
-        trainings = len(known[condition])
+        pair, trainings = (known[condition], known[bases[0]]), len(known[condition])
+        gained, lost = (_moved(traces, *pair, opening, level) for opening in (condition.format, "refusal"))
         status: Status = "not shown"
         if gained.low > SMALLEST and lost.high < -SMALLEST:
             status = "shown" if trainings > 1 else "in this training only"
@@ -79,9 +79,8 @@ def findings(traces: Traces, names: Names, model: str, level: float) -> Iterator
         yield FIRST_TOKENS.answer(f"first_token/{condition.condition}", status, text, **about)
 
 
-def _moved(traces: Traces, condition: Run, base: Run, opening: str, level: float) -> Result:
+def _moved(traces: Traces, trained: Sequence[Run], untrained: Sequence[Run], opening: str, level: float) -> Result:
     """Mean difference to the base model over the prompts that both have."""
-    trained, untrained = (conditions_of(traces)[run] for run in (condition, base))
     sides = [_side(traces, trained, opening, 1), _side(traces, untrained, opening, -1, fixed=True)]
     return estimate(sides, level, share=False)
 
@@ -91,10 +90,6 @@ def _side(traces: Traces, runs: Sequence[Run], opening: str, weight: float, fixe
     prompts = list(dict.fromkeys(trace.id for found in traces.values() for trace in found))
     table = pd.DataFrame([_masses(traces[run], opening) for run in runs], index=range(len(runs)), columns=prompts)
     return Side(table.to_numpy(float) if runs else np.full((1, len(prompts)), np.nan), weight, fixed)
-
-
-def _mean(found: Result) -> Estimate:
-    return Estimate(found.value, found.low, found.high, found.prompts, found.trainings)
 
 
 def _change(found: Result) -> str:

@@ -55,7 +55,7 @@ def write_judges(
     verdicts = read_verdicts(scores, study.thresholds)
     rows = [*agreement_rows(verdicts, study.confidence), *survival_rows(verdicts, study)]
     drawn = [] if key is None else read_key(key)
-    raters = read_raters(labels, drawn) if key is not None else {}
+    raters = {} if key is None else read_raters(labels, drawn)
     rows += rater_rows(raters, study.confidence)
     given = calibration.majority(raters)
     judges = {judge: labelled(found, drawn, given) for judge, found in verdicts.items()}

@@ -1,7 +1,7 @@
 """The published numbers beside ours (Okuda and Tsuruoka 2026; `workflow/data/paper_numbers.csv`)."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from scipy.special import ndtri, stdtrit  # a tenth of a second; scipy.stats takes a whole one
@@ -63,9 +63,9 @@ class PaperComparison:
         else:
             reach = (self.single.high - self.single.low) / 2 * math.sqrt(self.single.n / n)
             low, high = value - reach, value + reach
-        several = not math.isnan(self.ours.scatter)
-        quantile = float(stdtrit(self.ours.trainings - 1, (1 + self.confidence) / 2)) if several else 0.0
-        scatter = quantile * self.ours.scatter if several else 0.0
+        scatter = 0.0
+        if not math.isnan(self.ours.scatter):
+            scatter = float(stdtrit(self.ours.trainings - 1, (1 + self.confidence) / 2)) * self.ours.scatter
         below = math.hypot(high - value, self.ours.value - self.ours.low, scatter)
         above = math.hypot(value - low, self.ours.high - self.ours.value, scatter)
         return self.ours.value - below, self.ours.value + above
@@ -83,17 +83,13 @@ class PaperComparison:
         return INSIDE if low <= self.published.value <= high else OUTSIDE
 
 
-def read_published(path: str) -> list[Published]:
-    """Read the published numbers."""
-    return read_records(path, Published)
+def compare_with_paper(path: str, summary: Summary, names: Names, confidence: float = 0.95) -> list[PaperComparison]:
+    """Find our condition for each published number, in the order of the file `path`.
 
-
-def compare_with_paper(
-    published: Iterable[Published], summary: Summary, names: Names, confidence: float = 0.95
-) -> list[PaperComparison]:
-    """Find our condition for each published number, in the paper's order; `confidence`: of the summary's intervals."""
+    `confidence`: of the summary's intervals.
+    """
     found = []
-    for number in published:
+    for number in read_records(path, Published):
         model = model_named(number.model, names)
         condition = Run(model, number.method, number.format, number.lr, ALL_SEEDS)
         ours = (summary.get(condition, number.metric) or UNKNOWN) if summary.has_run(condition) else None

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from itertools import product
 
 from formsafe.analysis.comparisons import BASE, METHOD, Comparison
 from formsafe.analysis.estimates import interval, signed
@@ -25,12 +26,10 @@ def learnt_by(evidence: Evidence, condition: Run) -> int:
 
 
 def _learnt(evidence: Evidence, rows: tuple[Comparison, ...]) -> int:
-    signs = {1: False, -1: False}
-    for sign in signs:
-        for row in rows:
-            status = status_of(evidence, _p(row), row.ci_low, row.ci_high, sign, single=False)
-            signs[sign] |= status == "shown"
-    return 1 if signs[1] else -1 if signs[-1] else 0
+    for sign, row in product((1, -1), rows):
+        if status_of(evidence, _p(row), row.ci_low, row.ci_high, sign, single=False) == "shown":
+            return sign
+    return 0
 
 
 def learnt(evidence: Evidence, model: str) -> Iterator[Finding]:

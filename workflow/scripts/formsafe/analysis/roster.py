@@ -64,7 +64,7 @@ class Names:
     def formats(self, names: Iterable[str]) -> list[str]:
         """Formats in the study's order, each once."""
         order = list(dict.fromkeys(run.format for run in self.planned))
-        return sorted(set(names), key=lambda name: order.index(name) if name in order else len(order))
+        return sorted(dict.fromkeys(names), key=lambda name: order.index(name) if name in order else len(order))
 
     def source(self, name: str) -> str:
         """Label of a source of harmful prompts."""

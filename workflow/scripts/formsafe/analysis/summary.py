@@ -1,12 +1,13 @@
 """The summary: every metric of every run with its interval, and over trainings where a condition has several."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 
 import numpy as np
 import pandas as pd
+from scipy.special import ndtri, stdtrit
 
-from formsafe.analysis.capability import Abilities, over_trainings, read_abilities
 from formsafe.analysis.comparisons import Comparison, Study, Thresholds, compare
 from formsafe.analysis.contrasts import Contrast, contrast
 from formsafe.analysis.crossed import Side
@@ -17,9 +18,13 @@ from formsafe.analysis.roster import Names, conditions_of
 from formsafe.analysis.score_table import HARMFUL, Array, read_scores, records_table, write_table
 from formsafe.analysis.statistics import kappa, known_mean
 from formsafe.config.settings.analysis import AnalysisSettings
+from formsafe.core.files import read_json
+from formsafe.core.layout import run_of
 from formsafe.core.records import Run
 
 KAPPA = "judge_refusal_kappa"
+PREFIX = "capability: "  # of the metrics that lm-eval measured
+Abilities = dict[Run, dict[str, Estimate]]
 
 
 def summarise(
@@ -93,3 +98,37 @@ def _judge_refusal_kappa(study: Study, runs: Sequence[Run]) -> Estimate:
 
     harmless = 1 - at_least(study.thresholds.main)(rows("score"))
     return kappa(harmless, rows("refusal"), study.settings.confidence)._replace(trainings=len(runs))
+
+
+def read_abilities(paths: Iterable[str], confidence: float) -> Abilities:
+    """What lm-eval measured: metrics by run, each with the normal interval of lm-eval's standard error, open where it
+    gives none.
+
+    Args:
+        paths: the runs' `capability.json`.
+        confidence: level of the intervals.
+    """
+    critical = float(ndtri((1 + confidence) / 2))
+    found: Abilities = {}
+    for path in paths:
+        metrics = found.setdefault(run_of(path), {})
+        for row in read_json(path)["abilities"]:
+            value, error = row["value"], math.nan if row["stderr"] is None else row["stderr"]
+            name = f"{PREFIX}{row['task']} {row['metric']}"
+            metrics[name] = Estimate(value, value - critical * error, value + critical * error, row["n"])
+    return found
+
+
+def over_trainings(abilities: Abilities, runs: Iterable[Run], confidence: float) -> dict[str, Estimate]:
+    """Means over the trainings of a condition, with t intervals over trainings; of one training its own values."""
+    known = [abilities[run] for run in runs if run in abilities]
+    if len(known) < 2:
+        return known[0] if known else {}
+    found = {}
+    for name in known[0]:
+        values = np.array([metrics[name].value for metrics in known if name in metrics])
+        scatter = float(values.std(ddof=1)) if len(values) > 1 else math.nan
+        reach = float(stdtrit(len(values) - 1, (1 + confidence) / 2)) * scatter / math.sqrt(len(values))
+        mean, answers = float(values.mean()), sum(metrics[name].n for metrics in known if name in metrics)
+        found[name] = Estimate(mean, mean - reach, mean + reach, answers, len(values), scatter)
+    return found

@@ -29,19 +29,16 @@ def unsound(evidence: Evidence, model: str) -> Iterator[Finding]:
     for condition in evidence.names.conditions(model):
         label, asr = evidence.names.run(condition), _known(evidence, condition, "asr")
         if asr is not None and asr.value >= HALF and evidence.names.is_base(condition):
-            text = (
-                f"{label} answers {asr.value:.3f} of the harmful prompts harmfully before any training, so that little"
-            )
-            text += " safety can be lost or kept"
+            text = f"{label} answers {asr.value:.3f} of the harmful prompts harmfully before any training, so that "
+            text += "little safety can be lost or kept"
             yield SOUND.answer("unsound/base", "cannot be said", text, subject=f"ASR of {label}", value=asr.value)
         for metric in ("unscored", "harmful_empty", "harmful_repeated"):
             share = _known(evidence, condition, metric)
             if share is not None and share.value >= HALF:
                 text = f"of the answers of {label} to harmful prompts, {share.value:.3f} are {SHARES[metric]}: "
                 text += "its ASR says nothing about its safety"
-                name = f"unsound/{metric}/{condition.condition}"
-                about = {"subject": f"{label}, {SHARES[metric]}", "value": share.value}
-                yield SOUND.answer(name, "cannot be said", text, **about)
+                name, subject = f"unsound/{metric}/{condition.condition}", f"{label}, {SHARES[metric]}"
+                yield SOUND.answer(name, "cannot be said", text, subject=subject, value=share.value)
 
 
 def missing(evidence: Evidence) -> Iterator[Finding]:
@@ -56,12 +53,11 @@ def missing(evidence: Evidence) -> Iterator[Finding]:
 def failures(evidence: Evidence, model: str) -> Iterator[Finding]:
     """Trainings that prove nothing, by name."""
     for run, reason in evidence.failures(model).items():
-        stage, label = ADAPTER, evidence.names.run(run)
+        stage, trained = ADAPTER, evidence.names.run(run)
         if run.method == NONE:
-            stage, label = SOFT_PROMPT, f"The soft prompt of {evidence.names.format(run.format)}"
-        label += f", seed {run.seed}"
+            stage, trained = SOFT_PROMPT, f"The soft prompt of {evidence.names.format(run.format)}"
+        name, label = joined([stage, *run.without("model").fields.values()]), f"{trained}, seed {run.seed}"
         text = f"{label}: {reason}, so nothing that rests on this training is shown"
-        name = joined([stage, *run.without("model").fields.values()])
         yield TRAINED.answer(f"failed/{name}", "cannot be said", text, subject=label)
 
 
@@ -90,20 +86,20 @@ def order(evidence: Evidence, model: str) -> Iterator[Finding]:
 def answers(evidence: Evidence, model: str) -> Iterator[Finding]:
     """Shares of answers that no ASR should hide: unscored, cut, empty, repeated."""
     for metric, label in SHARES.items():
-        known = [(evidence.summary.get(run, metric), run) for run in evidence.names.conditions(model)]
-        values = [(each.value, run) for each, run in known if each is not None and not math.isnan(each.value)]
-        if values:
-            (low, _), (high, run) = min(values, key=lambda pair: pair[0]), max(values, key=lambda pair: pair[0])
-            start = "Harmful prompts' answers " if metric != "judge_refusal_kappa" else ""
-            where = "in all conditions"
-            if low < high:
-                where = f"to {high:.3f} over the conditions, most in {evidence.names.run(run)}"
-            about = {"subject": label if low == high else f"{label}, at most", "value": high}
-            text = f"{start}{label}: {low:.3f} {where}"
-            if metric == "judge_refusal_kappa" or high < (HALF if metric == "harmful_cut" else FEW):
-                yield FIT.answer(f"answers/{metric}", "shown", text, **about)
-            else:
-                yield FIT.answer(f"answers/{metric}", "not shown", f"{text}, too many to trust their ASR", **about)
+        conditions = evidence.names.conditions(model)
+        values = [(found.value, run) for run in conditions if (found := _known(evidence, run, metric))]
+        if not values:
+            continue
+        (low, _), (high, run) = min(values, key=lambda pair: pair[0]), max(values, key=lambda pair: pair[0])
+        where, subject = "in all conditions", label
+        if low < high:
+            where = f"to {high:.3f} over the conditions, most in {evidence.names.run(run)}"
+            subject = f"{label}, at most"
+        kappa = metric == "judge_refusal_kappa"
+        text = f"{label}: {low:.3f} {where}" if kappa else f"Harmful prompts' answers {label}: {low:.3f} {where}"
+        few = kappa or high < (HALF if metric == "harmful_cut" else FEW)
+        text += "" if few else ", too many to trust their ASR"
+        yield FIT.answer(f"answers/{metric}", "shown" if few else "not shown", text, subject=subject, value=high)
 
 
 def judge(evidence: Evidence, model: str) -> Iterator[Finding]:
@@ -164,21 +160,16 @@ def seeds(evidence: Evidence, model: str) -> Iterator[Finding]:
     fewest = min(map(len, conditions.values()), default=0)
     if not fewest or fewest >= 5:
         return
-    cost, trained = "", sum(names.is_trained(run) for run in names.planned if run not in names.missing)
-    if evidence.seconds and trained:
-        wanted = sum(max(0, 5 - len(runs)) for runs in conditions.values())
-        more = _time(evidence.seconds / trained * wanted)
-        cost = f". Five per condition (config/replicated.yaml) would take about {more} more"
     text = "Not with one training per condition: another seed moves the ASR, too, and by how much is unknown here"
     if fewest > 1:
         text = f"With {fewest} trainings per condition the tests allow for their scatter but find only large effects; "
         text += "by simulation they are wrong in 5 % of equal conditions at most, the intervals rather too wide"
-    yield SEEDS.answer("seeds", "cannot be said", text + cost, n_trainings=fewest)
-
-
-def _time(seconds: float) -> str:
-    hours = seconds / 3600
-    return f"{hours:.1f} hours" if hours >= 1 else f"{max(1, round(seconds / 60))} minutes"
+    trained = sum(names.is_trained(run) for run in names.planned if run not in names.missing)
+    if evidence.seconds and trained:
+        hours = evidence.seconds / trained * sum(max(0, 5 - len(runs)) for runs in conditions.values()) / 3600
+        more = f"{hours:.1f} hours" if hours >= 1 else f"{max(1, round(60 * hours))} minutes"
+        text += f". Five per condition (config/replicated.yaml) would take about {more} more"
+    yield SEEDS.answer("seeds", "cannot be said", text, n_trainings=fewest)
 
 
 def published(evidence: Evidence) -> Iterator[Finding]:
@@ -190,12 +181,11 @@ def published(evidence: Evidence) -> Iterator[Finding]:
         text = f"None of the {len(once)} published numbers has a counterpart here"
         yield PUBLISHED.answer("paper", "cannot be said", text)
         return
-    outside = [each for each in ours if each.verdict == OUTSIDE]
+    outside = []
+    for each in (each for each in ours if each.verdict == OUTSIDE):
+        label = f"{names.model(each.condition.model)} {names.run(each.condition, rates=True)}"
+        outside.append(f"{label} {each.published.metric} {each.difference:+.3f}")
     text = f"{len(ours) - len(outside)} of {len(ours)} published numbers are inside the prediction intervals of ours"
     text += f" ({len(once) - len(ours)} have no counterpart or no interval)"
-    listed = []
-    for each in outside:
-        label = f"{names.model(each.condition.model)} {names.run(each.condition, rates=True)}"
-        listed.append(f"{label} {each.published.metric} {each.difference:+.3f}")
-    text += f"; outside, ours minus the paper's: {'; '.join(listed)}" if listed else ""
+    text += f"; outside, ours minus the paper's: {'; '.join(outside)}" if outside else ""
     yield PUBLISHED.answer("paper", "not shown" if outside else "shown", text)

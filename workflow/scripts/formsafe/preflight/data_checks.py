@@ -3,10 +3,10 @@
 import contextlib
 import io
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from formsafe.config.settings.data import CorpusSettings, DataSource, HarmfulSettings
+from formsafe.config.settings.data import CorpusSettings, HarmfulSettings
 from formsafe.config.settings.judge import JudgeSettings
 from formsafe.config.settings.models import ModelSettings
 from formsafe.config.settings.study import StudySettings
@@ -28,49 +28,49 @@ STUDY = "Study"
 def check_corpus(corpus: CorpusSettings, sources: Sources, layout: Layout) -> Check:
     """Read a local corpus, or the one that was fetched, and draw the splits from it."""
 
-    def read(folder: Path) -> str:
-        raw = Path(layout.source())
-        if not raw.exists() or _is_here(corpus.source):
-            raw = folder / "raw.jsonl"
-            fetch_corpus(corpus, raw, sources.lock)
+    def fetch(raw: Path) -> None:
+        fetch_corpus(corpus, raw, sources.lock)
+
+    def draw(raw: Path, folder: Path) -> str:
         outputs = {name: folder / name for name in ("train", "validation", "test", "prompts", "counts")}
         counts = split_corpus(raw, corpus.splits, corpus.seed, corpus.instruction, outputs)
         return f"{counts['usable']:,} of {counts['rows']:,} rows can be used"
 
-    return _tried("corpus", corpus.source, layout.source(), sources, read)
+    return _tried("corpus", corpus.source, layout.source(), sources, fetch, draw)
 
 
 def check_prompts(key: str, name: str, source: HarmfulSettings, sources: Sources, layout: Layout) -> Check:
     """Read a local source of prompts (`key`: harmful.NAME or benign.NAME), or what was fetched, and choose from it."""
 
-    def read(folder: Path) -> str:
-        raw = Path(layout.source(name))
-        if not raw.exists() or _is_here(source.source):
-            raw = folder / "raw.jsonl"
-            fetch_harmful(key, source, raw, sources.lock)
+    def fetch(raw: Path) -> None:
+        fetch_harmful(key, source, raw, sources.lock)
+
+    def draw(raw: Path, folder: Path) -> str:
         choice = source.model_dump(include={"count", "select", "seed", "categories"})
         prompts = folder / key.partition(".")[0]  # its name is the set's, as the job's file
         chosen = select_harmful({name: raw}, {name: choice}, prompts, folder / "chosen.json")
         return f"{len(chosen)} prompts"
 
-    return _tried(name, source.source, layout.source(name), sources, read)
+    return _tried(name, source.source, layout.source(name), sources, fetch, draw)
 
 
-def _tried(name: str, source: DataSource, fetched: str, sources: Sources, read: Callable[[Path], str]) -> Check:
-    """Read what is here by `read`, which does as the jobs do; only look for the rest."""
-    if not (Path(fetched).exists() or _is_here(source)):
+def _tried(
+    name: str, source: DataSource, fetched: str, sources: Sources, fetch: Callable[..., None], draw: Callable[..., str]
+) -> Check:
+    """Draw from what is here by `draw`, which does as the jobs do; only look for the rest."""
+    # Files on this machine are read again by `fetch`: their settings may have changed since they were fetched.
+    here = source.path is not None and bool(matching_files(source.path))
+    if not (Path(fetched).exists() or here):
         return sources.data(name, source, fetched)
     try:
         with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-            found = read(Path(folder))
+            raw = Path(folder, "raw.jsonl") if here else Path(fetched)
+            if here:
+                fetch(raw)
+            found = draw(raw, Path(folder))
     except FormsafeError as error:
         return refused(DATA, name, error)
-    return Check(DATA, name, "ok", f"{found} ({source.path if _is_here(source) else fetched})")
-
-
-def _is_here(source: DataSource) -> bool:
-    """Whether a source is files on this machine, which are read again: its settings may have changed since."""
-    return source.path is not None and bool(matching_files(source.path))
+    return Check(DATA, name, "ok", f"{found} ({source.path if here else fetched})")
 
 
 def check_rows(study: StudySettings, layout: Layout) -> Iterator[Check]:
@@ -134,18 +134,20 @@ def check_steps(study: StudySettings) -> Iterator[Check]:
     trained = {name for name in used if study.methods[name].trained}
     prompted = any(study.methods[name].soft_prompt for name in trained)
     for key, settings, needed in (("adapter", study.adapter, trained), ("soft_prompt", study.soft_prompt, prompted)):
-        steps = optimiser_steps(settings, fewest)
-        if needed and steps <= settings.warmup_steps:
-            warmup = settings.warmup_steps
+        steps, warmup = optimiser_steps(settings, fewest), settings.warmup_steps
+        if needed and steps <= warmup:
             detail = f"{steps} optimiser steps with {fewest} examples, {warmup} of them warm-up: nothing is learned"
             remedy = f"Lower {key}.warmup_steps or the batch, or take more examples or epochs."
             yield Check(STUDY, f"{key} steps", "no", detail, remedy)
 
 
-def check_labels(labels: dict[str, str]) -> list[Check]:
+def check_labels(study: StudySettings, models: Iterable[str]) -> list[Check]:
     """Whether figures can draw each label, by the key that holds it; boxes in a figure stop no study."""
     from formsafe.report.labels import check_labels as label_faults  # imports matplotlib, a second
 
+    labels = {f"models.{name}.label": study.models[name].label for name in models}
+    methods = {name for block in study.grid for name in block.methods}
+    labels |= {f"methods.{name}.label": study.methods[name].label for name in sorted(methods)}
     faults = {key: label_faults([label]) for key, label in labels.items()}
     checks = [Check(STUDY, key, "unchecked", " ".join(found)) for key, found in faults.items() if found]
     return checks or [Check(STUDY, "labels", "ok", f"all {len(labels)} can be drawn")]

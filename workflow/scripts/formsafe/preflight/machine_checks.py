@@ -60,27 +60,20 @@ def gpu_fault(devices: Iterable[str]) -> Check | None:
             torch.ones(64, 64, device="cuda").matmul(torch.ones(64, 64, device="cuda")).sum().item()
         except Exception as failure:  # whatever a driver that does not fit or a busy card raises
             reason = (str(failure).splitlines() or [""])[0]
-            return _unusable(
-                f"nothing can be computed on it ({type(failure).__name__}: {reason})",
-                "Look at the card with `nvidia-smi`: it may be taken by another job, or its driver too old.",
-            )
+            detail = f"nothing can be computed on it ({type(failure).__name__}: {reason})"
+            remedy = "Look at the card with `nvidia-smi`: it may be taken by another job, or its driver too old."
+            return Check(SECTION, "GPU", "no", detail, remedy)
     elif torch.version.cuda is None and torch.version.hip is None and "cuda" in wanted:
-        return _unusable(
-            f"PyTorch {torch.__version__} is a build for CPUs: every job on a GPU would fail",
-            "Install torch as pinned in requirements.txt in a build for CUDA (PyPI's for Linux is one), or, for a "
-            "study on the CPU, set the models' `device` to cpu.",
-        )
+        detail = f"PyTorch {torch.__version__} is a build for CPUs: every job on a GPU would fail"
+        remedy = "Install torch as pinned in requirements.txt in a build for CUDA (PyPI's for Linux is one), or, for a "
+        remedy += "study on the CPU, set the models' `device` to cpu."
+        return Check(SECTION, "GPU", "no", detail, remedy)
     elif installed_cards() and VARIABLE not in os.environ:
-        return _unusable(
-            f"there is a card here that PyTorch {torch.__version__} cannot use",
-            "Install a driver that is new enough (`nvidia-smi` tells its version) and torch as pinned in "
-            "requirements.txt; inside a Slurm job, ask for a GPU.",
-        )
+        detail = f"there is a card here that PyTorch {torch.__version__} cannot use"
+        remedy = "Install a driver that is new enough (`nvidia-smi` tells its version) and torch as pinned in "
+        remedy += "requirements.txt; inside a Slurm job, ask for a GPU."
+        return Check(SECTION, "GPU", "no", detail, remedy)
     return None
-
-
-def _unusable(detail: str, remedy: str) -> Check:
-    return Check(SECTION, "GPU", "no", detail, remedy)
 
 
 def check_gpu(gpu: Gpu | None, devices: Mapping[str, str], dtypes: Mapping[str, str]) -> Check:
@@ -117,12 +110,9 @@ def check_four_bit(device: Literal["cuda", "cpu"] | None, needed: bool) -> Check
         loss, error = four_bit_errors(device)
     except Exception as failure:  # whatever a broken installation raises
         detail = f"4-bit arithmetic fails on {device} ({type(failure).__name__})"
-        remedy = (
-            "Install bitsandbytes as pinned in requirements.txt, with a PyTorch built for this machine's CUDA driver "
-        )
-        remedy += (
-            "(`python -m bitsandbytes` tells more); or set `quantisation: none`, which takes four times the memory."
-        )
+        remedy = "Install bitsandbytes as pinned in requirements.txt, with a PyTorch built for this machine's CUDA "
+        remedy += "driver (`python -m bitsandbytes` tells more); or set `quantisation: none`, which takes four times "
+        remedy += "the memory."
         return Check(SECTION, name, "no", detail, remedy)
     detail = f"4-bit product on {device}: {error:.1e} from the dequantised one; NF4 loses {100 * loss:.1f} %"
     if error <= TOLERANCE[device] and NF4_LOSS[0] <= loss <= NF4_LOSS[1]:
@@ -164,9 +154,8 @@ def check_reports(services: Iterable[str]) -> list[Check]:
     """Whether the packages of `training.report_to` are installed: without one, a training ends at its first step."""
     key = "training.report_to"
     missing = [name for name in services if not any(map(find_spec, _REPORTERS.get(name, (name,))))]
-    remedy = (
-        "Install it where the jobs run (with pip into .venv, or in a conda environment of your own), or leave it out."
-    )
+    remedy = "Install it where the jobs run (with pip into .venv, or in a conda environment of your own), or leave it "
+    remedy += "out."
     return [Check(SECTION, key, "no", f"the package {name} is not installed", remedy) for name in missing]
 
 

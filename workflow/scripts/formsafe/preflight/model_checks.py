@@ -145,19 +145,14 @@ def _check_adapter(label: str, model: Any, lora: LoraSettings) -> Check:
     from formsafe.training.adapters import beside_text, lora_config
 
     output, apart = model.get_output_embeddings(), tuple(f"{name}." for name in beside_text(model))
-    modules = [(name, module) for name, module in model.named_modules() if module is not output]
-    linear = {
-        name: module
-        for name, module in modules
-        if isinstance(module, torch.nn.Linear) and not f"{name}.".startswith(apart)
-    }
-    names = sorted({name.rsplit(".", 1)[-1] for name in linear})
-    weights = sum(module.weight.numel() for module in linear.values())
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
+    own = [name for name, module in linear.items() if module is not output and not f"{name}.".startswith(apart)]
+    names = sorted({name.rsplit(".", 1)[-1] for name in own})
+    weights = sum(linear[name].weight.numel() for name in own)
     try:
         adapted = get_peft_model(model, lora_config(model, lora))
     except FormsafeError as error:
-        said, _, remedy = str(error).partition(". ")
-        return Check(MODELS, label, "no", said, remedy)
+        return refused(MODELS, label, error)
     except ValueError as error:
         remedy = f"Name some of these under adapter.lora.target_modules: {', '.join(names)}; or write all-linear."
         return Check(MODELS, label, "no", first_line(error), remedy)

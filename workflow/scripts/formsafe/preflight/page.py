@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from formsafe.config.loading import models_of
 from formsafe.config.settings.models import ModelSettings
@@ -13,9 +14,8 @@ from formsafe.models.context import ModelContext
 from formsafe.preflight import data_checks, machine_checks
 from formsafe.preflight.checks import Check, page, verdict
 from formsafe.preflight.model_checks import check_build, check_chat, check_encoder
-from formsafe.preflight.server_check import check_served_chat, check_server
 from formsafe.preflight.slurm_checks import SlurmRequest, check_slurm
-from formsafe.preflight.source_checks import Sources
+from formsafe.preflight.source_checks import Sources, check_served_chat, check_server
 from formsafe.preflight.stage_costs import Work, table
 from formsafe.preflight.study_costs import card_of, check_memory, contexts_of, cost_of, disk_needs, works_of
 from formsafe.sources.hub_probe import hub_answers
@@ -50,12 +50,14 @@ def preflight(study: StudySettings, planned: Planned) -> tuple[bool, str]:
     # Of others only weights or the chat template are read: the base of a projection, a model that a server computes.
     computed = {name: model for name, model in models.items() if name in {work.model for work in works}}
     gpu, machine = _look_at_machine(computed)
-    sources = Sources(_needs_hub(study, models) and hub_answers(), planned.lock, planned.made)
+    needed: list[Any] = [study.tasks.encoder, study.corpus.source, *models.values()]
+    needed += [entry.source for entry in study.sources.values()]
+    sources = Sources(any(each.hub for each in needed) and hub_answers(), planned.lock, planned.made)
     found, folders, download = _look_at_sources(study, models, sources, layout)
     card = card_of(gpu, study.gpu_memory_gb)
     contexts = contexts_of(study, computed, folders, gpu, card)
     found += _look_at_models(study, works, contexts, folders, planned)
-    found += [*data_checks.check_steps(study), *data_checks.check_labels(_labels(study, works))]
+    found += [*data_checks.check_steps(study), *data_checks.check_labels(study, models)]
     shapes = {name: context.shape for name, context in contexts.items()}
     machine += machine_checks.check_reports(study.training.report_to)
     machine += machine_checks.check_disk(disk_needs(study, works, shapes, results, download))
@@ -65,9 +67,10 @@ def preflight(study: StudySettings, planned: Planned) -> tuple[bool, str]:
     costs = [cost_of(work, study, contexts[work.model], gpu, results) for work in works]
     checks = [*machine, *found, *check_memory(costs, card, study.gpu_memory_gb, gpu)]
     title = f"Preflight of the study {study.study}: {len(planned.jobs['answers'])} runs, {len(models)} models"
-    unseen = "" if gpu else " (no GPU here; gpu_memory_gb chooses its memory)"
-    on_gpu = any(cost.memory_bytes is not None for cost in costs)
-    heading = f"Costs on {card.name}, {card.memory_gb:.0f} GB{unseen}" if on_gpu else "Costs on this machine's CPU"
+    heading = "Costs on this machine's CPU"
+    if any(cost.memory_bytes is not None for cost in costs):
+        unseen = "" if gpu else " (no GPU here; gpu_memory_gb chooses its memory)"
+        heading = f"Costs on {card.name}, {card.memory_gb:.0f} GB{unseen}"
     return verdict(checks)[0], page(title, checks, table(costs, heading))
 
 
@@ -90,13 +93,6 @@ def _look_at_models(
         folder, longest = folders.get(judge.model), study.generation.max_new_tokens
         checks.append(data_checks.check_judge(name, judge, study.models[judge.model], folder, longest))
     return checks
-
-
-def _labels(study: StudySettings, works: Sequence[Work]) -> dict[str, str]:
-    """The labels of this study by their keys."""
-    models = {f"models.{work.model}.label": study.models[work.model].label for work in works}
-    methods = {name for block in study.grid for name in block.methods}
-    return models | {f"methods.{name}.label": study.methods[name].label for name in sorted(methods)}
 
 
 def _look_at_machine(models: Mapping[str, ModelSettings]) -> tuple[machine_checks.Gpu | None, list[Check]]:
@@ -131,9 +127,3 @@ def _look_at_sources(
         checks.append(data_checks.check_prompts(key, name, prompts, sources, layout))
     checks += data_checks.check_rows(study, layout)
     return checks, folders, download + (size or 0)
-
-
-def _needs_hub(study: StudySettings, models: Mapping[str, ModelSettings]) -> bool:
-    loaded = [study.tasks.encoder.hub, *(model.hub for model in models.values())]
-    data = [study.corpus.source.hub, *(entry.source.hub for entry in study.sources.values())]
-    return any(place is not None for place in (*loaded, *data))

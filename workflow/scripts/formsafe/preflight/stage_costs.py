@@ -175,8 +175,7 @@ def table(costs: Sequence[Cost], title: str) -> str:
         stage = f"{work.stage}, {work.prompts}".removesuffix(", ")
         lines.append(f"  {stage:<16}{work.model:<24}{jobs}{times}{size:>9}  {cost.basis}")
     known = [cost.seconds * cost.work.left for cost in costs if cost.seconds is not None]
-    complete = len(known) == len(costs)
-    total = in_words(sum(known)) if complete else f"> {in_words(sum(known))}" if known else "?"
+    total = ("" if len(known) == len(costs) else "> ") + in_words(sum(known)) if known or not costs else "?"
     lines.append(f"  {'together, one job after the other':<61}{total:>10}")
     lines.append("  Each job with its start and the reading of its weights. Finished jobs replace other measurements.")
     return "\n".join(lines)

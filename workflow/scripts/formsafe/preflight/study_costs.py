@@ -116,22 +116,16 @@ def check_memory(costs: Sequence[Cost], card: Card, wanted: int | str, gpu: Gpu 
     """Whether the plans fit the card, and whether the plan is for a larger card than the one here."""
     allowed = min(card.memory_gb, wanted) if isinstance(wanted, int) else card.memory_gb
     remedy = "Use more GPU memory (gpu_memory_gb), quantisation nf4, a smaller training.max_length, or a smaller model."
-    checks = [
-        Check(COSTS, f"{cost.work.stage} memory", "no", _too_large(cost, card, allowed), remedy)
-        for cost in costs
-        if cost.memory_bytes is not None and cost.memory_bytes > allowed * 1e9
-    ]
+    limit = f"gpu_memory_gb is {allowed:.0f}" if allowed < card.memory_gb else f"{card.name} has {allowed:.0f} GB"
+    checks = []
+    for cost in costs:
+        if cost.memory_bytes is not None and cost.memory_bytes > allowed * 1e9:
+            detail = f"{cost.work.model} needs {cost.memory_bytes / 1e9:.0f} GB, {limit}"
+            checks.append(Check(COSTS, f"{cost.work.stage} memory", "no", detail, remedy))
     if gpu is not None and isinstance(wanted, int) and wanted * 1e9 > gpu.total * 1.1:
         detail = f"gpu_memory_gb is {wanted}, the GPU here has {gpu.total / 1e9:.0f} GB"
         checks.append(Check(COSTS, "memory plan", "no", detail, "Set gpu_memory_gb to auto, or to what the GPUs have."))
     return checks
-
-
-def _too_large(cost: Cost, card: Card, allowed: float) -> str:
-    need, limit = (cost.memory_bytes or 0) / 1e9, f"{card.name} has {card.memory_gb:.0f} GB"
-    if allowed < card.memory_gb:
-        limit = f"gpu_memory_gb is {allowed:.0f}"
-    return f"{cost.work.model} needs {need:.0f} GB, {limit}"
 
 
 def disk_needs(

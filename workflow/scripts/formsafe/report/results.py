@@ -13,7 +13,7 @@ from formsafe.analysis.calibration import JudgeRow
 from formsafe.analysis.curves import Curve, read_curves
 from formsafe.analysis.estimates import Estimate, Summary
 from formsafe.analysis.first_tokens import read_traces
-from formsafe.analysis.paper import NOT_RUN, PaperComparison, compare_with_paper, read_published
+from formsafe.analysis.paper import NOT_RUN, PaperComparison, compare_with_paper
 from formsafe.analysis.roster import Names, conditions_of, names_from
 from formsafe.analysis.score_table import read_records
 from formsafe.config.settings.analysis import AnalysisSettings
@@ -81,7 +81,7 @@ class Results:
     @cached_property
     def published(self) -> list[PaperComparison]:
         """The paper's numbers and ours."""
-        return compare_with_paper(read_published(self.files["paper"]), self.summary, self.names)
+        return compare_with_paper(self.files["paper"], self.summary, self.names)
 
     @cached_property
     def token_counts(self) -> dict[str, Any]:
@@ -108,10 +108,15 @@ class Results:
         main = set(self.names.main_conditions(model))
         return [run for run in self.conditions(model) if run in main]
 
+    def known(self, run: Run, metric: str) -> Estimate | None:
+        """The metric of a run or condition; None also where it could not be computed."""
+        found = self.summary.get(run, metric)
+        return None if found is None or math.isnan(found.value) else found
+
     def trainings(self, condition: Run, metric: str) -> list[Estimate]:
         """The metric, training by training."""
         members = conditions_of(self.names.planned).get(condition, [])
-        return [found for run in members if (found := self.summary.get(run, metric)) and not math.isnan(found.value)]
+        return [found for run in members if (found := self.known(run, metric))]
 
     def values(self, run: Run, metrics: Sequence[str]) -> list[Any]:
         """A condition's estimates, `not run` where it did not run."""

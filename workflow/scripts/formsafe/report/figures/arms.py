@@ -46,16 +46,15 @@ def ladder(results: Results, model: str) -> Figure:
             handle = Line2D([], [], color=colour, marker=marker, markersize=3.5)
             handles[f"{results.names.method(method)} ({signed(gradient)} per {scale.unit})"] = handle
     base = base_bar(results, model, "asr")
-    if base is not None and base.known is not None:
-        axes.axhline(base.known.value, color=style.INK, linestyle="--", linewidth=0.9)
+    if base is not None and base.estimate is not None:
+        axes.axhline(base.estimate.value, color=style.INK, linestyle="--", linewidth=0.9)
     labels: dict[float, list[str]] = {}
     for format, place in sorted(scale.places.items(), key=lambda pair: pair[1]):
         labels.setdefault(place, []).append(results.names.format(format))
     axes.set_xticks(list(labels), [style.wrapped(", ".join(names), 12) for names in labels.values()])
     if scale.unit == "bit":  # formats are at uneven distances, so that level labels would overlap
         axes.tick_params(axis="x", labelrotation=60)
-    axes.set_xlabel(scale.label)
-    axes.set_ylabel(style.asr_label(results))
+    axes.set(xlabel=scale.label, ylabel=style.asr_label(results))
     axes.set_ylim(bottom=0)
     style.light_grid(axes, "y")
     style.legend(drawn, handles, columns=1)
@@ -120,8 +119,7 @@ def pareto(results: Results, model: str) -> Figure:
             marker, colour = style.MARKERS[number % len(style.MARKERS)], style.method_colour(results, run.method)
             (handles[results.names.series(run)],) = axes.plot(asr, quality, marker, color=colour, markersize=5)
         axes.set_title(results.names.format(format), loc="left")
-        axes.set_xlabel(style.asr_label(results))
-        axes.set_ylabel("S-BERT, content only")
+        axes.set(xlabel=style.asr_label(results), ylabel="S-BERT, content only")
         style.light_grid(axes, "both")
     style.legend(drawn, handles, columns=1)
     return drawn
@@ -137,9 +135,8 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, flo
 
 
 def _both(results: Results, runs: Sequence[Run]) -> dict[Run, tuple[float, float]]:
-    found = {run: (results.summary.get(run, "asr"), results.summary.get(run, "sbert_neutral")) for run in runs}
-    known = {run: (a.value, q.value) for run, (a, q) in found.items() if a is not None and q is not None}
-    return {run: pair for run, pair in known.items() if not np.isnan(pair).any()}
+    found = {run: (results.known(run, "asr"), results.known(run, "sbert_neutral")) for run in runs}
+    return {run: (asr.value, quality.value) for run, (asr, quality) in found.items() if asr and quality}
 
 
 def _is_main(results: Results, run: Run) -> bool:

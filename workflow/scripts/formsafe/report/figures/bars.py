@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from formsafe.core.records import NONE, Run
 from formsafe.formats.registry import traits_of
 from formsafe.report.figures import style
-from formsafe.report.figures.rows import Bar, draw_bars, frame_rows, height
+from formsafe.report.figures.rows import Bar, draw_bars, frame_rows, height, write_missing
 from formsafe.report.registry import figure
 from formsafe.report.results import Results
 
@@ -74,7 +74,7 @@ def scores(results: Results, model: str) -> Figure:
     levels = _levels({level for found in shares.values() for level in found})
     for place, bar in zip(places, bars, strict=True):
         if bar.run is not None and bar.run not in shares:
-            axes.text(0.01, place, bar.missing, va="center", color=style.GREY, style="italic", fontsize=style.SMALLEST)
+            write_missing(axes, place, bar)
         left = 0.0
         for level, share in shares.get(bar.run, {}).items() if bar.run else ():
             axes.barh(place, share, left=left, height=0.72 * style.ROW, **_fill(level, levels))
@@ -105,7 +105,7 @@ def leakage(results: Results, model: str) -> Figure:
     of SFT would speak against that."""
     title = results.names.model(model)
     panels = {label: leakage_bars(results, model, prefix) for prefix, label in PANELS.items()}
-    if not any(bar.known for bar in panels[PANELS[""]] + panels[PANELS["harmful_"]]):
+    if not any(bar.estimate for bar in panels[PANELS[""]] + panels[PANELS["harmful_"]]):
         return style.note(style.PAGE, title, "no run was trained on a format with marks of its own")
     drawn, grid = style.panels(title, len(panels), len(panels), height(panels[PANELS[""]]) + HEADING)
     for number, (axes, (label, bars)) in enumerate(zip(grid, panels.items(), strict=True)):
@@ -141,13 +141,13 @@ def bar_of(results: Results, run: Run, metric: str) -> Bar:
     """The row of a condition; a base model has no trainings to draw as dots."""
     reason = "no scores" if results.summary.has_run(run) else "not run"
     dots = tuple(results.trainings(run, metric)) if run.format != NONE else ()
-    return Bar(results.names.series(run), run, results.summary.get(run, metric), reason, dots)
+    return Bar(results.names.series(run), run, results.known(run, metric), reason, dots)
 
 
 def base_bar(results: Results, model: str, metric: str) -> Bar | None:
     """The base model's row, if it has scores."""
     bars = [bar_of(results, run, metric) for run in results.names.bases(model)]
-    return next((bar for bar in bars if bar.known), None)
+    return next((bar for bar in bars if bar.estimate), None)
 
 
 def score_shares(results: Results, runs: Sequence[Run]) -> dict[Run, Mapping[int, float]]:

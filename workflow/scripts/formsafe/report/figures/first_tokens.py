@@ -1,5 +1,7 @@
 """First tokens: what competes with the refusal, and how deep the change goes."""
 
+import math
+
 from matplotlib.figure import Figure
 
 from formsafe.analysis.first_tokens import by_depth, masses
@@ -71,7 +73,7 @@ def _rows(results: Results, model: str) -> list[tuple[Run, str]]:
 def _bar(results: Results, run: Run, format: str, kind: str) -> Bar:
     opening = "refusal" if kind == "refusal" else format
     estimate, trainings = masses(results.first_tokens, run, opening, results.settings.confidence)
-    label = results.names.run(run)
+    known, label = None if math.isnan(estimate.value) else estimate, results.names.run(run)
     if run.format == NONE:
-        return Bar(f"{label} ({results.names.format(format)})", run, estimate)
-    return Bar(label, run, estimate, trainings=tuple(trainings))
+        return Bar(f"{label} ({results.names.format(format)})", run, known, "no scores")
+    return Bar(label, run, known, "no scores", tuple(trainings))

@@ -57,15 +57,14 @@ def loss_split(results: Results, model: str) -> Figure:
         return style.note(style.PAGE, title, "nothing was trained")
     columns = min(len(stages), 3)
     bands = math.ceil(len(stages) / columns)
-    drawn = style.new_figure(style.PAGE if columns > 1 else style.COLUMN, 0.6 + 3.3 * bands, title)
-    grid = drawn.subplots(2 * bands, columns, squeeze=False)
-    for axes in grid.flat:
+    drawn, grid = style.panels(title, 2 * bands * columns, columns, 1.65, 0.6)
+    for axes in grid:
         axes.set_axis_off()
     handles: dict[str, Artist] = {}
     for row, part in enumerate(PARTS):
         top = _highest(parts[part])
         for number, stage in enumerate(stages):
-            axes = grid[2 * (number // columns) + row, number % columns]
+            axes = grid[(2 * (number // columns) + row) * columns + number % columns]
             handles |= _draw_part(axes, results, parts[part].get(stage, []), part, top)
             axes.set_title(_title(results, stage), loc="left")
     labels = map(results.names.format, results.names.formats(run.format for run in results.names.planned))
@@ -76,9 +75,7 @@ def loss_split(results: Results, model: str) -> Figure:
 def _draw_part(axes: Axes, results: Results, curves: Sequence[Curve], part: str, top: float) -> dict[str, Artist]:
     axes.set_axis_on()
     handles = _draw_curves(axes, results, curves)
-    axes.set_ylim(0, top)
-    axes.set_xlabel("optimiser step")
-    axes.set_ylabel(f"loss on {PARTS[part]}\n(nats per token)")
+    axes.set(xlabel="optimiser step", ylabel=f"loss on {PARTS[part]}\n(nats per token)", ylim=(0, top))
     if not curves:
         axes.text(0.5, 0.5, "no such tokens", ha="center", va="center", transform=axes.transAxes)
     return handles

@@ -21,6 +21,7 @@ from formsafe.report.results import Results
 
 Point = tuple[Run, Estimate, Estimate]
 MARKS = {"asr_judged": "o", "asr_corrected": "D"}
+SHARES = (-0.02, 1.02)  # limits of an axis of shares: marks at 0 and 1 are drawn whole
 LEGEND = 20  # characters of a name that still fits beside two others
 METRICS = {"asr_3": "ASR (scores ≥ 3)", "rouge_l": "ROUGE-L", "sbert": "S-BERT (cosine)"}
 
@@ -45,8 +46,7 @@ def tradeoff(results: Results, model: str) -> Figure:
     for axes, (format, points) in zip(grid, panels.items(), strict=True):
         handles |= _draw_methods(axes, results, points)
         axes.set_title(f"{results.names.format(format)} (upper left is best)", loc="left")
-        axes.set_xlabel(style.asr_label(results))
-        axes.set_ylabel("S-BERT (cosine to the reference)")
+        axes.set(xlabel=style.asr_label(results), ylabel="S-BERT (cosine to the reference)")
         style.light_grid(axes, "both")
     style.legend(drawn, handles, columns=3 if all(len(label) <= LEGEND for label in handles) else 1)
     drawn.draw_without_rendering()  # where the points are is known from here on
@@ -65,8 +65,8 @@ def _formats(results: Results, model: str) -> list[str]:
 def _points(results: Results, model: str, format: str) -> list[Point]:
     found = []
     for run in results.conditions(model):
-        asr, sbert = results.summary.get(run, "asr"), results.summary.get(run, "sbert")
-        if run.format in (format, NONE) and asr and sbert and not math.isnan(asr.value + sbert.value):
+        asr, sbert = results.known(run, "asr"), results.known(run, "sbert")
+        if run.format in (format, NONE) and asr and sbert:
             found.append((run, asr, sbert))
     return found
 
@@ -161,8 +161,7 @@ def _draw_numbers(axes: Axes, results: Results, found: Sequence[PaperComparison]
         place_beside = axes.get_yaxis_transform()
         axes.text(1.01, place, text, transform=place_beside, va="center", fontsize=style.SMALLEST, color=style.GREY)
     axes.tick_params(axis="y", length=0)
-    axes.set_ylabel("run")
-    axes.set_ylim(-0.7, len(found) - 0.3)
+    axes.set(ylabel="run", ylim=(-0.7, len(found) - 0.3))
     axes.margins(x=0.08)
     style.light_grid(axes, "x")
 
@@ -174,9 +173,12 @@ def over_refusals(results: Results, model: str) -> Figure:
     title = results.names.model(model)
     points = []
     for run in results.conditions(model):
-        judged, words = (results.summary.get(run, name) for name in ("over_refusal", "over_refusal_keywords"))
-        refused, asr = judged or words, results.summary.get(run, "asr")
-        if refused is not None and asr is not None and not math.isnan(refused.value + asr.value):
+        judged = results.summary.get(run, "over_refusal")
+        refused, asr = (
+            results.known(run, "over_refusal" if judged else "over_refusal_keywords"),
+            results.known(run, "asr"),
+        )
+        if refused and asr:
             points.append((run, asr, refused))
     if not points:
         return style.note(style.COLUMN, title, "no benign prompts in this study")
@@ -185,10 +187,7 @@ def over_refusals(results: Results, model: str) -> Figure:
     for number, (run, asr, refused) in enumerate(points):
         look: dict[str, Any] = {"fmt": "o", "color": f"C{number}", "markersize": 3.5, "label": results.names.run(run)}
         axes.errorbar(asr.value, refused.value, style.spread([refused]), style.spread([asr]), **look)
-    axes.set_xlabel(style.asr_label(results))
-    axes.set_ylabel("Benign prompts refused")
-    axes.set_xlim(-0.02, 1.02)
-    axes.set_ylim(-0.02, 1.02)
+    axes.set(xlabel=style.asr_label(results), ylabel="Benign prompts refused", xlim=SHARES, ylim=SHARES)
     style.light_grid(axes, "both")
     axes.legend(fontsize="x-small", loc="upper right")
     return drawn
@@ -219,8 +218,7 @@ def judges(results: Results, model: str) -> Figure:
         handles[f"{row.judge}, corrected" if corrected else row.judge] = mark
     axes.set_yticks(range(len(order)), [names[name] for name in order])
     axes.invert_yaxis()
-    axes.set_xlim(-0.02, 1.02)
-    axes.set_xlabel("ASR")
+    axes.set(xlabel="ASR", xlim=SHARES)
     style.light_grid(axes, "x")
     style.legend(drawn, handles, columns=2)
     return drawn

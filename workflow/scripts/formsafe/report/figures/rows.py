@@ -19,18 +19,16 @@ LABELS = 0.8  # inches that the value axis's ticks and labels take
 
 @dataclass(frozen=True)
 class Bar:
-    """One row: a bar, a heading (no run), or a missing value (no estimate) with the reason for it."""
+    """One row: a bar, a heading (no run), or a missing value (no estimate) with the reason for it.
+
+    `trainings`: the estimates of single trainings, drawn as dots.
+    """
 
     label: str
     run: Run | None = None
     estimate: Estimate | None = None
     missing: str = "not run"
     trainings: tuple[Estimate, ...] = ()
-
-    @property
-    def known(self) -> Estimate | None:
-        """The estimate, if there is something to draw."""
-        return self.estimate if self.estimate is not None and not math.isnan(self.estimate.value) else None
 
 
 def height(bars: Sequence[Bar]) -> float:
@@ -60,9 +58,8 @@ def frame_rows(axes: Axes, bars: Sequence[Bar], label: str, names: bool = True) 
     if names:
         axes.set_ylabel("run")
     axes.set_ylim(-ENDS, rows.sum() + ENDS)
-    axes.set_xlim(0, 1)
+    axes.set(xlim=(0, 1), xlabel=label)
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "0.25", "0.5", "0.75", "1"])
-    axes.set_xlabel(label)
     style.light_grid(axes, "x")
     return [float(place) for place in places]
 
@@ -72,27 +69,20 @@ def draw_bars(
 ) -> None:
     """Draw rows with bars, intervals, a dot per training and numbers; `line`: a reference, its interval as a band."""
     places = frame_rows(axes, bars, f"{label}\n{_counts(bars)}", names)
-    if line is not None and line.known is not None:
-        axes.axvspan(line.known.low, line.known.high, color=style.GREY, alpha=0.15, linewidth=0)
-        axes.axvline(line.known.value, color=style.INK, linestyle="--", linewidth=0.9)
-        axes.text(
-            line.known.value,
-            1.0,
-            line.label,
-            transform=axes.get_xaxis_transform(),
-            va="bottom",
-            fontsize=style.SMALLEST,
-        )
+    if line is not None and line.estimate is not None:
+        axes.axvspan(line.estimate.low, line.estimate.high, color=style.GREY, alpha=0.15, linewidth=0)
+        axes.axvline(line.estimate.value, color=style.INK, linestyle="--", linewidth=0.9)
+        above = axes.get_xaxis_transform()
+        axes.text(line.estimate.value, 1.0, line.label, transform=above, va="bottom", fontsize=style.SMALLEST)
     for place, bar in zip(places, bars, strict=True):
         if bar.run is not None:
             _draw_row(axes, results, place, bar, bar.run)
 
 
 def _draw_row(axes: Axes, results: Results, place: float, bar: Bar, run: Run) -> None:
-    found = bar.known
+    found = bar.estimate
     if found is None:
-        reason = bar.missing if bar.estimate is None else "no scores"
-        axes.text(0.01, place, reason, va="center", color=style.GREY, style="italic", fontsize=style.SMALLEST)
+        write_missing(axes, place, bar)
         return
     colour, number = style.method_colour(results, run.method), style.method_place(results, run.method)
     hatch = "" if number is None else style.HATCHES[number]
@@ -108,9 +98,14 @@ def _draw_row(axes: Axes, results: Results, place: float, bar: Bar, run: Run) ->
     axes.text(1.02, place, f"{found.value:.3f}", va="center", fontsize=style.SMALLEST, color=style.INK, clip_on=False)
 
 
+def write_missing(axes: Axes, place: float, bar: Bar) -> None:
+    """Write why a row has no bar, in its place."""
+    axes.text(0.01, place, bar.missing, va="center", color=style.GREY, style="italic", fontsize=style.SMALLEST)
+
+
 def _counts(bars: Sequence[Bar]) -> str:
     """Numbers of answers and of trainings behind the rows: `n = 1,320 answers`, `1 training per run`."""
-    answers = [each.n for bar in bars for each in bar.trainings or [bar.known] if each is not None]
+    answers = [each.n for bar in bars for each in bar.trainings or [bar.estimate] if each is not None]
     trainings = [len(bar.trainings) for bar in bars if bar.trainings]
     parts = [f"n = {_range(answers)} answers"] if answers else []
     parts += [f"{_range(trainings)} training{'s' * (max(trainings) > 1)} per run"] if trainings else []

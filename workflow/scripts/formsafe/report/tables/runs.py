@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from formsafe.analysis.capability import PREFIX
 from formsafe.analysis.estimates import Estimate
 from formsafe.analysis.paper import NOT_RUN
+from formsafe.analysis.summary import PREFIX
 from formsafe.core.records import NONE, Run
 from formsafe.formats.registry import traits_of
 from formsafe.report.registry import table
