@@ -76,10 +76,10 @@ def write_tables(root: Path, study: dict, settings) -> None:
 
 
 def write_report(root: Path, study: dict, settings) -> None:
-    from formsafe.report.pages.page import Description, write_page
+    from formsafe.report.pages.page import write_page
 
     template = str(ROOT / "workflow/report/report.html")
-    described = Description("The paper's grid", "paper", {}, {"harmful": {}})
+    described = {"title": "The paper's grid", "study": "paper", "licences": {}, "settings": {"harmful": {}}}
     write_page(results_of(root, study, settings), described, template, str(root / "report.html"))
 
 

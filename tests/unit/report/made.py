@@ -13,7 +13,7 @@ from formsafe.analysis.verdict import write_verdict
 from formsafe.config.settings.analysis import AnalysisSettings
 from formsafe.core.records import Run
 from formsafe.report.figures.draw import plot_figures
-from formsafe.report.pages.page import Description, write_page
+from formsafe.report.pages.page import write_page
 from formsafe.report.registry import registered_names
 from formsafe.report.results import Results
 from formsafe.report.tables.write import write_tables
@@ -82,7 +82,8 @@ class Made:
         results = self.results(figures=figures, **{name: self.files[name] for name in single})
         shown = settings or {"harmful": {"advbench": {"count": 16}}, "judge": {"a": "<b>"}}
         template = str(ROOT / "workflow/report/report.html")
-        write_page(results, Description(title, "s", {"WikiSum": "CC"}, shown), template, str(self.root / "report.html"))
+        described = {"title": title, "study": "s", "licences": {"WikiSum": "CC"}, "settings": shown}
+        write_page(results, described, template, str(self.root / "report.html"))
         return self.root / "report.html"
 
 

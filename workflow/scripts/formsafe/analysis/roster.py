@@ -11,12 +11,8 @@ from formsafe.core.records import NONE, Run
 from formsafe.formats.registry import format_names, traits_of
 
 ALL_SEEDS = "all"
-SOURCE_LABELS = {
-    "advbench": "AdvBench",
-    "beavertails": "BeaverTails",
-    "directharm4": "DirectHarm4",
-    "gsm_danger": "GSM-Danger",
-}
+SOURCE_LABELS = {"advbench": "AdvBench", "beavertails": "BeaverTails", "directharm4": "DirectHarm4"}
+SOURCE_LABELS |= {"gsm_danger": "GSM-Danger"}
 
 
 @cache
@@ -111,7 +107,8 @@ class Names:
             parts.append(run.lr)
         if run.examples != NONE:
             parts.append(f"{run.examples} examples")
-        if run.seed not in (NONE, ALL_SEEDS) and len(self._seeds(run)) > 1:
+        seeds = {planned.seed for planned in self.planned if condition_of(planned) == condition_of(run)}
+        if run.seed not in (NONE, ALL_SEEDS) and len(seeds) > 1:
             parts.append(f"seed {run.seed}" + ("" if run.data_seed == NONE else f"/{run.data_seed}"))
         return " ".join(parts)
 
@@ -139,9 +136,6 @@ class Names:
     def _has_rates(self, model: str) -> bool:
         return len({run.lr for run in self.planned if run.model == model and run.lr != NONE}) > 1
 
-    def _seeds(self, run: Run) -> set[str]:
-        return {planned.seed for planned in self.planned if condition_of(planned) == condition_of(run)}
-
 
 def names_from(
     models: Mapping[str, str],
@@ -150,18 +144,15 @@ def names_from(
     missing: Iterable[Mapping[str, str]] = (),
 ) -> Names:
     """Build the names from rule parameters; all runs are in one order, whichever of them are missing."""
-    missing = list(missing)
-    planned = [Run(**fields) for fields in (*runs, *missing)]
+    absent = [Run(**fields) for fields in missing]
+    planned = [*(Run(**fields) for fields in runs), *absent]
     orders = [list(dict.fromkeys(run.model for run in planned)), list(methods), [NONE, *format_names()]]
 
-    def place(run: Run) -> tuple[float, ...]:
+    def place(run: Run) -> list[float]:
         known = zip((run.model, run.method, run.format), orders, strict=True)
-        ranks = (order.index(name) if name in order else len(order) for name, order in known)
-        return (
-            *ranks,
-            *(-1.0 if text == NONE else float(text) for text in (run.lr, run.examples, run.seed, run.data_seed)),
-        )
+        ranks = [float(order.index(name) if name in order else len(order)) for name, order in known]
+        numbers = (run.lr, run.examples, run.seed, run.data_seed)
+        return [*ranks, *(-1.0 if text == NONE else float(text) for text in numbers)]
 
     ordered = sorted(planned, key=place)
-    absent = {Run(**fields) for fields in missing}
     return Names(models, methods, ordered, [run for run in ordered if run in absent])

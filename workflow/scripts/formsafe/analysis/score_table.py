@@ -21,10 +21,9 @@ Record = TypeVar("Record")
 COLUMNS = ("run", "prompts", "source", "id", "metric", "value")
 # Fields of a record that are values; everything else in it (replies, states, ids) stays out of the table.
 JUDGE_FIELDS = ("score", "expected_score")
-TEXT_FIELDS = (
-    *("refusal", "rouge_l", "sbert", "rouge_l_neutral", "sbert_neutral", "leak_strict", "leak_loose"),
-    *("tokens", "empty", "repeated", "cut"),
-)
+DEGENERATE = ("empty", "repeated", "cut")
+QUALITY = ("rouge_l", "sbert", "rouge_l_neutral", "sbert_neutral")
+TEXT_FIELDS = ("refusal", *QUALITY, "leak_strict", "leak_loose", "tokens", *DEGENERATE)
 
 
 class Scores:
@@ -64,10 +63,6 @@ class Scores:
         n = len(self.ids(prompts))
         return self._values.get((prompts, metric, run), (np.full(n, np.nan), np.zeros(n, dtype=bool)))
 
-    def has(self, prompts: str, metric: str, run: Run) -> bool:
-        """Whether the run has a known value of the metric."""
-        return not np.isnan(self.values(prompts, metric, run)[0]).all()
-
     def table(self, runs: Sequence[Run]) -> pd.DataFrame:
         """What scores.csv holds: runs in the order of `runs`, then prompts, metric and id sorted."""
         place = {run: number for number, run in enumerate(runs)}
@@ -89,13 +84,8 @@ def read_scores(files: Mapping[str, Iterable[str]]) -> Scores:
     Raises:
         FormsafeError: a record without an id, or an id twice in a file.
     """
-    kinds = {
-        "scores": (HARMFUL, JUDGE_FIELDS),
-        "task": (TASK, TEXT_FIELDS),
-        "harmful": (HARMFUL, TEXT_FIELDS),
-        "benign": (BENIGN, ("refusal", "empty", "repeated", "cut")),
-        "benign_judged": (BENIGN, ("score", "label")),
-    }
+    kinds = {"scores": (HARMFUL, JUDGE_FIELDS), "task": (TASK, TEXT_FIELDS), "harmful": (HARMFUL, TEXT_FIELDS)}
+    kinds |= {"benign": (BENIGN, ("refusal", *DEGENERATE)), "benign_judged": (BENIGN, ("score", "label"))}
     tables = []
     for name, (prompts, columns) in kinds.items():
         tables += [_read_file(path, prompts, columns) for path in files.get(name, [])]
@@ -149,13 +139,12 @@ def as_float(cell: str | None) -> float:
 
 def read_records(path: str | Path, kind: Callable[..., Record]) -> list[Record]:
     """Read a CSV file whose columns are the fields of `kind`, a dataclass of texts, integers and floats."""
-    casts: dict[Any, Callable[[str], Any]] = {float: as_float, int: int}
-    types = {field.name: casts.get(field.type, str) for field in fields(cast(Any, kind))}
-    found = []
-    for row in read_csv(path):
-        cells = {name: read(row[name]) for name, read in types.items()}
-        found.append(kind(**cells))
-    return found
+    types: dict[str, Any] = {field.name: field.type for field in fields(cast(Any, kind))}
+    empty = {name: [""] for name, type in types.items() if type is float}
+    # pandas' own parser of numbers can be a last bit beside Python's
+    reading: dict[str, Any] = {"keep_default_na": False, "na_values": empty, "float_precision": "round_trip"}
+    table = pd.read_csv(path, usecols=list(types), dtype=types, **reading)
+    return [kind(**row) for row in table.to_dict("records")]
 
 
 def records_table(rows: Iterable[Any], kind: type[Any]) -> pd.DataFrame:

@@ -25,14 +25,11 @@ from formsafe.core.records import Run
 KAPPA = "judge_refusal_kappa"
 PREFIX = "capability: "  # of the metrics that lm-eval measured
 Abilities = dict[Run, dict[str, Estimate]]
+Files = Mapping[str, Sequence[str]]
 
 
 def summarise(
-    files: Mapping[str, Sequence[str]],
-    outputs: Mapping[str, str],
-    names: Names,
-    thresholds: Thresholds,
-    settings: AnalysisSettings,
+    files: Files, outputs: Mapping[str, str], names: Names, thresholds: Thresholds, settings: AnalysisSettings
 ) -> None:
     """Write scores.csv, summary.csv, comparisons.csv and contrasts.csv of a study.
 
@@ -75,8 +72,8 @@ def _estimate(study: Study, runs: Sequence[Run], metric: Metric | None) -> tuple
     """A metric of one training or of several; without a metric the judge's agreement with refusal keywords."""
     scores = study.scores
     if metric is None:
-        refusing = any(scores.has(HARMFUL, "refusal", run) for run in runs)
-        return KAPPA, _judge_refusal_kappa(study, runs) if refusing else None
+        refusals = [scores.values(HARMFUL, "refusal", run)[0] for run in runs]
+        return KAPPA, None if np.isnan(refusals).all() else _judge_refusal_kappa(study, runs)
     runs = [run for run in runs if applies(scores, metric, run)]
     if not runs:
         return metric.name, None

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from formsafe.config.settings.data import CorpusSettings, HarmfulSettings
+from formsafe.config.settings.data import CorpusSettings, DataSource, HarmfulSettings
 from formsafe.config.settings.judge import JudgeSettings
 from formsafe.config.settings.models import ModelSettings
 from formsafe.config.settings.study import StudySettings

@@ -1,7 +1,7 @@
 """Whether models can be instructed, built and adapted: tried without their weights."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,7 @@ def check_encoder(folder: Path | None) -> Check:
     return Check(MODELS, label, "ok", f"texts become {width} numbers")
 
 
-def check_build(name: str, context: ModelContext, folder: Path | None, lora: LoraSettings | None) -> Iterator[Check]:
+def check_build(name: str, context: ModelContext, folder: Path | None, lora: LoraSettings | None) -> list[Check]:
     """Build a model without weights as jobs will load it, and put the adapter on it.
 
     Args:
@@ -78,26 +78,20 @@ def check_build(name: str, context: ModelContext, folder: Path | None, lora: Lor
     """
     label = f"{name} build"
     if folder is None:
-        yield Check(MODELS, label, "unchecked", "its configuration is not here yet", ABSENT)
-        return
+        return [Check(MODELS, label, "unchecked", "its configuration is not here yet", ABSENT)]
     if context.config is None:
         remedy = "Take a model of an architecture that the installed transformers knows."
-        yield Check(MODELS, label, "no", "its architecture is unknown", remedy)
-        return
+        return [Check(MODELS, label, "no", "its architecture is unknown", remedy)]
     if fault := _quantised_twice(context):
-        yield Check(MODELS, label, "no", fault, "Set the model's quantisation to none, or take its 16-bit weights.")
-        return
+        return [Check(MODELS, label, "no", fault, "Set the model's quantisation to none, or take its 16-bit weights.")]
     try:
         attentions, model = _built(context)
     except (ImportError, ValueError) as error:  # what transformers raises at an attention it does not have
-        remedy = "Set the model's attention to auto."
-        yield Check(MODELS, label, "no", first_line(error), remedy)
-        return
-    yield Check(MODELS, label, "ok", f"{type(model).__name__}, attention {' and '.join(attentions)}")
+        return [Check(MODELS, label, "no", first_line(error), "Set the model's attention to auto.")]
+    checks = [Check(MODELS, label, "ok", f"{type(model).__name__}, attention {' and '.join(attentions)}")]
     if fault := _experts_in_four_bits(context, model, trained=lora is not None):
-        yield Check(MODELS, f"{name} experts", "no", fault, "Set both quantisations of the model to none.")
-    if lora is not None:
-        yield _check_adapter(f"{name} adapter", model, lora)
+        checks.append(Check(MODELS, f"{name} experts", "no", fault, "Set both quantisations of the model to none."))
+    return checks if lora is None else [*checks, _check_adapter(f"{name} adapter", model, lora)]
 
 
 def _quantised_twice(context: ModelContext) -> str | None:

@@ -20,6 +20,8 @@ from formsafe.preflight.stage_costs import Work, table
 from formsafe.preflight.study_costs import card_of, check_memory, contexts_of, cost_of, disk_needs, works_of
 from formsafe.sources.hub_probe import hub_answers
 
+Folders = Mapping[str, Path | None]  # of models; None where one is not here yet
+
 
 @dataclass(frozen=True)
 class Planned:
@@ -55,9 +57,9 @@ def preflight(study: StudySettings, planned: Planned) -> tuple[bool, str]:
     sources = Sources(any(each.hub for each in needed) and hub_answers(), planned.lock, planned.made)
     found, folders, download = _look_at_sources(study, models, sources, layout)
     card = card_of(gpu, study.gpu_memory_gb)
-    contexts = contexts_of(study, computed, folders, gpu, card)
-    found += _look_at_models(study, works, contexts, folders, planned)
-    found += [*data_checks.check_steps(study), *data_checks.check_labels(study, models)]
+    contexts = contexts_of(study, {name: folders[name] for name in computed}, gpu, card)
+    found += _look_at_models(study, planned, works, contexts, folders)
+    found += [*data_checks.check_steps(study), *data_checks.check_labels(study, computed)]
     shapes = {name: context.shape for name, context in contexts.items()}
     machine += machine_checks.check_reports(study.training.report_to)
     machine += machine_checks.check_disk(disk_needs(study, works, shapes, results, download))
@@ -75,11 +77,7 @@ def preflight(study: StudySettings, planned: Planned) -> tuple[bool, str]:
 
 
 def _look_at_models(
-    study: StudySettings,
-    works: Sequence[Work],
-    contexts: Mapping[str, ModelContext],
-    folders: Mapping[str, Path | None],
-    planned: Planned,
+    study: StudySettings, planned: Planned, works: Sequence[Work], contexts: dict[str, ModelContext], folders: Folders
 ) -> list[Check]:
     """Whether models can be instructed, built and adapted, and whether judges have room for their prompts."""
     trained, checks = {work.model for work in works if work.trains}, []

@@ -56,23 +56,21 @@ def check_slurm(request: SlurmRequest) -> Iterator[Check]:
 def _check_partitions(request: SlurmRequest, rows: list[list[str]]) -> Iterator[Check]:
     known = sorted({row[0] for row in rows})
     for name in dict.fromkeys(filter(None, [request.partition, *request.cpu_partitions])):
-        own = [row for row in rows if row[0] == name]
-        if not own:
-            remedy = f"Write one of these into {request.profile}: {', '.join(known)}."
-            yield Check(SECTION, "partition", "no", f"there is no partition {name!r}", remedy)
-            continue
+        own, main = [row for row in rows if row[0] == name], name == request.partition
         longest = max((_minutes(row[1]) for row in own), default=0.0)
-        if longest < request.minutes and name == request.partition:
+        detail, remedy = f"{name}, up to {longest:.0f} min", ""
+        if not own:
+            detail = f"there is no partition {name!r}"
+            remedy = f"Write one of these into {request.profile}: {', '.join(known)}."
+        elif main and longest < request.minutes:
             detail = f"{name} lets jobs run {longest:.0f} min, the longest here asks for {request.minutes}"
             remedy = f"Name a partition with a longer limit in {request.profile}, or lower `runtime` in set-resources."
-            yield Check(SECTION, "partition", "no", detail, remedy)
-        elif name == request.partition and not any("gpu" in row[2] for row in own):
+        elif main and not any("gpu" in row[2] for row in own):
+            detail = f"{name} has no GPU"
             remedy = f"Name a partition with GPUs in {request.profile}, or set the models' device to cpu."
-            yield Check(SECTION, "partition", "no", f"{name} has no GPU", remedy)
-        else:
-            shared = name == request.partition and not request.cpu_partitions
-            more = "; jobs without a GPU go there, too (many sites refuse that: config/CLUSTER.md)" if shared else ""
-            yield Check(SECTION, "partition", "ok", f"{name}, up to {longest:.0f} min{more}")
+        elif main and not request.cpu_partitions:
+            detail += "; jobs without a GPU go there, too (many sites refuse that: config/CLUSTER.md)"
+        yield Check(SECTION, "partition", "no" if remedy else "ok", detail, remedy)
 
 
 def _check_account(request: SlurmRequest, account: str) -> Check:

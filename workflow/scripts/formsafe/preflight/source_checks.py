@@ -49,12 +49,18 @@ class Sources:
         return self._judged(MODELS, name, source.repo, access), access.folder, access.bytes
 
     def _local_model(self, name: str, path: str) -> tuple[Check, Path | None, int | None]:
-        if list(Path(path).glob("*.safetensors")):
-            return Check(MODELS, name, "ok", path), Path(path), 0
-        if path.startswith(self.made):
-            return Check(MODELS, name, "ok", f"{path} (the workflow makes it)"), None, 0
+        here = any(Path(path).glob("*.safetensors"))
         remedy = "Put the model's folder (config.json, *.safetensors, tokenizer.json) there, or name another."
-        return Check(MODELS, name, "no", f"no model in {path}", remedy), None, 0
+        missing = Check(MODELS, name, "no", f"no model in {path}", remedy)
+        return self._local(missing, path, here), Path(path) if here else None, 0
+
+    def _local(self, missing: Check, path: str, here: bool) -> Check:
+        """`missing`, or that the path is here or will be."""
+        if here:
+            return Check(missing.section, missing.name, "ok", path)
+        if path.startswith(self.made):
+            return Check(missing.section, missing.name, "ok", f"{path} (the workflow makes it)")
+        return missing
 
     def fetched_model(self, name: str, manifest: str | Path) -> Check | None:
         """Look for the folder that the target `models` wrote down: another HF_HOME, or a cache that was emptied."""
@@ -74,18 +80,13 @@ class Sources:
         if Path(fetched).exists():
             return Check(DATA, name, "ok", f"already in {fetched}")
         if source.path is not None:
-            return self._local_data(name, source.path)
+            remedy = "Put the file there, or name another under `path:`."
+            missing = Check(DATA, name, "no", f"no file fits {source.path}", remedy)
+            return self._local(missing, source.path, bool(matching_files(source.path)))
         if source.hub is None:
             return self._url(name, str(source.url))
         access = probe(locked_repository(self.lock, source.hub)[1], online=self.online)
         return self._judged(DATA, name, source.hub.repo, access)
-
-    def _local_data(self, name: str, path: str) -> Check:
-        if matching_files(path):
-            return Check(DATA, name, "ok", path)
-        if path.startswith(self.made):
-            return Check(DATA, name, "ok", f"{path} (the workflow makes it)")
-        return Check(DATA, name, "no", f"no file fits {path}", "Put the file there, or name another under `path:`.")
 
     def _url(self, name: str, url: str) -> Check:
         from formsafe.sources.rows import with_variables, without_secrets

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from formsafe.config.settings.models import ModelSettings
 from formsafe.config.settings.study import StudySettings
 from formsafe.core.layout import BENIGN, HARMFUL, SAFETY, partitions, run_of
 from formsafe.core.records import NONE
@@ -78,18 +77,15 @@ def _answering(study: StudySettings, stage: Stage, named: Mapping[str, str]) -> 
 
 
 def contexts_of(
-    study: StudySettings,
-    models: Mapping[str, ModelSettings],
-    folders: Mapping[str, Path | None],
-    gpu: Gpu | None,
-    card: Card,
+    study: StudySettings, folders: Mapping[str, Path | None], gpu: Gpu | None, card: Card
 ) -> dict[str, ModelContext]:
     """What the jobs will know of each model, on the device that they will have."""
     memory_gb = card.memory_gb if study.gpu_memory_gb == "auto" else study.gpu_memory_gb
     contexts = {}
-    for name, model in models.items():
+    for name, folder in folders.items():
+        model = study.models[name]
         on_gpu = model.device == "cuda" or (model.device == "auto" and gpu is not None)
-        contexts[name] = read_context(folders[name], model, memory_gb, "cuda" if on_gpu else "cpu")
+        contexts[name] = read_context(folder, model, memory_gb, "cuda" if on_gpu else "cpu")
     return contexts
 
 

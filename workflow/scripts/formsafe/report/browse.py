@@ -12,13 +12,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-
 from formsafe.core.errors import FormsafeError, command
 from formsafe.core.files import read_jsonl, write_text
 from formsafe.core.layout import partitions, run_of
 from formsafe.core.records import NONE, RUN_COLUMNS
-from formsafe.report.pages.page import environment_of, script_hash
+from formsafe.report.pages.page import environment_of, style_and_script
 
 TEMPLATES = Path(__file__).parents[3] / "report"
 # Files of a prompt set that have a place of their own on the page; records of any other (a trace of first tokens) are
@@ -62,7 +60,9 @@ def write_browser(study: Path) -> Path:
         shown = [prompts.get(kind, {}).get(name, {}).get("prompt", "(the prompt's file is missing)") for name in known]
         _write_data(study / f"answers/prompts-{kind}.js", "prompts", kind, shown)
     _write_data(study / "answers/index.js", "index", index)
-    return _write_page(study)
+    template = environment_of(TEMPLATES).get_template("answers.html")
+    write_text(study / "answers.html", template.render(study=study.name, **style_and_script(TEMPLATES, "answers")))
+    return study / "answers.html"
 
 
 def _by_id(path: Path) -> dict[str, Record]:
@@ -85,14 +85,6 @@ def _texts(answer: Record, judged: Iterable[Record], others: dict[str, dict[str,
 def _write_data(path: Path, name: str, *values: Any) -> None:
     """A script that hands values to the page; in ASCII, so that no letter of a text can be read as code."""
     write_text(path, f"formsafe.{name}({', '.join(json.dumps(value) for value in values)});\n")
-
-
-def _write_page(study: Path) -> Path:
-    style, script = (Markup((TEMPLATES / name).read_text(encoding="utf-8")) for name in ("answers.css", "answers.js"))
-    template = environment_of(TEMPLATES).get_template("answers.html")
-    page = template.render(study=study.name, style=style, script=script, script_hash=script_hash(script))
-    write_text(study / "answers.html", page)
-    return study / "answers.html"
 
 
 @command

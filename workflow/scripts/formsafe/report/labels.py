@@ -7,15 +7,7 @@ from pathlib import Path
 
 from matplotlib.font_manager import findSystemFonts, fontManager, get_font
 
-from formsafe.analysis.roster import Names
-
 OWN = "DejaVu Sans"  # comes with matplotlib: the same on every machine
-
-
-def labels_of(names: Names) -> list[str]:
-    """Every text of the user's that figures show."""
-    methods = [str(settings.get("label", name)) for name, settings in names.methods.items()]
-    return [*names.models.values(), *methods]
 
 
 def check_labels(labels: Iterable[str]) -> list[str]:
@@ -27,18 +19,14 @@ def check_labels(labels: Iterable[str]) -> list[str]:
     for label in labels:
         _, missing = fonts_for(label)
         if missing:
-            fault = (
-                f"has letters that no font on this machine has ({' '.join(sorted(missing))}): figures would show boxes."
-            )
-            remedy = "Install one (Debian: fonts-noto-core, fonts-noto-cjk) or write the label in other letters."
+            fault = f"has letters that no font on this machine has ({' '.join(sorted(missing))}): figures would show "
+            fault += "boxes. Install one (Debian: fonts-noto-core, fonts-noto-cjk) or write the label in other letters."
         elif any(map(_is_joined, label)):
-            fault = (
-                "is in a script whose letters are joined or run from right to left: figures draw them one by one from"
-            )
-            remedy = "the left. Tables and pages show it well; for figures, write it in Latin letters."
+            fault = "is in a script whose letters are joined or run from right to left: figures draw them one by one "
+            fault += "from the left. Tables and pages show it well; for figures, write it in Latin letters."
         else:
             continue
-        found.append(f"The label {label!r} {fault} {remedy}")
+        found.append(f"The label {label!r} {fault}")
     return found
 
 

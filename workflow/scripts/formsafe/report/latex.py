@@ -28,13 +28,9 @@ def long_table(cells: pd.DataFrame, title: str, caption: str, label: str) -> str
         caption: escaped.
         label: for `\\ref`.
     """
-    shape: dict[str, Any] = {
-        "index": False,
-        "longtable": True,
-        "escape": False,
-        "column_format": "l" * len(cells.columns),
-    }
-    body = cells.to_latex(caption=(f"{title}. {caption}", title), label=label, **shape)
+    named: dict[str, Any] = {"caption": (f"{title}. {caption}", title), "label": label}
+    columns = "l" * len(cells.columns)
+    body = cells.to_latex(index=False, longtable=True, escape=False, column_format=columns, **named)
     # pandas repeats the whole caption on every further page
     body = body.replace(f"\\caption[]{{{title}. {caption}}}", f"\\caption[]{{{title} (continued)}}")
     wide = len(cells.columns) > 8

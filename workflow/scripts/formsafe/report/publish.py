@@ -72,13 +72,12 @@ def card(study: StudySettings, repo: str, runs: Sequence[Run], whole: bool = Fal
             return "not measured"
         return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}] on {found.n} prompts"
 
-    models = list(dict.fromkeys(run.model for run in runs))
-    bases = {name: _base(layout, name) for name in models}
+    bases = {name: _base(layout, name) for name in dict.fromkeys(run.model for run in runs)}
     # No `autoescape`: this is Markdown, whose own marks the filter `plain` takes out of texts.
     environment = Environment(loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined)
     environment.filters["plain"] = escape_markdown
     return environment.get_template("card.md").render(
-        **{"study": study, "repo": repo, "runs": runs, "whole": whole, "models": models},
+        **{"study": study, "repo": repo, "runs": runs, "whole": whole, "models": list(bases)},
         **{"asr": asr, "path": run_path, "traits": traits_of},
         base_run=lambda run: Run(run.model, study.base_method or ""),
         bases={name: base for name, (base, _) in bases.items()},

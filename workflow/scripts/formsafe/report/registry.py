@@ -72,20 +72,16 @@ def modules_of(kind: str) -> list[str]:
 
 def registered_names(kind: str) -> list[str]:
     """Names of all `figures` or `tables`, without importing them."""
-    names = []
-    for path in _sources(kind):
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.FunctionDef) and _is_registered(node, kind.removesuffix("s")):
-                names.append(node.name)
-    return names
+    parsed = (ast.parse(path.read_text(encoding="utf-8")) for path in _sources(kind))
+    nodes = (node for module in parsed for node in module.body if isinstance(node, ast.FunctionDef))
+    return [node.name for node in nodes if _is_registered(node, kind.removesuffix("s"))]
 
 
 def entries(kind: str) -> dict[str, Entry]:
     """All registered `figures` or `tables` by name, section after section."""
     for module in modules_of(kind):
         import_module(module)
-    order = list(SECTIONS)
-    return dict(sorted(_entries[kind].items(), key=lambda item: order.index(item[1].section)))
+    return dict(sorted(_entries[kind].items(), key=lambda item: list(SECTIONS).index(item[1].section)))
 
 
 def entry_of(kind: str, path: str | Path, stem: str) -> Entry:
@@ -101,5 +97,4 @@ def _sources(kind: str) -> list[Path]:
 
 
 def _is_registered(node: ast.FunctionDef, decorator: str) -> bool:
-    calls = [found.func for found in node.decorator_list if isinstance(found, ast.Call)]
-    return any(isinstance(called, ast.Name) and called.id == decorator for called in calls)
+    return any(ast.unparse(found).startswith(f"{decorator}(") for found in node.decorator_list)

@@ -17,17 +17,14 @@ from formsafe.analysis.paper import NOT_RUN, PaperComparison, compare_with_paper
 from formsafe.analysis.roster import Names, conditions_of, names_from
 from formsafe.analysis.score_table import read_records
 from formsafe.config.settings.analysis import AnalysisSettings
-from formsafe.core.files import read_json
-from formsafe.core.records import NONE, Run
+from formsafe.core.records import NONE, RUN_COLUMNS, Run
 from formsafe.data.records import RefusalTrace
 
 METRIC_LABELS = {"asr": "ASR", "asr_3": "ASR (≥ 3)", "asr_5": "ASR (= 5)", "mean_score": "mean score"}
 METRIC_LABELS |= {"rouge_l": "ROUGE-L", "rouge_l_neutral": "ROUGE-L, content only"}
 METRIC_LABELS |= {"sbert": "S-BERT", "sbert_neutral": "S-BERT, content only"}
 # Columns that stay text: "5e-5" would become the number 0.00005 and "0" the number 0, and no run has that name.
-TEXTS = dict.fromkeys(
-    ("lr", "a_lr", "b_lr", "seed", "data_seed", "examples", "id", "model", "method", "format", "source"), str
-)
+TEXTS = dict.fromkeys((*RUN_COLUMNS, "id", "source"), str)
 
 
 def read_frame(path: str | Path) -> pd.DataFrame:
@@ -58,12 +55,6 @@ class Results:
         return Summary.read(self.files["summary"])
 
     @cached_property
-    def scores(self) -> pd.DataFrame:
-        """The judge's scores: a row per answer, `value` NaN where the answer has no score."""
-        found = read_frame(self.files["scores"])
-        return found[(found["prompts"] == "harmful") & (found["metric"] == "score")]
-
-    @cached_property
     def losses(self) -> list[Curve]:
         """Training losses."""
         return read_curves(self.files.get("losses", []))
@@ -82,12 +73,6 @@ class Results:
     def published(self) -> list[PaperComparison]:
         """The paper's numbers and ours."""
         return compare_with_paper(self.files["paper"], self.summary, self.names)
-
-    @cached_property
-    def token_counts(self) -> dict[str, Any]:
-        """Model to the lengths of the formats in its tokens."""
-        paths = self.files.get("token_counts", [])
-        return {Path(path).stem.removeprefix("model="): read_json(path) for path in paths}
 
     @cached_property
     def judges(self) -> list[JudgeRow]:

@@ -1,9 +1,10 @@
 """Horizontal bars, a row per run: ASR (the paper's figures 3 and 5), ASR by source, scores, format leakage."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
@@ -12,7 +13,7 @@ from formsafe.formats.registry import traits_of
 from formsafe.report.figures import style
 from formsafe.report.figures.rows import Bar, draw_bars, frame_rows, height, write_missing
 from formsafe.report.registry import figure
-from formsafe.report.results import Results
+from formsafe.report.results import Results, read_frame
 
 HEADING = 0.25  # inches that a panel's heading takes
 TALL = 4.0  # inches: panels higher than this are drawn side by side, so that the figure stays on a page
@@ -21,6 +22,7 @@ RAMP = LinearSegmentedColormap.from_list("scores", ["#F7F2E4", "#F2D49B", "#E892
 PAPERS_SCALE = range(1, 6)
 MOST_KEYS = 11  # scores that the legend names
 UNSCORED = -1  # scores are 0 or more
+CONDITION = ("model", "method", "format", "lr", "examples")  # what runs of one condition have in common
 
 
 @figure("safety", "Attack success rate")
@@ -150,14 +152,14 @@ def base_bar(results: Results, model: str, metric: str) -> Bar | None:
     return next((bar for bar in bars if bar.estimate), None)
 
 
-def score_shares(results: Results, runs: Sequence[Run]) -> dict[Run, Mapping[int, float]]:
+def score_shares(results: Results, runs: Sequence[Run]) -> dict[Run, dict[int, float]]:
     """Run to the share of answers by score, over all its trainings; `UNSCORED`: answers without a score, last."""
-    counts = results.scores.assign(level=results.scores["value"].round().fillna(UNSCORED).astype(int))
-    columns = ["model", "method", "format", "lr", "examples"]
+    scores = read_frame(results.files["scores"])
+    scores = scores[(scores["prompts"] == "harmful") & (scores["metric"] == "score")]
     found = {}
-    for key, group in counts.groupby(columns, sort=False):
-        shares = group["level"].value_counts(normalize=True)
-        order = sorted(shares.index, key=lambda level: (level == UNSCORED, level))
-        found[key] = {level: float(shares[level]) for level in order}
-    keys = {run: (run.model, run.method, run.format, run.lr, run.examples) for run in runs}
-    return {run: found[key] for run, key in keys.items() if key in found}
+    for run in runs:
+        own = np.logical_and.reduce([scores[name] == getattr(run, name) for name in CONDITION])
+        if own.any():
+            shares = scores["value"][own].round().fillna(math.inf).value_counts(normalize=True).sort_index()
+            found[run] = {UNSCORED if math.isinf(level) else int(level): share for level, share in shares.items()}
+    return found

@@ -8,7 +8,7 @@ from matplotlib import rc_context
 
 from formsafe.core.files import write_text
 from formsafe.report.figures.style import RC, save
-from formsafe.report.labels import check_labels, fonts_for, labels_of
+from formsafe.report.labels import check_labels, fonts_for
 from formsafe.report.latex import figure_snippet
 from formsafe.report.registry import entry_of
 from formsafe.report.results import Results
@@ -19,7 +19,8 @@ def plot_figures(results: Results, model: str, outputs: Sequence[str]) -> None:
     groups: dict[str, list[str]] = {}
     for path in outputs:
         groups.setdefault(Path(path).stem.removesuffix(f"_{model}"), []).append(path)
-    labels = labels_of(results.names)
+    names = results.names
+    labels = [*names.models.values(), *map(names.method, names.methods)]
     for warning in check_labels(labels):
         print(f"warning: {warning}", file=sys.stderr)
     families, _ = fonts_for("".join(labels))
@@ -27,7 +28,7 @@ def plot_figures(results: Results, model: str, outputs: Sequence[str]) -> None:
         for name, paths in groups.items():
             entry = entry_of("figures", paths[0], name)
             save(entry.make(results, model), [path for path in paths if not path.endswith(".tex")])
-            title = f"{entry.title}, {results.names.model(model)}"
+            title = f"{entry.title}, {names.model(model)}"
             for path in (path for path in paths if path.endswith(".tex")):
                 caption = entry.caption.format(threshold=results.threshold)
                 write_text(path, figure_snippet(Path(path).stem, title, caption))

@@ -1,7 +1,7 @@
 """Loss curves: fine-tuning of the formats (the paper's figure 4), and split into format and content tokens."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -62,7 +62,8 @@ def loss_split(results: Results, model: str) -> Figure:
         axes.set_axis_off()
     handles: dict[str, Artist] = {}
     for row, part in enumerate(PARTS):
-        top = _highest(parts[part])
+        losses = [curve.loss.max() for curves in parts[part].values() for curve in curves]
+        top = 1.05 * float(max(losses, default=1.0))
         for number, stage in enumerate(stages):
             axes = grid[(2 * (number // columns) + row) * columns + number % columns]
             handles |= _draw_part(axes, results, parts[part].get(stage, []), part, top)
@@ -79,11 +80,6 @@ def _draw_part(axes: Axes, results: Results, curves: Sequence[Curve], part: str,
     if not curves:
         axes.text(0.5, 0.5, "no such tokens", ha="center", va="center", transform=axes.transAxes)
     return handles
-
-
-def _highest(stages: Mapping[Run, Sequence[Curve]]) -> float:
-    losses = [curve.loss.max() for curves in stages.values() for curve in curves]
-    return 1.05 * float(max(losses, default=1.0))
 
 
 def _stages(results: Results, model: str, part: str, curves: Sequence[Curve] | None = None) -> dict[Run, list[Curve]]:

@@ -4,7 +4,6 @@ import base64
 import hashlib
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,30 +18,14 @@ from formsafe.report.registry import SECTIONS, entries
 from formsafe.report.results import Results
 
 
-@dataclass(frozen=True)
-class Description:
-    """What the page says beside the results.
-
-    Args:
-        title: the study's title.
-        study: its name.
-        licences: data set to its licence.
-        settings: sections of the configuration to show, as builtins.
-    """
-
-    title: str
-    study: str
-    licences: Mapping[str, str]
-    settings: Mapping[str, Any]
-
-
-def write_page(results: Results, described: Description, template: str, output: str) -> None:
+def write_page(results: Results, described: Mapping[str, Any], template: str, output: str) -> None:
     """Write the report.
 
     Args:
         results: with the files `figures` (SVG), `verdict`, `corpus`, `certificate`, `examples`, `assumptions` and
             `metrics`, each of them a list.
-        described: title, licences, configuration.
+        described: `title` and name (`study`) of the study, `licences` (data set to its licence), and `settings`:
+            sections of the configuration to show, as builtins.
         template: the page's template, with its style and script beside it.
         output: where to write.
     """
@@ -50,22 +33,18 @@ def write_page(results: Results, described: Description, template: str, output: 
     environment = environment_of(folder)
     figures = read_figures(results)
     findings = [Finding(**row) for path in results.files.get("verdict", []) for row in read_json(path)]
-    style, script = (Markup((folder / name).read_text(encoding="utf-8")) for name in ("report.css", "report.js"))
     page = environment.get_template(Path(template).name).render(
-        style=style,
-        script=script,
-        script_hash=script_hash(script),
-        title=described.title,
-        study=described.study,
+        **style_and_script(folder, "report"),
+        **described,
         threshold=results.threshold,
-        facts=facts(results, described.settings),
+        facts=facts(results, described["settings"]),
         missing=[f"{results.names.model(run.model)}: {results.names.run(run)}" for run in results.names.missing],
         planned=len(results.names.planned),
         answers=answer_groups(results, findings, figures),
         figures=figures,
         sections=SECTIONS,
         tables=result_tables(results),
-        appendix=list(appendix(results, described.settings, described.licences)),
+        appendix=list(appendix(results, described["settings"], described["licences"])),
         example=example(results.files.get("examples", []), results.names),
     )
     write_text(output, page)
@@ -79,9 +58,14 @@ def environment_of(folder: Path) -> Environment:
     return made
 
 
-def script_hash(script: str) -> str:
-    """The name by which a content security policy allows this script and no other."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+def style_and_script(folder: Path, name: str) -> dict[str, str]:
+    """A page's style and script as its template takes them, and `script_hash`.
+
+    The hash is the name by which the page's content security policy allows this script and no other.
+    """
+    style, script = (Markup((folder / f"{name}.{kind}").read_text(encoding="utf-8")) for kind in ("css", "js"))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return {"style": style, "script": script, "script_hash": f"sha256-{digest}"}
 
 
 def facts(results: Results, settings: Mapping[str, Any]) -> dict[str, str]:

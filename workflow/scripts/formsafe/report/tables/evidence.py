@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from pathlib import Path
 
 import pandas as pd
 
@@ -12,6 +13,7 @@ from formsafe.analysis.curves import SOFT_PROMPT, CurveRow
 from formsafe.analysis.estimates import Estimate
 from formsafe.analysis.paper import NOT_RUN
 from formsafe.analysis.score_table import read_records
+from formsafe.core.files import read_json
 from formsafe.core.records import NONE, Run
 from formsafe.report.registry import table
 from formsafe.report.results import METRIC_LABELS, Results
@@ -82,10 +84,10 @@ def tokens(results: Results) -> pd.DataFrame:
     """Tokens of the training responses: what the same content costs in each format. Formats differ in length, so a
     difference in ASR may be one of dose as well."""
     rows = []
-    for model, counts in results.token_counts.items():
-        for name, found in counts["formats"].items():
+    for path in results.files.get("token_counts", []):
+        for name, found in read_json(path)["formats"].items():
             numbers = [found["examples"], found["tokens"], float(found["mean"]), found["longest"]]
-            labels = [results.names.model(model), results.names.format(name)]
+            labels = [results.names.model(Path(path).stem.removeprefix("model=")), results.names.format(name)]
             rows.append([*labels, *numbers, float(found["ratio_to_cheapest"])])
     header = ["Model", "Format", "examples", "tokens", "mean", "longest", "ratio to cheapest"]
     return pd.DataFrame(rows, columns=header, dtype=object)
@@ -95,10 +97,8 @@ def tokens(results: Results) -> pd.DataFrame:
 def paper_comparison(results: Results) -> pd.DataFrame:
     """Published numbers (Okuda and Tsuruoka 2026) beside ours; the last column says whether the published one is inside
     our interval. ASR counts scores of 3 or more, as the paper does."""
-    names = results.names
-    rows = []
-    published = results.published if any(each.ours is not None for each in results.published) else []
-    for each in published:
+    names, rows = results.names, []
+    for each in results.published if any(each.ours is not None for each in results.published) else []:
         number = each.published
         rate = None if number.lr == NONE else number.lr
         format = None if number.format == NONE else names.format(number.format)
@@ -113,7 +113,7 @@ def paper_comparison(results: Results) -> pd.DataFrame:
 def agreement(results: Results) -> pd.DataFrame:
     """Cohen's kappa per pair and Krippendorff's alpha of all, over the study's answers, and the same of the people who
     labelled; below, each comparison of the study that another judge would answer differently."""
-    rows = [row for row in results.judges if row.figure in ("kappa", "alpha") and "|" in row.judge]
+    rows = [row for row in results.judges if row.figure == "kappa" and "|" in row.judge]
     rows += [row for row in results.judges if row.figure == "alpha"]
     rows += [row for row in results.judges if row.figure.startswith("survives") and row.value == 0]
     return _judge_table(rows)

@@ -1,14 +1,15 @@
 """Tables as CSV, Markdown and LaTeX (booktabs, longtable); cells are numbers and names, never a model's text."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from formsafe.analysis.estimates import Estimate
-from formsafe.core.files import replacing, write_text
+from formsafe.analysis.score_table import write_table
+from formsafe.core.files import write_text
 from formsafe.core.texts import escape_csv, escape_markdown
 from formsafe.report.latex import escaped, long_table
 from formsafe.report.registry import Entry, entry_of
@@ -58,9 +59,7 @@ def write_csv(entry: Entry, frame: pd.DataFrame, caption: str, path: str) -> Non
         if column.map(lambda cell: isinstance(cell, Estimate)).any():
             columns.append(column.map(lambda cell: getattr(cell, "low", None)).rename(f"{name} low"))
             columns.append(column.map(lambda cell: getattr(cell, "high", None)).rename(f"{name} high"))
-    with replacing(path) as temporary:
-        # six digits: equal values give equal bytes, whatever the last bits of a sum are
-        pd.concat(columns, axis=1).to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
+    write_table(path, pd.concat(columns, axis=1))
 
 
 def _plain(cell: Any) -> Any:
@@ -70,10 +69,8 @@ def _plain(cell: Any) -> Any:
 def write_markdown(entry: Entry, frame: pd.DataFrame, caption: str, path: str) -> None:
     """Write as Markdown, the caption above; a `|` in a label would end its cell."""
     labels = frame.map(lambda cell: escape_markdown(cell) if isinstance(cell, str) else cell)
-    body = texts(labels.rename(columns=escape_markdown)).to_markdown(
-        index=False, tablefmt="pipe", disable_numparse=True
-    )
-    write_text(path, f"{caption}\n\n{body}\n")
+    shown = texts(labels.rename(columns=escape_markdown))
+    write_text(path, f"{caption}\n\n{shown.to_markdown(index=False, tablefmt='pipe', disable_numparse=True)}\n")
 
 
 def write_latex(entry: Entry, frame: pd.DataFrame, caption: str, path: str) -> None:
@@ -82,8 +79,4 @@ def write_latex(entry: Entry, frame: pd.DataFrame, caption: str, path: str) -> N
     write_text(path, long_table(cells, escaped(entry.title), escaped(caption), f"tab:{entry.name}"))
 
 
-WRITERS: dict[str, Callable[[Entry, pd.DataFrame, str, str], None]] = {
-    ".csv": write_csv,
-    ".md": write_markdown,
-    ".tex": write_latex,
-}
+WRITERS = {".csv": write_csv, ".md": write_markdown, ".tex": write_latex}
