@@ -11,7 +11,7 @@ from scipy.stats import t as t_distribution
 
 from formsafe.analysis.crossed import Side
 from formsafe.analysis.inference import Result, comparable, estimate
-from formsafe.analysis.metrics import Metric, at_least, clusters_of, outcomes, unscored_as
+from formsafe.analysis.metrics import Metric, at_least, clusters_of, outcomes
 from formsafe.analysis.roster import ALL_SEEDS, Names, conditions_of
 from formsafe.analysis.score_table import HARMFUL, TASK, Scores
 from formsafe.analysis.statistics import detectable_difference, holm, known_mean
@@ -201,7 +201,7 @@ def _bounds(study: Study, pair: Pair, level: int | None) -> tuple[float, float]:
     """The difference of the ASR with every unscored answer counted for one side, then for the other."""
     if level is None:
         return np.nan, np.nan
-    best, worst = (Metric("asr", HARMFUL, "score", unscored_as(value, level)) for value in (0.0, 1.0))
+    best, worst = (Metric("asr", HARMFUL, "score", at_least(level, unscored=value)) for value in (0.0, 1.0))
     least = _means([study.side(worst, pair.a), study.side(best, pair.b)])
     most = _means([study.side(best, pair.a), study.side(worst, pair.b)])
     return least[1] - least[0], most[1] - most[0]

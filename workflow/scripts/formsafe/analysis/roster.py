@@ -103,7 +103,8 @@ class Names:
         parts = [self.method(run.method)]
         if run.format != NONE:
             parts.append(self.format(run.format))
-        if run.lr != NONE and (rates or self._has_rates(run.model)):
+        several = len({each.lr for each in self.planned if each.model == run.model and each.lr != NONE}) > 1
+        if run.lr != NONE and (rates or several):
             parts.append(run.lr)
         if run.examples != NONE:
             parts.append(f"{run.examples} examples")
@@ -114,8 +115,7 @@ class Names:
 
     def series(self, run: Run) -> str:
         """Method, and rate where there are several: what bars of one colour have in common."""
-        rate = f" {run.lr}" if run.lr != NONE and self._has_rates(run.model) else ""
-        return self.method(run.method) + rate + ("" if run.examples == NONE else f" {run.examples} examples")
+        return self.run(run.without("format", "seed", "data_seed"))
 
     def bases(self, model: str) -> list[Run]:
         """The planned conditions of a model as it came."""
@@ -132,9 +132,6 @@ class Names:
         for (method, _), formats in covered.items():
             most[method] = max(most[method], formats)
         return [run for run in trained if covered[run.method, run.lr] == most[run.method]]
-
-    def _has_rates(self, model: str) -> bool:
-        return len({run.lr for run in self.planned if run.model == model and run.lr != NONE}) > 1
 
 
 def names_from(

@@ -7,13 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
 from formsafe.models.devices import VARIABLE, installed_cards
 from formsafe.preflight.checks import Check
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 SECTION = "This machine"
 # The 4-bit product is computed in bf16 on a GPU: 8 bits of mantissa over sums of some hundred terms.
@@ -146,7 +143,7 @@ def four_bit_errors(device: str) -> tuple[float, float]:
     return _relative(restored, weight.float()), max(forward, backward)
 
 
-def _relative(found: "Tensor", expected: "Tensor") -> float:
+def _relative(found: Any, expected: Any) -> float:
     return float((found - expected).norm() / expected.norm())
 
 

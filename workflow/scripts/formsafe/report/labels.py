@@ -53,12 +53,8 @@ def _fonts_for(letters: frozenset[str]) -> tuple[list[str], frozenset[str]]:
 
 def _system_fonts() -> list[str]:
     """Fonts of this machine, Noto's regular ones first; a bold or a slanted one would stand out in a line."""
-
-    def rank(path: str) -> tuple[bool, bool, str]:
-        name = Path(path).stem
-        return "Regular" not in name, "Noto" not in name, name
-
-    return sorted(findSystemFonts(), key=rank)
+    by_name = sorted(findSystemFonts(), key=lambda path: Path(path).stem)
+    return sorted(by_name, key=lambda path: ("Regular" not in Path(path).stem, "Noto" not in Path(path).stem))
 
 
 @cache

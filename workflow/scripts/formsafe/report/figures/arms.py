@@ -1,7 +1,6 @@
 """Controls and mitigations: ASR of every method, and what each costs in quality."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -16,6 +15,9 @@ from formsafe.report.figures.rows import Bar
 from formsafe.report.registry import figure
 from formsafe.report.results import Results, read_frame
 
+# Labels of the axis of formality by its unit.
+FORMALITY = {"bit": "bits per sentence that the format adds", "rank": "format, by formality rank"}
+
 
 @figure("safety", "ASR against formality")
 def ladder(results: Results, model: str) -> Figure:
@@ -24,15 +26,14 @@ def ladder(results: Results, model: str) -> Figure:
     dashed line is the base model. If the format is a cause, the line of SFT rises and that of ProMoT does not; a level
     line of SFT, or shuffled sentences far above running text, would speak against it."""
     title, runs = results.names.model(model), results.main_conditions(model)
-    scale = _formality(results, model, [run.format for run in runs])
+    places, unit = _formality(results, model, [run.format for run in runs])
     points: dict[str, list[tuple[float, float]]] = {}
     for run in runs:
-        own = [(scale.places[run.format], each.value) for each in results.trainings(run, "asr")]
+        own = [(places[run.format], each.value) for each in results.trainings(run, "asr")]
         points.setdefault(run.method, []).extend(own)
     if len({place for own in points.values() for place, _ in own}) < 2:
         return style.note(style.COLUMN, title, "fewer than two degrees of formality have scores")
-    drawn = style.new_figure(style.COLUMN, 3.2, title)
-    axes, handles = drawn.add_subplot(), {}
+    (drawn, (axes,)), handles = style.panels(title, 1, 1, 3.2), {}
     for number, (method, own) in enumerate(points.items()):
         if not own:
             continue
@@ -44,42 +45,31 @@ def ladder(results: Results, model: str) -> Figure:
             ends = np.array([min(x), max(x)])
             axes.plot(ends, intercept + gradient * ends, color=colour)  # without marks, which are trainings only
             handle = Line2D([], [], color=colour, marker=marker, markersize=3.5)
-            handles[f"{results.names.method(method)} ({signed(gradient)} per {scale.unit})"] = handle
+            handles[f"{results.names.method(method)} ({signed(gradient)} per {unit})"] = handle
     base = base_bar(results, model, "asr")
     if base is not None and base.estimate is not None:
         axes.axhline(base.estimate.value, color=style.INK, linestyle="--", linewidth=0.9)
     labels: dict[float, list[str]] = {}
-    for format, place in sorted(scale.places.items(), key=lambda pair: pair[1]):
+    for format, place in sorted(places.items(), key=lambda pair: pair[1]):
         labels.setdefault(place, []).append(results.names.format(format))
     axes.set_xticks(list(labels), [style.wrapped(", ".join(names), 12) for names in labels.values()])
-    if scale.unit == "bit":  # formats are at uneven distances, so that level labels would overlap
+    if unit == "bit":  # formats are at uneven distances, so that level labels would overlap
         axes.tick_params(axis="x", labelrotation=60)
-    axes.set(xlabel=scale.label, ylabel=style.asr_label(results))
+    axes.set(xlabel=FORMALITY[unit], ylabel=style.asr_label(results))
     axes.set_ylim(bottom=0)
     style.light_grid(axes, "y")
     style.legend(drawn, handles, columns=1)
     return drawn
 
 
-@dataclass(frozen=True)
-class Formality:
-    """The axis of formality: the place of each format on it, what a slope is per, and the axis's label."""
-
-    places: dict[str, float]
-    unit: str
-    label: str
-
-
-def _formality(results: Results, model: str, formats: Sequence[str]) -> Formality:
-    """The bits that a format adds under the base model where all formats were measured, else its rank."""
+def _formality(results: Results, model: str, formats: Sequence[str]) -> tuple[dict[str, float], str]:
+    """The place of each format, and its unit: bits added under the base model if all were measured, else ranks."""
     if "formality" in results.files:
         table = read_frame(results.files["formality"])
         bits = table[table["model"] == model].set_index("format")["added_bits"].dropna().to_dict()
         if set(formats) <= bits.keys():
-            places = {format: float(bits[format]) for format in formats}
-            return Formality(places, "bit", "bits per sentence that the format adds")
-    ranks = {format: float(traits_of(format).formality) for format in formats}
-    return Formality(ranks, "rank", "format, by formality rank")
+            return {format: float(bits[format]) for format in formats}, "bit"
+    return {format: float(traits_of(format).formality) for format in formats}, "rank"
 
 
 @figure("safety", "Controls and mitigations")

@@ -38,8 +38,8 @@ def asr(results: Results, model: str) -> Figure:
 
 def asr_bars(results: Results, model: str, bars: Sequence[Bar]) -> Figure:
     """A figure of one panel: the ASR of `bars`, with the base model as a line."""
-    drawn = style.new_figure(style.COLUMN, height(bars) + HEADING, results.names.model(model))
-    draw_bars(drawn.add_subplot(), results, bars, style.asr_label(results), line=base_bar(results, model, "asr"))
+    drawn, (axes,) = style.panels(results.names.model(model), 1, 1, height(bars) + HEADING)
+    draw_bars(axes, results, bars, style.asr_label(results), line=base_bar(results, model, "asr"))
     return drawn
 
 
@@ -69,8 +69,7 @@ def scores(results: Results, model: str) -> Figure:
     title, bars = results.names.model(model), condition_bars(results, model, "asr")
     if not any(bar.run is not None and results.summary.has_run(bar.run) for bar in bars):
         return style.note(style.COLUMN, title, "no scored answers")
-    drawn = style.new_figure(style.COLUMN, height(bars) + HEADING, title)
-    axes = drawn.add_subplot()
+    drawn, (axes,) = style.panels(title, 1, 1, height(bars) + HEADING)
     shares = score_shares(results, [bar.run for bar in bars if bar.run is not None])
     places = frame_rows(axes, bars, "share of answers")
     levels = _levels({level for found in shares.values() for level in found})

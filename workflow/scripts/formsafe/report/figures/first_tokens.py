@@ -46,9 +46,9 @@ def refusal_depth(results: Results, model: str) -> Figure:
     trained = [run for run, _ in _rows(results, model) if run.format != NONE]
     if not trained:
         return style.note(style.COLUMN, title, NOTHING)
-    drawn = style.new_figure(style.COLUMN, 4.2 + 0.14 * len(trained), title)
+    drawn, grid = style.panels(title, len(FIELDS), 1, 2.1, 0.14 * len(trained), sharex=True)
     handles = {}
-    for axes, (field, label) in zip(drawn.subplots(2, 1, sharex=True), FIELDS.items(), strict=True):
+    for axes, (field, label) in zip(grid, FIELDS.items(), strict=True):
         for run in trained:
             values = by_depth(results.first_tokens, run, field)
             colour, line = style.method_colour(results, run.method), style.format_style(results, run.format)[1]

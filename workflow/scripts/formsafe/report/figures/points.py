@@ -32,11 +32,7 @@ def tradeoff(results: Results, model: str) -> Figure:
     only if it is further left at the same height: points of both methods on one line would say that it merely learned
     less."""
     title, formats = results.names.model(model), _formats(results, model)
-    panels: dict[str, list[Point]] = {}
-    for format in formats:
-        points = _points(results, model, format)
-        if any(run.format == format for run, _, _ in points):
-            panels[format] = points
+    panels = {format: points for format in formats if (points := _points(results, model, format))}
     if not panels:
         names = ", ".join(map(results.names.format, formats))
         text = f"no run fine-tuned on {names} has both scores" if names else "nothing was fine-tuned"
@@ -63,12 +59,13 @@ def _formats(results: Results, model: str) -> list[str]:
 
 
 def _points(results: Results, model: str, format: str) -> list[Point]:
+    """The points of a format and of the base model; none where only the base model has both scores."""
     found = []
     for run in results.conditions(model):
         asr, sbert = results.known(run, "asr"), results.known(run, "sbert")
         if run.format in (format, NONE) and asr and sbert:
             found.append((run, asr, sbert))
-    return found
+    return found if any(run.format == format for run, _, _ in found) else []
 
 
 def _draw_methods(axes: Axes, results: Results, points: Sequence[Point]) -> dict[str, ErrorbarContainer]:
@@ -182,8 +179,7 @@ def over_refusals(results: Results, model: str) -> Figure:
             points.append((run, asr, refused))
     if not points:
         return style.note(style.COLUMN, title, "no benign prompts in this study")
-    drawn = style.new_figure(style.COLUMN, 3.2, title)
-    axes = drawn.subplots()
+    drawn, (axes,) = style.panels(title, 1, 1, 3.2)
     for number, (run, asr, refused) in enumerate(points):
         look: dict[str, Any] = {"fmt": "o", "color": f"C{number}", "markersize": 3.5, "label": results.names.run(run)}
         axes.errorbar(asr.value, refused.value, style.spread([refused]), style.spread([asr]), **look)
@@ -203,11 +199,9 @@ def judges(results: Results, model: str) -> Figure:
     rows = [row for row in rows if not math.isnan(row.value)]  # too few labels for a correction
     if not rows:
         return style.note(style.COLUMN, title, "no judge has scored an answer")
-    shown = {row.group for row in rows}
-    order = [name for name in names if name in shown]
+    order = sorted({row.group for row in rows}, key=list(names).index)
     known = list(dict.fromkeys(row.judge for row in rows))
-    drawn = style.new_figure(style.COLUMN, 1.0 + 0.16 * len(order) * (len(known) + 1), title)
-    axes = drawn.subplots()
+    drawn, (axes,) = style.panels(title, 1, 1, 1.0 + 0.16 * len(order) * (len(known) + 1))
     handles = {}
     for row in rows:
         number, corrected = known.index(row.judge), row.figure == "asr_corrected"
