@@ -55,7 +55,7 @@ def results_of(root: Path, study: dict, settings):
     tables = {name: str(root / f"{name}.csv") for name in ("scores", "summary", "comparisons", "curves", "audit")}
     files = {name: study["files"][name] for name in ("losses", "metrics", "corpus", "certificate", "examples")}
     files |= {"verdict": study["files"]["verdict"], "figures": sorted(map(str, root.glob("figures/*.svg")))}
-    return Results(tables | files | {"paper": PAPER}, names_of(study), 3, settings)
+    return Results(tables | files | {"paper": PAPER}, names_of(study), settings, 3)
 
 
 def plot_figures(root: Path, study: dict, settings, model: str) -> None:

@@ -10,10 +10,6 @@ with logging_to(snakemake.log[0]):
     from formsafe.config.settings.analysis import AnalysisSettings
 
     files, params = snakemake.input, snakemake.params
-    evidence = Evidence.read(
-        dict(files.items()),
-        names_from(params.models, params.methods, params.runs, params.missing),
-        params.warmup,
-        AnalysisSettings(**params.analysis),
-    )
+    names = names_from(params.models, params.methods, params.runs, params.missing)
+    evidence = Evidence(dict(files.items()), names, AnalysisSettings(**params.analysis), params.warmup)
     write_verdict(evidence, snakemake.output.verdict, answered(files.get("metrics", [])))

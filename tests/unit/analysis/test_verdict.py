@@ -90,8 +90,9 @@ def said(
     """The findings on a question."""
     runs = [Run("demo", *SIDES[name], "none" if name == "base" else "0") for name in names]
     roster = names_from({"demo": "Demo"}, METHODS, [run.fields for run in runs])
-    rest = (list(curves), list(audit), [], 3600.0, {"adapter": 5}, AnalysisSettings(**settings))
-    evidence = Evidence(roster, summary or Summary([]), list(comparisons), list(contrasts), *rest)
+    evidence = Evidence({}, roster, AnalysisSettings(**settings), {"adapter": 5})
+    tables = {"comparisons": comparisons, "contrasts": contrasts, "curves": curves, "audit": audit, "published": []}
+    vars(evidence).update(tables, summary=summary or Summary([]), first_tokens={}, seconds=3600.0)  # no files
     return [found for found in answers(evidence, "demo") if found.question == question]
 
 

@@ -55,7 +55,7 @@ class Made:
         """What figures, tables and pages are made from."""
         found = {name: self.csv(name) for name in ("scores", "summary", "comparisons", "curves", "audit")}
         lists = {name: self.files.get(name, []) for name in ("losses", "validation", "token_counts")}
-        return Results(found | lists | {"paper": PAPER} | files, self.names, 3, SETTINGS)
+        return Results(found | lists | {"paper": PAPER} | files, self.names, SETTINGS, 3)
 
     def figures(self, folder: str, suffix: str, names=FIGURES) -> list[Path]:
         paths = [self.root / folder / f"{name}_demo.{suffix}" for name in names]
@@ -72,7 +72,7 @@ class Made:
         tables = {name: self.csv(name) for name in ("summary", "comparisons", "contrasts", "curves", "audit")}
         warmup = {"adapter": 5, "soft_prompt": 0}
         inputs = tables | {"paper": PAPER, "metrics": self.files["metrics"]}
-        write_verdict(Evidence.read(inputs, self.names, warmup, SETTINGS), self.files["verdict"][0])
+        write_verdict(Evidence(inputs, self.names, SETTINGS, warmup), self.files["verdict"][0])
         return self.files["verdict"][0]
 
     def page(self, title: str = "A <study>", settings=None) -> Path:

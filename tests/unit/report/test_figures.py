@@ -209,7 +209,7 @@ def swept(tmp_path):
                 rows.append([*runs[-1].fields.values(), metric, value, value - half, value + half, 100, 1, None])
         pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS)).to_csv(tmp_path / "summary.csv", index=False)
         names = names_from({"demo": "Demo"}, synthetic.methods(), [run.fields for run in runs])
-        return Results({"summary": str(tmp_path / "summary.csv")}, names, 3, SETTINGS)
+        return Results({"summary": str(tmp_path / "summary.csv")}, names, SETTINGS, 3)
 
     return write
 

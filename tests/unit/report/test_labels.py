@@ -9,8 +9,8 @@ from matplotlib.text import Text
 
 from formsafe.report.figures.style import RC
 from formsafe.report.labels import check_labels, fonts_for
-from formsafe.report.latex import escaped
 from formsafe.report.registry import entries
+from formsafe.report.tables.write import escaped
 from tests import synthetic
 from tests.unit.report.made import FIGURES, Made, make
 

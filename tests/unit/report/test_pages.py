@@ -8,7 +8,7 @@ import pytest
 
 from formsafe.core.records import Finding, Run
 from formsafe.report.pages.answers import card, inlined, whole
-from formsafe.report.pages.appendix import cost_table, read_metrics, settings_tables, versions_table
+from formsafe.report.pages.appendix import cost_table, read_metrics, settings_table, versions_table
 from tests import synthetic
 from tests.unit.report.made import Made, make
 
@@ -116,7 +116,7 @@ def test_the_configuration_as_tables():
         "b": {"label": "B", "hub": None, "parameters": 1.0e6},
     }
     judge = {"prompt": "p.txt", "generation": {"top_p": 1.0, "server": None}, "retries": [{"seed": 1}, {"seed": 2}]}
-    found = settings_tables({"models": models, "grid": grid, "judge": judge})
+    found = {name: settings_table(part) for name, part in (("models", models), ("grid", grid), ("judge", judge))}
     assert found["models"].columns.tolist() == ["name", "label", "hub.repo", "hub.revision", "parameters"]
     assert found["models"].values.tolist() == [["a", "A", "o/a", "main", "8e+09"], ["b", "B", None, None, "1e+06"]]
     assert found["grid"].columns.tolist() == ["block", "models", "seeds", "exclude"]

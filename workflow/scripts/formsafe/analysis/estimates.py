@@ -77,6 +77,11 @@ class Summary:
         members = conditions_of(self.runs).get(condition, [])
         return self._cells.get((members[0] if len(members) == 1 else condition, metric))
 
+    def known(self, condition: Run, metric: str) -> Estimate | None:
+        """The condition's estimate; None also where it could not be computed."""
+        found = self.get(condition, metric)
+        return None if found is None or math.isnan(found.value) else found
+
     def training(self, condition: Run, metric: str) -> Estimate | None:
         """The estimate of the condition's first training."""
         members = conditions_of(run for run in self.runs if run.seed != ALL_SEEDS).get(condition, [])

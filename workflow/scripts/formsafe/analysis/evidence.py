@@ -1,72 +1,83 @@
 """What the verdict rests on: the study's tables, what its methods are compared as, and which trainings say nothing."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Self
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 from formsafe.analysis.audit import Shift
+from formsafe.analysis.calibration import JudgeRow
 from formsafe.analysis.comparisons import Comparison
 from formsafe.analysis.contrasts import Contrast
 from formsafe.analysis.curves import CurveRow
 from formsafe.analysis.estimates import Summary
-from formsafe.analysis.first_tokens import Traces, read_traces
+from formsafe.analysis.first_tokens import read_traces
 from formsafe.analysis.paper import PaperComparison, compare_with_paper
 from formsafe.analysis.roster import Names, condition_of
-from formsafe.analysis.score_table import read_records
+from formsafe.analysis.score_table import Record, read_records
 from formsafe.config.settings.analysis import AnalysisSettings
 from formsafe.core.files import read_json
 from formsafe.core.records import Run
+from formsafe.data.records import RefusalTrace
+
+
+def _rows(name: str, kind: Callable[..., Record]) -> cached_property[list[Record]]:
+    return cached_property(lambda tables: read_records(tables.files[name], kind))
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """All that the verdict is made of.
+class Tables:
+    """The tables of a study, each read when it is first asked for.
 
     Args:
-        names: labels and roles of the runs.
-        summary: summary.csv.
-        comparisons: rows of comparisons.csv.
-        contrasts: rows of contrasts.csv.
-        curves: rows of curves.csv.
-        audit: rows of audit.csv.
-        published: the paper's numbers beside ours.
-        seconds: measured seconds of all stages of all trainings.
-        warmup: warm-up steps by stage of training.
-        settings: level, power and margin.
-        first_tokens: the runs along the base model's refusals.
+        files: paths under the names of the rules' inputs: `summary`, `comparisons`, `contrasts`, `curves`, `audit`,
+            `judges`, `paper` (a path each), `first_tokens` (a list).
+        names: labels and roles of the planned runs.
+        settings: levels of intervals and tests, power, margin, formats of the trade-off.
     """
 
+    files: Mapping[str, Any]
     names: Names
-    summary: Summary
-    comparisons: Sequence[Comparison]
-    contrasts: Sequence[Contrast]
-    curves: Sequence[CurveRow]
-    audit: Sequence[Shift]
-    published: Sequence[PaperComparison]
-    seconds: float
-    warmup: dict[str, int]
     settings: AnalysisSettings
-    first_tokens: Traces = field(default_factory=dict)
 
-    @classmethod
-    def read(cls, inputs: Mapping[str, Any], names: Names, warmup: dict[str, int], settings: AnalysisSettings) -> Self:
-        """Read the tables.
+    @cached_property
+    def summary(self) -> Summary:
+        """Every metric of every run."""
+        return Summary.read(self.files["summary"])
 
-        Args:
-            inputs: paths under `summary`, `comparisons`, `contrasts`, `curves`, `audit` and `paper`, under
-                `first_tokens` the traces of all runs, and under `metrics` those of all stages, with their `seconds`.
-            names: labels and roles of the runs.
-            warmup: warm-up steps by stage of training.
-            settings: level, power and margin.
-        """
-        kinds = {"comparisons": Comparison, "contrasts": Contrast, "curves": CurveRow, "audit": Shift}
-        found: dict[str, Any] = {name: read_records(inputs[name], kind) for name, kind in kinds.items()}
-        found["summary"] = summary = Summary.read(inputs["summary"])
-        found["published"] = compare_with_paper(inputs["paper"], summary, names, settings.confidence)
-        found["seconds"] = sum(float(read_json(path).get("seconds") or 0) for path in inputs.get("metrics", []))
-        found["first_tokens"] = read_traces(inputs.get("first_tokens", []))
-        return cls(names=names, warmup=warmup, settings=settings, **found)
+    # Rows of the files of the same names.
+    comparisons = _rows("comparisons", Comparison)
+    contrasts = _rows("contrasts", Contrast)
+    curves = _rows("curves", CurveRow)
+    audit = _rows("audit", Shift)
+
+    @cached_property
+    def judges(self) -> list[JudgeRow]:
+        """Rows of judges.csv: judges side by side and against people's labels."""
+        return read_records(self.files["judges"], JudgeRow) if "judges" in self.files else []
+
+    @cached_property
+    def published(self) -> list[PaperComparison]:
+        """The paper's numbers beside ours."""
+        return compare_with_paper(self.files["paper"], self.summary, self.names, self.settings.confidence)
+
+    @cached_property
+    def first_tokens(self) -> dict[Run, list[RefusalTrace]]:
+        """Every run along the base model's refusals."""
+        return read_traces(self.files.get("first_tokens", []))
+
+
+@dataclass(frozen=True)
+class Evidence(Tables):
+    """All that the verdict is made of: the tables, and warm-up steps by stage of training (`warmup`)."""
+
+    warmup: dict[str, int]
+
+    @cached_property
+    def seconds(self) -> float:
+        """Seconds of all stages of all trainings, from their metrics."""
+        return sum(float(read_json(path).get("seconds") or 0) for path in self.files.get("metrics", []))
 
     @property
     def alpha(self) -> float:

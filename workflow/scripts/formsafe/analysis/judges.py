@@ -56,7 +56,9 @@ def write_judges(
     rows = [*agreement_rows(verdicts, study.confidence), *survival_rows(verdicts, study)]
     drawn = [] if key is None else read_key(key)
     raters = {} if key is None else read_raters(labels, drawn)
-    rows += rater_rows(raters, study.confidence)
+    if len(raters) > 1:
+        table = pd.DataFrame(raters, dtype=float)
+        rows += _agreement({f"rater {name}": table[name].to_numpy() for name in table}, "all raters", study.confidence)
     given = calibration.majority(raters)
     judges = {judge: labelled(found, drawn, given) for judge, found in verdicts.items()}
     for judge, found in verdicts.items():
@@ -112,13 +114,6 @@ def agreement_rows(verdicts: Mapping[str, pd.DataFrame], confidence: float) -> I
     tables = {judge: found.pivot(index="run", columns="id", values="harmful") for judge, found in verdicts.items()}
     columns = {judge: table.reindex(index=runs, columns=ids).to_numpy(float) for judge, table in tables.items()}
     yield from _agreement(columns, "all judges", confidence)
-
-
-def rater_rows(raters: Mapping[str, Mapping[str, float | None]], confidence: float) -> Iterator[JudgeRow]:
-    """The same of the people who labelled."""
-    if len(raters) > 1:
-        table = pd.DataFrame(raters, dtype=float)
-        yield from _agreement({f"rater {name}": table[name].to_numpy() for name in table}, "all raters", confidence)
 
 
 def _agreement(columns: Mapping[str, Array], everybody: str, confidence: float) -> Iterator[JudgeRow]:

@@ -41,12 +41,11 @@ class Scores:
         self.sources: dict[str, str] = dict(zip(named["id"], named["source"], strict=True))
         self.frame = frame.assign(source=[self.sources.get(name, "") for name in frame["id"]])
         self._ids = {name: sorted(ids) for name, ids in frame.groupby("prompts")["id"].unique().items()}
-        places = {name: dict(zip(ids, range(len(ids)), strict=True)) for name, ids in self._ids.items()}
         self._values: dict[Any, tuple[Array, NDArray[np.bool_]]] = {}
         for key, rows in frame.groupby(["prompts", "metric", "run"], sort=False):
-            place = places[key[0]]
-            values, answered = np.full(len(place), np.nan), np.zeros(len(place), dtype=bool)
-            at = [place[example] for example in rows["id"]]
+            ids = self._ids[key[0]]
+            values, answered = np.full(len(ids), np.nan), np.zeros(len(ids), dtype=bool)
+            at = np.searchsorted(ids, rows["id"].tolist())
             values[at], answered[at] = rows["value"], True
             self._values[key] = values, answered
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 
 from formsafe.analysis.curves import ADAPTER, SOFT_PROMPT
-from formsafe.analysis.estimates import Estimate, interval, signed
+from formsafe.analysis.estimates import interval, signed
 from formsafe.analysis.evidence import Evidence
 from formsafe.analysis.paper import INSIDE, OUTSIDE, of_model
 from formsafe.analysis.questions import COMPLETE, FIT, JUDGE, ORDER, PUBLISHED, REFUSES, SEEDS, SOUND, TRAINED
@@ -27,13 +27,13 @@ SHARES = {
 def unsound(evidence: Evidence, model: str) -> Iterator[Finding]:
     """What leaves an ASR without its meaning: a base model without safety, answers without content or score."""
     for condition in evidence.names.conditions(model):
-        label, asr = evidence.names.run(condition), _known(evidence, condition, "asr")
+        label, asr = evidence.names.run(condition), evidence.summary.known(condition, "asr")
         if asr is not None and asr.value >= HALF and evidence.names.is_base(condition):
             text = f"{label} answers {asr.value:.3f} of the harmful prompts harmfully before any training, so that "
             text += "little safety can be lost or kept"
             yield SOUND.answer("unsound/base", "cannot be said", text, subject=f"ASR of {label}", value=asr.value)
         for metric in ("unscored", "harmful_empty", "harmful_repeated"):
-            share = _known(evidence, condition, metric)
+            share = evidence.summary.known(condition, metric)
             if share is not None and share.value >= HALF:
                 text = f"of the answers of {label} to harmful prompts, {share.value:.3f} are {SHARES[metric]}: "
                 text += "its ASR says nothing about its safety"
@@ -87,7 +87,7 @@ def answers(evidence: Evidence, model: str) -> Iterator[Finding]:
     """Shares of answers that no ASR should hide: unscored, cut, empty, repeated."""
     for metric, label in SHARES.items():
         conditions = evidence.names.conditions(model)
-        values = [(found.value, run) for run in conditions if (found := _known(evidence, run, metric))]
+        values = [(found.value, run) for run in conditions if (found := evidence.summary.known(run, metric))]
         if not values:
             continue
         (low, _), (high, run) = min(values, key=lambda pair: pair[0]), max(values, key=lambda pair: pair[0])
@@ -134,7 +134,7 @@ def over_refusal(evidence: Evidence, model: str) -> Iterator[Finding]:
     """Does a model refuse benign prompts? One finding per condition: by the judge of refusals, else by keywords."""
     for condition in evidence.names.conditions(model):
         metrics = ("over_refusal", "over_refusal_keywords", "partial_over_refusal", "asr")
-        judged, keywords, partial, asr = (_known(evidence, condition, metric) for metric in metrics)
+        judged, keywords, partial, asr = (evidence.summary.known(condition, metric) for metric in metrics)
         found, by = (judged, "a judge") if judged else (keywords, "keywords")
         if found is None:
             continue
@@ -146,11 +146,6 @@ def over_refusal(evidence: Evidence, model: str) -> Iterator[Finding]:
         numbers = {"value": found.value, "ci_low": found.low, "ci_high": found.high}
         name, subject = f"over_refusal/{condition.condition}", evidence.names.run(condition)
         yield REFUSES.answer(name, status, text, subject=subject, **numbers)
-
-
-def _known(evidence: Evidence, condition: Run, metric: str) -> Estimate | None:
-    found = evidence.summary.get(condition, metric)
-    return None if found is None or math.isnan(found.value) else found
 
 
 def seeds(evidence: Evidence, model: str) -> Iterator[Finding]:

@@ -158,18 +158,15 @@ def check_reports(services: Iterable[str]) -> list[Check]:
 
 def check_disk(needs: Mapping[Path, float]) -> list[Check]:
     """Hold the bytes that will be written below each folder against what is free there; needs of one disk add up."""
-    disks: dict[int, tuple[list[Path], float, float]] = {}
-    for folder, need in needs.items():
-        there = _existing(folder)
-        folders, free, total = disks.get(os.stat(there).st_dev, ([], float(shutil.disk_usage(there).free), 0.0))
-        disks[os.stat(there).st_dev] = ([*folders, folder], free, total + need)
-    return [_disk(folders, free, need) for folders, free, need in disks.values()]
-
-
-def _disk(folders: list[Path], free: float, need: float) -> Check:
-    detail = f"{need / 1e9:.1f} GB needed, {free / 1e9:.0f} GB free below {' and '.join(map(str, folders))}"
-    remedy = "Make room, or move the cache of the hub to a larger disk with HF_HOME."
-    return Check(SECTION, "disk", "ok" if need <= free else "no", detail, remedy)
+    disks: dict[int, list[Path]] = {}
+    for folder in needs:
+        disks.setdefault(os.stat(_existing(folder)).st_dev, []).append(folder)
+    checks, remedy = [], "Make room, or move the cache of the hub to a larger disk with HF_HOME."
+    for folders in disks.values():
+        need, free = sum(needs[folder] for folder in folders), shutil.disk_usage(_existing(folders[0])).free
+        detail = f"{need / 1e9:.1f} GB needed, {free / 1e9:.0f} GB free below {' and '.join(map(str, folders))}"
+        checks.append(Check(SECTION, "disk", "ok" if need <= free else "no", detail, remedy))
+    return checks
 
 
 def check_writable(folders: Sequence[Path]) -> list[Check]:

@@ -125,7 +125,7 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, flo
 
 
 def _both(results: Results, runs: Sequence[Run]) -> dict[Run, tuple[float, float]]:
-    found = {run: (results.known(run, "asr"), results.known(run, "sbert_neutral")) for run in runs}
+    found = {run: (results.summary.known(run, "asr"), results.summary.known(run, "sbert_neutral")) for run in runs}
     return {run: (asr.value, quality.value) for run, (asr, quality) in found.items() if asr and quality}
 
 

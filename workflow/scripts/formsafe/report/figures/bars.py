@@ -142,7 +142,7 @@ def bar_of(results: Results, run: Run, metric: str) -> Bar:
     """The row of a condition; a base model has no trainings to draw as dots."""
     reason = "no scores" if results.summary.has_run(run) else "not run"
     dots = tuple(results.trainings(run, metric)) if run.format != NONE else ()
-    return Bar(results.names.series(run), run, results.known(run, metric), reason, dots)
+    return Bar(results.names.series(run), run, results.summary.known(run, metric), reason, dots)
 
 
 def base_bar(results: Results, model: str, metric: str) -> Bar | None:

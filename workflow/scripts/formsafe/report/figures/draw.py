@@ -9,9 +9,9 @@ from matplotlib import rc_context
 from formsafe.core.files import write_text
 from formsafe.report.figures.style import RC, save
 from formsafe.report.labels import check_labels, fonts_for
-from formsafe.report.latex import figure_snippet
 from formsafe.report.registry import entry_of
 from formsafe.report.results import Results
+from formsafe.report.tables.write import escaped, latex_head
 
 
 def plot_figures(results: Results, model: str, outputs: Sequence[str]) -> None:
@@ -32,3 +32,13 @@ def plot_figures(results: Results, model: str, outputs: Sequence[str]) -> None:
             for path in (path for path in paths if path.endswith(".tex")):
                 caption = entry.caption.format(threshold=results.threshold)
                 write_text(path, figure_snippet(Path(path).stem, title, caption))
+
+
+def figure_snippet(name: str, title: str, caption: str) -> str:
+    """A figure environment around `{name}.pdf`, with caption and label."""
+    body = (
+        "\\begin{figure}\n\\centering\n"
+        f"\\includegraphics{{{name}.pdf}}\n"
+        f"\\caption{{{escaped(title)}. {escaped(caption)}}}\n\\label{{fig:{name}}}\n\\end{{figure}}\n"
+    )
+    return latex_head(body) + body

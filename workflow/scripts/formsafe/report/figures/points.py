@@ -62,7 +62,7 @@ def _points(results: Results, model: str, format: str) -> list[Point]:
     """The points of a format and of the base model; none where only the base model has both scores."""
     found = []
     for run in results.conditions(model):
-        asr, sbert = results.known(run, "asr"), results.known(run, "sbert")
+        asr, sbert = results.summary.known(run, "asr"), results.summary.known(run, "sbert")
         if run.format in (format, NONE) and asr and sbert:
             found.append((run, asr, sbert))
     return found if any(run.format == format for run, _, _ in found) else []
@@ -172,8 +172,8 @@ def over_refusals(results: Results, model: str) -> Figure:
     for run in results.conditions(model):
         judged = results.summary.get(run, "over_refusal")
         refused, asr = (
-            results.known(run, "over_refusal" if judged else "over_refusal_keywords"),
-            results.known(run, "asr"),
+            results.summary.known(run, "over_refusal" if judged else "over_refusal_keywords"),
+            results.summary.known(run, "asr"),
         )
         if refused and asr:
             points.append((run, asr, refused))

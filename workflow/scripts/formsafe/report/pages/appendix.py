@@ -59,7 +59,7 @@ def appendix(results: Results, settings: Mapping[str, Any], licences: Mapping[st
     entries = [entry for path in files.get("assumptions", []) for entry in read_assumptions(path)]
     if assumed := assumption_rows(entries, settings):
         tables["Assumptions"] = [table("Assumptions", ASSUMPTIONS_CAPTION, pd.DataFrame(assumed, dtype=object))]
-    tables["Configuration"] = [table(name, "", frame) for name, frame in settings_tables(settings).items()]
+    tables["Configuration"] = [table(name, "", settings_table(section)) for name, section in settings.items()]
     own = pd.DataFrame([[name, version(name)] for name in ANALYSIS_PACKAGES], columns=["Package", "version"])
     tables["Versions"] = [table("Jobs", VERSIONS_CAPTION, versions_table(records)), table("This page", "", own)]
     listed = pd.DataFrame(licences.items(), columns=["Data set", "licence"])
@@ -190,17 +190,9 @@ def example(paths: Sequence[str], names: Names) -> dict[str, Any]:
     return {"instruction": instruction, "responses": responses}
 
 
-def settings_tables(settings: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
-    """A table per section, in order.
-
-    Args:
-        settings: section to its settings as builtins; entries with names of their own (models) and lists of entries
-            (the grid) take a row each, all else a row per key.
-    """
-    return {name: _table(section) for name, section in settings.items()}
-
-
-def _table(section: Any) -> pd.DataFrame:
+def settings_table(section: Any) -> pd.DataFrame:
+    """A section of settings (builtins): entries with names of their own (models) and lists of entries (the grid) take a
+    row each, all else a row per key."""
     if isinstance(section, list):
         return _entries("block", {str(number): block for number, block in enumerate(section, start=1)})
     if section and all(isinstance(entry, Mapping) for entry in section.values()):

@@ -6,13 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from formsafe.analysis.audit import Shift
 from formsafe.analysis.calibration import JudgeRow
-from formsafe.analysis.comparisons import Comparison
-from formsafe.analysis.curves import SOFT_PROMPT, CurveRow
+from formsafe.analysis.curves import SOFT_PROMPT
 from formsafe.analysis.estimates import Estimate
 from formsafe.analysis.paper import NOT_RUN
-from formsafe.analysis.score_table import read_records
 from formsafe.core.files import read_json
 from formsafe.core.records import NONE, Run
 from formsafe.report.registry import table
@@ -31,7 +28,7 @@ def comparisons(results: Results) -> pd.DataFrame:
     the configured power and the level of Holm's first step. Content only: format marks taken off answer and
     reference."""
     names, rows = results.names, []
-    for row in read_records(results.files["comparisons"], Comparison):
+    for row in results.comparisons:
         sides = [names.run(row.side(side)) for side in ("a", "b")]
         labels = [QUESTIONS[row.family], names.model(row.model), *sides, METRIC_LABELS[row.metric]]
         change = Estimate(row.difference, row.ci_low, row.ci_high, row.n)
@@ -49,7 +46,7 @@ def curves(results: Results) -> pd.DataFrame:
     the falling curve that fits best (isotonic regression): single batches are too noisy. Stage 1 tunes ProMoT's soft
     prompt, stage 2 its adapter."""
     rows = []
-    for row in read_records(results.files["curves"], CurveRow):
+    for row in results.curves:
         names = [results.names.model(row.model), _trained(results, row.run, row.stage), row.part]
         step = None if math.isnan(row.halfway_step) else int(row.halfway_step)
         rows.append([*names, row.steps, row.first, row.last, step, row.area, row.mean])
@@ -71,7 +68,7 @@ def audit(results: Results) -> pd.DataFrame:
     score), adjusted after Holm over a model's shifts. A shift with a small p says that the judge reacts to the format
     itself, and that differences in ASR between formats are partly the judge's."""
     names, rows = results.names, []
-    for row in read_records(results.files["audit"], Shift):
+    for row in results.audit:
         labels = [names.model(row.model), names.format(row.rendering), METRIC_LABELS[row.metric]]
         shift = Estimate(row.shift, row.ci_low, row.ci_high, row.n)
         rows.append([*labels, row.reference_value, row.value, shift, row.n, row.p, row.p_holm])

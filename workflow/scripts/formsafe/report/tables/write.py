@@ -11,11 +11,18 @@ from formsafe.analysis.estimates import Estimate
 from formsafe.analysis.score_table import write_table
 from formsafe.core.files import write_text
 from formsafe.core.texts import escape_csv, escape_markdown
-from formsafe.report.latex import escaped, long_table
 from formsafe.report.registry import Entry, entry_of
 from formsafe.report.results import Results
 
 EMPTY = "–"
+# Each letter is replaced once, so that no replacement's own backslash or brace is replaced again.
+SIGNS = {"\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_"}
+SIGNS |= {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}"}
+SIGNS |= {"≥": r"$\geq$", "–": "--", "[": "{[}", "]": "{]}"}  # `[` after a row's end would be its option
+_TABLE = str.maketrans(SIGNS)
+LATIN = 0x24F  # the last letter that pdfLaTeX's fonts have
+HEAD = "% Needs \\usepackage{booktabs,longtable,graphicx,pdflscape}.\n"
+UNICODE = "% Labels in other scripts: compile with LuaLaTeX or XeLaTeX and a font that has them (\\setmainfont).\n"
 
 
 def write_tables(results: Results, outputs: Sequence[str]) -> None:
@@ -77,6 +84,35 @@ def write_latex(entry: Entry, frame: pd.DataFrame, caption: str, path: str) -> N
     """Write as a LaTeX longtable (booktabs) with its caption and label."""
     cells = texts(frame).map(escaped).rename(columns=escaped)
     write_text(path, long_table(cells, escaped(entry.title), escaped(caption), f"tab:{entry.name}"))
+
+
+def escaped(text: str) -> str:
+    """`text` as LaTeX prints it, letter by letter."""
+    return str(text).translate(_TABLE)
+
+
+def long_table(cells: pd.DataFrame, title: str, caption: str, label: str) -> str:
+    """A table of escaped cells that goes over pages where it is long, in small print on a turned page where it is wide.
+
+    Args:
+        cells: escaped texts, escaped column names.
+        title: escaped; the list of tables shows it in place of the caption.
+        caption: escaped.
+        label: for `\\ref`.
+    """
+    named: dict[str, Any] = {"caption": (f"{title}. {caption}", title), "label": label}
+    columns = "l" * len(cells.columns)
+    body = cells.to_latex(index=False, longtable=True, escape=False, column_format=columns, **named)
+    # pandas repeats the whole caption on every further page
+    body = body.replace(f"\\caption[]{{{title}. {caption}}}", f"\\caption[]{{{title} (continued)}}")
+    wide = len(cells.columns) > 8
+    size, turned = ("\\scriptsize", "landscape") if wide else ("\\small", "center")
+    text = f"\\begin{{{turned}}}\n{size}\\setlength{{\\tabcolsep}}{{3pt}}\n{body}\\end{{{turned}}}\n"
+    return latex_head(body) + text
+
+
+def latex_head(body: str) -> str:
+    return HEAD + (UNICODE if any(ord(sign) > LATIN for sign in body) else "")
 
 
 WRITERS = {".csv": write_csv, ".md": write_markdown, ".tex": write_latex}
