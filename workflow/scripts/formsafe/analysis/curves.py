@@ -84,7 +84,7 @@ def read_curves(paths: Iterable[str | Path]) -> list[Curve]:
     found = []
     for path in paths:
         stage = SOFT_PROMPT if "soft_prompts" in Path(path).parts else ADAPTER
-        table = pd.read_csv(path, float_precision="round_trip").replace([np.inf, -np.inf], np.nan)
+        table = pd.read_csv(path).replace([np.inf, -np.inf], np.nan)
         for part, column in PARTS.items():
             points = table.reindex(columns=["step", column]).astype(float).dropna()
             if len(points):

@@ -140,10 +140,9 @@ def read_records(path: str | Path, kind: Callable[..., Record]) -> list[Record]:
     """Read a CSV file whose columns are the fields of `kind`, a dataclass of texts, integers and floats."""
     types: dict[str, Any] = {field.name: field.type for field in fields(cast(Any, kind))}
     empty = {name: [""] for name, type in types.items() if type is float}
-    # pandas' own parser of numbers can be a last bit beside Python's
-    reading: dict[str, Any] = {"keep_default_na": False, "na_values": empty, "float_precision": "round_trip"}
-    table = pd.read_csv(path, usecols=list(types), dtype=types, **reading)
-    return [kind(**row) for row in table.to_dict("records")]
+    table = pd.read_csv(path, usecols=list(types), dtype=types, keep_default_na=False, na_values=empty)
+    rows: Any = table.to_dict("records")
+    return [kind(**row) for row in rows]
 
 
 def records_table(rows: Iterable[Any], kind: type[Any]) -> pd.DataFrame:
