@@ -49,7 +49,7 @@ def gpu_fault(devices: Iterable[str]) -> Check | None:
     without a GPU is no fault."""
     import torch
 
-    wanted = set(devices) - {"cpu"}
+    wanted, detail, remedy = set(devices) - {"cpu"}, "", ""
     if not wanted:
         return None
     if torch.cuda.is_available():
@@ -59,18 +59,15 @@ def gpu_fault(devices: Iterable[str]) -> Check | None:
             reason = (str(failure).splitlines() or [""])[0]
             detail = f"nothing can be computed on it ({type(failure).__name__}: {reason})"
             remedy = "Look at the card with `nvidia-smi`: it may be taken by another job, or its driver too old."
-            return Check(SECTION, "GPU", "no", detail, remedy)
     elif torch.version.cuda is None and torch.version.hip is None and "cuda" in wanted:
         detail = f"PyTorch {torch.__version__} is a build for CPUs: every job on a GPU would fail"
         remedy = "Install torch as pinned in requirements.txt in a build for CUDA (PyPI's for Linux is one), or, for a "
         remedy += "study on the CPU, set the models' `device` to cpu."
-        return Check(SECTION, "GPU", "no", detail, remedy)
     elif installed_cards() and VARIABLE not in os.environ:
         detail = f"there is a card here that PyTorch {torch.__version__} cannot use"
         remedy = "Install a driver that is new enough (`nvidia-smi` tells its version) and torch as pinned in "
         remedy += "requirements.txt; inside a Slurm job, ask for a GPU."
-        return Check(SECTION, "GPU", "no", detail, remedy)
-    return None
+    return Check(SECTION, "GPU", "no", detail, remedy) if remedy else None
 
 
 def check_gpu(gpu: Gpu | None, devices: Mapping[str, str], dtypes: Mapping[str, str]) -> Check:

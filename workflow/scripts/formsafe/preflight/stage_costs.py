@@ -136,15 +136,15 @@ def from_finished(work: Work, finished: Iterable[str | Path], device: str | None
 
 def finished_jobs(work: Work, results: Path) -> list[Path]:
     """Metrics of the same stage and model: of this study, and where the path tells the model, of its neighbours."""
-    own = {Path(job) for job in work.jobs if Path(job).exists()}
+    found = {Path(job) for job in work.jobs if Path(job).exists()}
     patterns = {
         "soft prompts": f"*/soft_prompts/model={work.model}/**/metrics.json",
         "adapters": f"*/runs/model={work.model}/**/adapter/metrics.json",
         "answers": f"*/runs/model={work.model}/**/answers.metrics.json",
     }
-    if work.stage not in patterns or not results.parent.is_dir():
-        return sorted(own)
-    return sorted(own | set(results.parent.glob(patterns[work.stage])))
+    if work.stage in patterns:
+        found.update(results.parent.glob(patterns[work.stage]))
+    return sorted(found)
 
 
 def _read(path: str | Path) -> Mapping[str, Any]:

@@ -72,7 +72,7 @@ def card(study: StudySettings, repo: str, runs: Sequence[Run], whole: bool = Fal
             return "not measured"
         return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}] on {found.n} prompts"
 
-    bases = {name: _base(layout, name) for name in dict.fromkeys(run.model for run in runs)}
+    bases = {run.model: _base(layout, run.model) for run in runs}
     # No `autoescape`: this is Markdown, whose own marks the filter `plain` takes out of texts.
     environment = Environment(loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined)
     environment.filters["plain"] = escape_markdown

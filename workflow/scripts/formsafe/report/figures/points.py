@@ -115,7 +115,9 @@ def paper(results: Results, model: str) -> Figure:
     """Diamonds are published numbers (Okuda and Tsuruoka 2026), dots ours with intervals; on the right, paper / ours.
     ASR counts scores of 3 or more, as the paper does. A dot far from its diamond says that this study did not reproduce
     that number."""
-    title, numbers = results.names.model(model), _in_order(results, of_model(results.published, model))
+    title, order = results.names.model(model), {run: place for place, run in enumerate(results.conditions())}
+    # in the order of all figures and tables; conditions that the study does not plan come last
+    numbers = sorted(of_model(results.published, model), key=lambda each: order.get(each.condition, len(order)))
     panels: dict[str, list[PaperComparison]] = {}
     for metric, label in METRICS.items():
         if found := [each for each in numbers if each.published.metric == metric]:
@@ -136,12 +138,6 @@ def paper(results: Results, model: str) -> Figure:
     (ours,) = axes.plot([], [], "o", color=style.INK, markersize=3.5)
     style.legend(drawn, {"paper": theirs, "ours, with interval": ours}, columns=2)
     return drawn
-
-
-def _in_order(results: Results, numbers: Sequence[PaperComparison]) -> list[PaperComparison]:
-    """The numbers in the order of all figures and tables; conditions that the study does not plan come last."""
-    order = {run: place for place, run in enumerate(results.conditions())}
-    return sorted(numbers, key=lambda each: order.get(each.condition, len(order)))
 
 
 def _draw_numbers(axes: Axes, results: Results, found: Sequence[PaperComparison]) -> None:

@@ -204,9 +204,7 @@ def settings_table(section: Any) -> pd.DataFrame:
 def _entries(what: str, entries: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     """A row per entry; a key that none of them sets is left out."""
     rows = {entry: dict(_flat(settings)) for entry, settings in entries.items()}
-    keys: dict[str, None] = {}
-    for row in rows.values():
-        keys |= {key: None for key, value in row.items() if value not in (None, [])}
+    keys = dict.fromkeys(key for row in rows.values() for key, value in row.items() if value not in (None, []))
     cells = []
     for entry, row in rows.items():
         cells.append([entry, *(_shown(row.get(key)) for key in keys)])

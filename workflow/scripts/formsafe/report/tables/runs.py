@@ -1,6 +1,7 @@
 """Tables with a row per run: safety, task quality, learning rates, leakage, the judge (the paper's tables 1, 2, 4)."""
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 
 import pandas as pd
 
@@ -66,11 +67,10 @@ def leakage(results: Results) -> pd.DataFrame:
     """Share of answers that have a format without being asked for it, as a whole or at least in part (JSON cut off at
     the limit of tokens is a part), to task prompts and to harmful ones. Refusals of one paragraph are plain text."""
     formats = [name.removeprefix("leak_strict[").removesuffix("]") for name in results.summary.metrics("leak_strict[")]
-    metrics = {}
-    for name in (name for name in formats if not traits_of(name).plain):
-        for prompts, prefix in (("task", ""), ("harmful", "harmful_")):
-            for fit, part in (("strict", "whole"), ("loose", "part")):
-                metrics[f"{prefix}leak_{fit}[{name}]"] = f"{results.names.format(name)}, {prompts}, {part}"
+    marked, metrics = [name for name in formats if not traits_of(name).plain], {}
+    for name, prompts, fit in product(marked, ("task", "harmful"), ("strict", "loose")):
+        prefix, part = "harmful_" if prompts == "harmful" else "", "whole" if fit == "strict" else "part"
+        metrics[f"{prefix}leak_{fit}[{name}]"] = f"{results.names.format(name)}, {prompts}, {part}"
     return run_table(results, results.conditions(), {}, metrics)
 
 
