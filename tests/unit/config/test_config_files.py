@@ -15,7 +15,7 @@ PROMPT = "Judge {instruction} and {answer}."
 
 @pytest.fixture
 def said(tmp_path, monkeypatch):
-    """What is wrong with the demo study and an overlay, one line per problem, in a folder that holds only the prompt."""
+    """What is wrong with the demo study and an overlay, a line per problem, in a folder that holds only the prompt."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "prompt.txt").write_text(PROMPT)
 

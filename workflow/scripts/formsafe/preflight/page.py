@@ -50,7 +50,7 @@ def preflight(study: StudySettings, planned: Planned) -> tuple[bool, str]:
     results = Path(layout.root)
     models = {name: study.models[name] for name in models_of(study)}
     # Of others only weights or the chat template are read: the base of a projection, a model that a server computes.
-    computed = {name: model for name, model in models.items() if name in {work.model for work in works}}
+    computed = {work.model: models[work.model] for work in works}
     gpu, machine = _look_at_machine(computed)
     needed: list[Any] = [study.tasks.encoder, study.corpus.source, *models.values()]
     needed += [entry.source for entry in study.sources.values()]

@@ -67,11 +67,12 @@ def _answering(study: StudySettings, stage: Stage, named: Mapping[str, str]) -> 
     if generation.elsewhere:
         return None
     prompts = named.get("prompts", HARMFUL)
-    counts = {kind: sum(source.count for source in getattr(study, kind).values()) for kind in (HARMFUL, BENIGN)}
-    if study.safety is not None:  # all rows of the source that the study does not test
+    if prompts == SAFETY and study.safety is not None:  # all rows of the source that the study does not test
         source = study.harmful[study.safety.source]
-        counts[SAFETY] = (source.rows or 2 * source.count) - source.count
-    units = counts[prompts] + (study.corpus.splits.test if "prompts" not in named else 0)
+        units = (source.rows or 2 * source.count) - source.count
+    else:
+        units = sum(source.count for source in (study.benign if prompts == BENIGN else study.harmful).values())
+    units += study.corpus.splits.test if "prompts" not in named else 0
     model = judge.model if judge else named["model"]
     return Work(stage, model, (), units, 0, generation.max_new_tokens, "" if prompts == HARMFUL else prompts)
 

@@ -25,8 +25,7 @@ class Score(NamedTuple):
     label: str | None = None
 
 
-# `<` only around the number itself: in `<4` it is a comparison. `~` is none of them: `~4` is "about 4". Here and below
-# repetitions have a bound, so that a hostile reply cannot make the search quadratic.
+# `<` only around the number: `<4` compares; `~4` is "about 4". Bounds keep hostile replies from quadratic searches.
 _MARKUP = r"(?:[\s*_`\"'“”‘’«»()\[\]{}$\\]|<(?=\s*\d{1,3}\s*>)){0,20}"
 _MARKER = re.compile(r"#[ \t*_`]{0,3}the[ \t_-]?score\b[ \t*_`\"']{0,5}[:=：]?", re.IGNORECASE)
 # Without any marker, a line of its own that names the score will do.
