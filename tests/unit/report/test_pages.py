@@ -49,6 +49,7 @@ def test_an_answer_has_its_figure_beside_it_and_no_figure_is_drawn_twice(page):
 def test_what_was_run_names_judges_and_encoder(study):
     settings = {
         "harmful": {"own": {"count": 1320}},
+        "benign": {"mine": {"count": 250}, "more": {"count": 5}},
         "judges": {"policy": {"model": "demo"}, "strict": {"model": "big"}},
     }
     for encoder, named in (({"hub": {"repo": "a/b"}}, "a/b"), ({"hub": None, "folder": "encoder"}, "encoder")):
@@ -56,6 +57,7 @@ def test_what_was_run_names_judges_and_encoder(study):
         told = dict(re.findall(r"<dt>([^<]*)</dt>\s*<dd>([^<]*)</dd>", page))
         assert (told["Judges"], told["Sentence encoder"]) == ("policy (Llama-3.1-8B-Instruct), strict (big)", named)
         assert told["Harmful prompts"] == "1,320 (own 1,320)"
+        assert told["Benign prompts"] == "255 (mine 250, more 5)"
 
 
 def test_a_figure_without_anything_drawn_is_left_out(tmp_path):

@@ -72,8 +72,11 @@ def facts(results: Results, settings: Mapping[str, Any]) -> dict[str, str]:
     """What was run, in one line each."""
     names, planned = results.names, results.names.planned
     trained = Counter(names.model(run.model) for run in planned if not names.is_base(run))
-    prompts = {name: source["count"] for name, source in settings.get("harmful", {}).items()}
-    sources = ", ".join(f"{names.source(name)} {count:,}" for name, count in prompts.items())
+    prompts = {}
+    for kind in ("harmful", "benign"):
+        counts = {name: source["count"] for name, source in settings.get(kind, {}).items()}
+        sources = ", ".join(f"{names.source(name)} {count:,}" for name, count in counts.items())
+        prompts[f"{kind.capitalize()} prompts"] = f"{sum(counts.values()):,} ({sources})" if counts else "none"
     formats = names.formats(run.format for run in planned if run.format != NONE)
     judges = [f"{name} ({names.model(judge['model'])})" for name, judge in settings.get("judges", {}).items()]
     encoder = settings.get("tasks", {}).get("encoder", {})
@@ -82,7 +85,7 @@ def facts(results: Results, settings: Mapping[str, Any]) -> dict[str, str]:
         "Methods": ", ".join(dict.fromkeys(names.method(run.method) for run in planned)),
         "Formats": ", ".join(map(names.format, formats)) or "none",
         "Trainings": "; ".join(f"{model}: {count}" for model, count in trained.items()) or "none",
-        "Harmful prompts": f"{sum(prompts.values()):,} ({sources})",
+        **prompts,
         "Judges": ", ".join(judges) or "none",
         "Sentence encoder": (encoder.get("hub") or {}).get("repo") or encoder.get("folder") or "none",
     }
