@@ -287,7 +287,9 @@ def planned(study):
     return study, {
         "soft prompts": sorted({L.soft_prompt(r) for r in trained if r.method == "promot"}),
         "adapters": [L.adapter(run) for run in trained],
-        "answers": [L.answers_metrics(run) for run in runs],
+        "answers": [
+            L.answers_metrics(run, name) for run in runs for name in (None, *(["benign"] if study.benign else []))
+        ],
         "judge": [L.judge_metrics(run, judge) for run in runs for judge in study.used_judges],
     }
 
@@ -302,7 +304,7 @@ def test_every_judge_set_of_prompts_and_number_of_examples_is_work_of_its_own():
     study = StudySettings(**fields)
     plan, jobs = planned(study)
     base = next(run for run in runs_of(study) if run.format == "none")
-    jobs["answers"] += [L.answers_metrics(base, name) for name in ("benign", "safety")]
+    jobs["answers"].append(L.answers_metrics(base, "safety"))
     jobs["judge"] += [L.judge_metrics(base, "second", "benign"), L.judge_metrics(base, "policy", "safety")]
     works = study_costs.works_of(plan, jobs)
     found = {(work.stage, work.model, work.prompts, work.units): len(work.jobs) for work in works}
@@ -317,7 +319,8 @@ def test_every_judge_set_of_prompts_and_number_of_examples_is_work_of_its_own():
     }
     answers = {key[1:]: count for key, count in found.items() if key[0] == "answers"}
     expected = {(model, "", 1420): count for model, count in models.items() if count}
-    assert answers == expected | {(base.model, "benign", 7): 1, (base.model, "safety", 400): 1}
+    benign = {(model, "benign", 7): count for model, count in models.items() if count}
+    assert answers == expected | benign | {(base.model, "safety", 400): 1}
     assert {key[3] for key in found if key[0] == "adapters"} == {90, 13}
 
 
@@ -401,6 +404,8 @@ def test_everything_at_hand_is_a_go_on_a_gpu(at_hand):
     assert "Costs on NVIDIA H200, 150 GB" in written and "LoRA" not in written
     assert "20 of 20 rows can be used" in written and "5 prompts" in written
     assert "on 100% of the linear weights: down_proj (2), gate_proj (2)" in written
+    go, written = at_hand(lambda raw: raw.update(benign={"kind": {**raw["harmful"]["mine"], "count": 6}}))
+    assert go and "18 runs" in written and "answers, benign" in written and "6 prompts" in written, written
     go, written = at_hand(lambda raw: raw.update(gpu_memory_gb=200))
     assert not go and "gpu_memory_gb is 200, the GPU here has 150 GB" in written
 

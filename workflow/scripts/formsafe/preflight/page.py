@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from formsafe.config.loading import models_of
+from formsafe.config.loading import models_of, runs_of
 from formsafe.config.settings.models import ModelSettings
 from formsafe.config.settings.study import StudySettings
 from formsafe.core.layout import Layout
@@ -50,7 +50,7 @@ def preflight(study: StudySettings, planned: Planned) -> tuple[bool, str]:
     results = Path(layout.root)
     models = {name: study.models[name] for name in models_of(study)}
     # Of others only weights or the chat template are read: the base of a projection, a model that a server computes.
-    computed = {work.model: models[work.model] for work in works}
+    computed = {name: models[name] for name in sorted({work.model for work in works})}
     gpu, machine = _look_at_machine(computed)
     needed: list[Any] = [study.tasks.encoder, study.corpus.source, *models.values()]
     needed += [entry.source for entry in study.sources.values()]
@@ -68,7 +68,7 @@ def preflight(study: StudySettings, planned: Planned) -> tuple[bool, str]:
         machine += check_slurm(planned.slurm)
     costs = [cost_of(work, study, contexts[work.model], gpu, results) for work in works]
     checks = [*machine, *found, *check_memory(costs, card, study.gpu_memory_gb, gpu)]
-    title = f"Preflight of the study {study.study}: {len(planned.jobs['answers'])} runs, {len(models)} models"
+    title = f"Preflight of the study {study.study}: {len(runs_of(study))} runs, {len(models)} models"
     heading = "Costs on this machine's CPU"
     if any(cost.memory_bytes is not None for cost in costs):
         unseen = "" if gpu else " (no GPU here; gpu_memory_gb chooses its memory)"
