@@ -42,7 +42,9 @@ def train(pace: Pace) -> None:
 
 
 def test_a_training_shows_its_bar_in_the_log_and_on_the_terminal(terminal, capsys):
-    train(Pace(0.25, 10.0))
+    pace = Pace(0.25, 10.0)
+    train(pace)
+    assert len(pace._bars) == 2 and all(bar.disable for bar in pace._bars), "closed"
     in_log, shown = capsys.readouterr().err, os.read(terminal, 10_000).decode()
     assert "tiny sft 1e-5" in in_log and "4/4" in in_log and "loss=0.5000" in in_log
     assert "tiny sft 1e-5" in shown and "0/4" in shown and "\n" not in shown

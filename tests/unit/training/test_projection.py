@@ -78,6 +78,8 @@ def test_models_without_a_direction_between_them_are_refused(trained, tmp_path):
     write_json(tmp_path / "wider.json", {"path": str(other)})
     with pytest.raises(FormsafeError, match=r"no direction of alignment.*shapes \(64, 128\) and \(32, 64\)"):
         project_adapter(trained / "out", tmp_path / "wider.json", same, 1.0, tmp_path, "")
+    with pytest.raises(FormsafeError, match=r"no direction of alignment.*shapes \(32, 64\) and \(64, 128\)"):
+        project_adapter(trained / "out", same, tmp_path / "wider.json", 1.0, tmp_path, "")
     weights = load_file(other / "model.safetensors")
     save_file({"other": next(iter(weights.values()))}, other / "model.safetensors")
     with pytest.raises(FormsafeError, match=r"has no weights model\.layers\.0"):

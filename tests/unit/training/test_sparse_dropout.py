@@ -32,6 +32,14 @@ def test_places_are_those_of_independent_trials(rate):
     assert near(first, 20 * draws * rate, 20 * draws * rate) and near(last, 20 * draws * rate, 20 * draws * rate)
 
 
+def test_gaps_are_drawn_until_they_reach_the_end(monkeypatch):
+    """Gaps of 1 and 3 again and again, in draws that are too small: each goes on from the last place."""
+    gaps = 1 - (1 - 0.25) ** (torch.tensor([1.0, 3.0], dtype=torch.float64) - 0.5)  # within each gap's range
+    monkeypatch.setattr(torch, "rand", lambda draws, dtype: gaps.clone())
+    assert dropped_places(11, 0.25).tolist() == [0, 3, 4, 7, 8]
+    assert dropped_places(12, 0.25).tolist() == [0, 3, 4, 7, 8, 11]
+
+
 def test_kept_elements_are_scaled_and_gradients_follow_the_same_mask():
     torch.manual_seed(0)
     features = torch.ones(50, 40, requires_grad=True)
@@ -43,8 +51,10 @@ def test_kept_elements_are_scaled_and_gradients_follow_the_same_mask():
 
 
 def test_it_replaces_dropout_that_drops_and_is_the_identity_in_evaluation():
-    model = torch.nn.ModuleDict({"a": torch.nn.Dropout(0.1), "b": torch.nn.Dropout(0.0), "c": torch.nn.Identity()})
+    rates = {"a": 0.1, "none": 0.0, "all": 1.0}
+    model = torch.nn.ModuleDict({name: torch.nn.Dropout(rate) for name, rate in rates.items()})
     replace_dropout(model)
-    assert isinstance(model["a"], SparseDropout) and isinstance(model["b"], torch.nn.Dropout)
+    assert isinstance(model["a"], SparseDropout)
+    assert isinstance(model["none"], torch.nn.Dropout) and isinstance(model["all"], torch.nn.Dropout)
     features = torch.randn(3, 4)
     assert model.eval()["a"](features) is features
