@@ -41,12 +41,12 @@ def forced(length: Callable[[list[int], int], int]) -> Iterator[None]:
     """Make the library's sampler end every answer at its length, and not before."""
 
     class Forced(Sampler):
-        def __init__(self, decoding: Any, prompts: Any) -> None:
-            super().__init__(decoding, prompts)
-            self.ends = torch.tensor([length(list(row), decoding.max_new_tokens) for row in prompts])
+        def __init__(self, decoding: Any, prompts: Any, device: Any) -> None:
+            super().__init__(decoding, prompts, device)
+            ends = [length(list(row), decoding.max_new_tokens) for row in prompts]
+            self.ends = torch.tensor(ends, device=device)
 
         def choose(self, logits: torch.Tensor, rows: torch.Tensor, step: int) -> torch.Tensor:
-            self.ends = self.ends.to(rows.device)
             chosen = super().choose(logits, rows, step)
             chosen = torch.where(chosen == STOP_ID, ORDINARY_ID, chosen)
             return torch.where(self.ends[rows] <= step, STOP_ID, chosen)

@@ -17,7 +17,8 @@ rule describe_run:
         # Of the run's own format, not data/certificate.json: one more format changes no other run.
         format=lambda wildcards: L.certificate(reference_format(wildcards), run_of(wildcards).draw),
         harmful=expand(manifest_of(L.source("{source}")), source=STUDY.sources),
-        prompts=[manifest_of(L.prompts(name)) for name in (HARMFUL, BENIGN) if name in PROMPT_SETS],
+        prompts=manifest_of(L.prompts(HARMFUL)),
+        benign_prompts=[manifest_of(L.prompts(BENIGN))] if STUDY.benign else [],
     output:
         manifest=L.manifest(ANY_RUN),
     log:

@@ -9,6 +9,6 @@ with logging_to(snakemake.log[0]):
     stages = {name: inputs.get(name) for name in ("soft_prompt", "adapter", "answers", "benign", "judge", "texts")}
     sources = {
         name: inputs.get(name)
-        for name in ("model", "judge_models", "encoder", "corpus", "format", "harmful", "prompts")
+        for name in ("model", "judge_models", "encoder", "corpus", "format", "harmful", "prompts", "benign_prompts")
     }
     describe_run(params.run, params.settings, stages, sources, snakemake.output.manifest)
