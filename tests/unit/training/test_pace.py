@@ -126,13 +126,13 @@ def test_a_checkpoint_is_due_after_its_minutes_and_never_at_the_last_step(monkey
 def test_the_minutes_count_from_the_last_checkpoint(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    pace, state, control = Pace(1.0, 1.0), TrainerState(max_steps=9, global_step=1), TrainerControl()
+    pace, state, control = Pace(1.0, 2.0), TrainerState(max_steps=9, global_step=1), TrainerControl()
     now[0] = 100.0
     pace.on_save(None, state, control)
-    now[0] = 159.0
+    now[0] = 219.0
     pace.on_step_end(None, state, control)
     assert not control.should_save
-    now[0] = 160.0
+    now[0] = 220.0
     pace.on_step_end(None, state, control)
     assert control.should_save and not control.should_training_stop
 
