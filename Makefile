@@ -103,7 +103,7 @@ readme-figures: demo ## the page and figures that README.md shows, from the demo
 BY_FILE := --dist loadfile --no-loadscope-reorder
 
 # All tests share one demo study. The Slurm lab has the machine for itself: its events have to strike in time.
-test: lint test-unit test-security ## everything that can run on this machine
+test: lint test-unit test-security ## all tests but those of test-long; as root on Debian on a real Slurm, too
 	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && export FORMSAFE_FINISHED_DEMO="$$folder/formsafe" && \
 	failed=0 && \
 	{ $(BIN)/python -m pytest tests/slurm || failed=1; } && \
