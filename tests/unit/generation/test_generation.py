@@ -114,6 +114,16 @@ def test_a_budget_far_above_what_the_batch_took_falls_to_where_the_batch_is_cut(
     assert sum(len(rows) > 10 for rows in poor.seen) == 2  # 17 at first, then 11
 
 
+def test_the_budget_falls_no_further_than_the_longest_prompt_of_the_batch_asks_for(talkative_model, tmp_path):
+    poor = dying(talkative_model, torch.OutOfMemoryError(), most_rows=1, token_budget=10**6)
+    prompts = [Prompt("long", "water " * 60), Prompt("short", "Hi")]
+    journal = Journal(tmp_path / "j", {})
+    ask(poor, prompts, GREEDY, journal, "s")
+    longest, shortest = (len(row) + GREEDY.max_new_tokens for row in poor.seen[0])
+    budget = journal.note("s")["token_budget"]
+    assert 4 * shortest < 2 * longest and budget < 2 * longest <= 2 * budget
+
+
 @pytest.mark.parametrize(
     ("said", "goes_on"),
     [
