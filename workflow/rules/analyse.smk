@@ -7,7 +7,7 @@ rule describe_run:
         adapter=lambda wildcards: adapter_metrics(run_of(wildcards)),
         soft_prompt=lambda wildcards: soft_prompt_input(run_of(wildcards), ["metrics"]),
         answers=L.answers_metrics(ANY_RUN),
-        benign=[L.answers_metrics(ANY_RUN, BENIGN)] if STUDY.benign else [],
+        benign=[L.answers_metrics(ANY_RUN, name) for name in BENIGN_SETS],
         judge=[L.judge_metrics(ANY_RUN, judge, prompts) for judge, prompts in JUDGED],
         texts=L.text_metrics(ANY_RUN),
         model=model_manifest,
@@ -18,7 +18,7 @@ rule describe_run:
         format=lambda wildcards: L.certificate(reference_format(wildcards), run_of(wildcards).draw),
         harmful=expand(manifest_of(L.source("{source}")), source=STUDY.sources),
         prompts=manifest_of(L.prompts(HARMFUL)),
-        benign_prompts=[manifest_of(L.prompts(BENIGN))] if STUDY.benign else [],
+        benign_prompts=[manifest_of(L.prompts(name)) for name in BENIGN_SETS],
     output:
         manifest=L.manifest(ANY_RUN),
     log:

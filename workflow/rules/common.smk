@@ -140,6 +140,7 @@ def tuned_prompts(runs, file="metrics"):
 
 LOCK = "config/sources.lock.yaml"
 PLANNED_RUNS = runs_of(STUDY)
+BENIGN_SETS = [BENIGN] if STUDY.benign else []
 
 RECOVER = make_command("recover", STUDY.study, workflow.overwrite_configfiles, Path.cwd())
 TUNED_RUNS = {run: tuned for run in PLANNED_RUNS if (tuned := tuned_run(run, STUDY.methods)) is not None}
@@ -486,13 +487,12 @@ def safety_runs(runs):
 # Which judge scores the answers to which prompt set.
 JUDGED = [(judge, HARMFUL) for judge in STUDY.used_judges]
 JUDGED += [(STUDY.judging.refusals, BENIGN)] if STUDY.benign and STUDY.judging.refusals else []
-PROMPT_SETS = [HARMFUL, TASK, *([BENIGN] if STUDY.benign else []), *([SAFETY] if safety_runs(PLANNED_RUNS) else [])]
+PROMPT_SETS = [HARMFUL, TASK, *BENIGN_SETS, *([SAFETY] if safety_runs(PLANNED_RUNS) else [])]
 
 
 def answers_metrics(runs):
     """The metrics of all answers, to benign prompts and to those of safety examples as well."""
-    sets = [None, *([BENIGN] if STUDY.benign else [])]
-    answered = [L.answers_metrics(run, name) for run in runs for name in sets]
+    answered = [L.answers_metrics(run, name) for run in runs for name in (None, *BENIGN_SETS)]
     return answered + [L.answers_metrics(run, SAFETY) for run in safety_runs(runs)]
 
 

@@ -57,7 +57,7 @@ use rule generate_answers as answer_benign with:
 
 
 # Benign prompts, where the study has any, are scored beside the others.
-OTHER_SETS = [HARMFUL, *([BENIGN] if STUDY.benign else [])]
+OTHER_SETS = [HARMFUL, *BENIGN_SETS]
 
 
 rule score_texts:

@@ -50,7 +50,8 @@ def preflight(study: StudySettings, planned: Planned) -> tuple[bool, str]:
     results = Path(layout.root)
     models = {name: study.models[name] for name in models_of(study)}
     # Of others only weights or the chat template are read: the base of a projection, a model that a server computes.
-    computed = {name: models[name] for name in sorted({work.model for work in works})}
+    used = {work.model for work in works}
+    computed = {name: model for name, model in models.items() if name in used}
     gpu, machine = _look_at_machine(computed)
     needed: list[Any] = [study.tasks.encoder, study.corpus.source, *models.values()]
     needed += [entry.source for entry in study.sources.values()]
