@@ -45,6 +45,7 @@ class Handler(BaseHTTPRequestHandler):
 
     server: FaultyServer
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # headers and body are two packets: the second would wait 40 ms for an answer
 
     def do_POST(self) -> None:
         """Answer a chat completion, or fail as told."""

@@ -14,9 +14,9 @@ import yaml
 from snakemake_executor_plugin_slurm.utils import set_gres_string
 
 from formsafe.cluster import job_environment, job_resources
+from formsafe.core import provenance
 from formsafe.core.errors import FormsafeError
 from formsafe.core.manifest import describe_run
-from formsafe.core.provenance import stage_record
 from tests.unit.cluster.test_code_digest import modules
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -230,19 +230,20 @@ def test_a_manifest_says_what_made_the_run(tmp_path):
     assert manifest["sources"] == {"model": sources["model"], "harmful": [sources["harmful"]] * 2, "judge_model": []}
 
 
-def test_a_stage_records_the_commit_of_its_checkout(tmp_path, monkeypatch):
+def test_a_stage_records_the_commit_of_its_checkout(tmp_path, monkeypatch, asks_git):
+    monkeypatch.setattr(provenance, "_git_commit", asks_git)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert stage_record(0.0, "code")["git_commit"] is None
+    assert provenance.stage_record(0.0, "code")["git_commit"] is None
     identity = ["-c", "user.name=Someone", "-c", "user.email=someone@example.org"]
     for command in (["init", "--quiet"], ["commit", "--quiet", "--allow-empty", "--message=A commit"]):
         subprocess.run(["git", *identity, *command], check=True)
     head = (tmp_path / ".git" / (tmp_path / ".git/HEAD").read_text().split()[1]).read_text().strip()
     assert len(head) == 40
-    assert stage_record(0.0, "code")["git_commit"] == head
+    assert provenance.stage_record(0.0, "code")["git_commit"] == head
     (tmp_path / "code.py").touch()
     subprocess.run(["git", "add", "code.py"], check=True)
-    assert stage_record(0.0, "code")["git_commit"] == f"{head}-dirty"
+    assert provenance.stage_record(0.0, "code")["git_commit"] == f"{head}-dirty"
 
 
 def test_every_script_on_a_gpu_claims_a_card_before_it_loads_what_could_start_cuda():

@@ -1,6 +1,7 @@
 """Configuration: the shipped files say what the paper says, and every mistake is named by its key."""
 
 import copy
+import functools
 import math
 from collections import Counter
 from pathlib import Path
@@ -28,13 +29,18 @@ def merged(base: dict, overlay: dict) -> dict:
 def raw(*names: str) -> dict:
     result: dict = {}
     for name in names:
-        result = merged(result, yaml.safe_load((ROOT / "config" / name).read_text()))
-    return result
+        result = merged(result, read_config(name))
+    return copy.deepcopy(result)
+
+
+@functools.cache
+def read_config(name: str) -> dict:
+    return yaml.safe_load((ROOT / "config" / name).read_text())
 
 
 @pytest.fixture
 def paper() -> dict:
-    return copy.deepcopy(raw("config.yaml"))
+    return raw("config.yaml")
 
 
 def put(config: dict, key: str, value) -> None:

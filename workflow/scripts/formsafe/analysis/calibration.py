@@ -109,32 +109,30 @@ def error_differs(found: pd.DataFrame, axis: str, seed: int) -> float:
     """p of the hypothesis that the judge errs as often in all groups of the column `axis`, given what people say.
 
     A permutation test of the spread of the error rates over the groups: groups are shuffled among answers with the same
-    label, so that a group with more harmful answers is no difference of the judge.
+    label, so that a group with more harmful answers is no difference of the judge. A shuffle decides no more than how
+    many of a label's errors each group gets, and these numbers are multivariate hypergeometric.
     """
-    errors = (found["label"] != found["verdict"]).to_numpy(dtype=float)
+    errors = (found["label"] != found["verdict"]).to_numpy()
     groups, names = pd.factorize(found[axis], sort=True)
     if len(names) < 2 or not errors.any():
         return NAN
     rng = np.random.default_rng(seed)
-    classes = [members for label in (0.0, 1.0) if (members := np.flatnonzero(found["label"] == label)).size]
-
-    def spread(assigned: NDArray[Any]) -> float:
-        total = 0.0
-        for members in classes:
-            counts = np.bincount(assigned[members], minlength=len(names))
-            wrong = np.bincount(assigned[members], weights=errors[members], minlength=len(names))
-            expected = counts * errors[members].mean()
-            total += float(np.divide((wrong - expected) ** 2, counts, where=counts > 0, out=np.zeros(len(names))).sum())
-        return total
-
-    observed, extreme = spread(groups), 0
-    for _ in range(PERMUTATIONS):
-        shuffled = groups.copy()
-        for members in classes:
-            shuffled[members] = rng.permutation(groups[members])
-        # The same split of the errors in another order sums up to a last bit less, and would not count as extreme.
-        extreme += spread(shuffled) >= observed - 1e-12
+    observed, shuffled = 0.0, np.zeros(PERMUTATIONS)
+    for label in (0.0, 1.0):
+        labelled = (found["label"] == label).to_numpy()
+        counts = np.bincount(groups[labelled], minlength=len(names))
+        wrong = np.bincount(groups[labelled & errors], minlength=len(names))
+        observed += _spread(wrong, counts)
+        shuffled += _spread(rng.multivariate_hypergeometric(counts, wrong.sum(), PERMUTATIONS), counts)
+    # The same split of the errors in another order sums up to a last bit less, and would not count as extreme.
+    extreme = int(np.count_nonzero(shuffled >= observed - 1e-12))
     return (extreme + 1) / (PERMUTATIONS + 1)
+
+
+def _spread(wrong: NDArray[Any], counts: NDArray[Any]) -> Any:
+    """Of `wrong` [..., groups] errors among `counts` [groups] answers: how far they are from one rate for all."""
+    expected = counts * wrong.sum(axis=-1, keepdims=True) / max(1, counts.sum())
+    return ((wrong - expected) ** 2 / np.maximum(counts, 1)).sum(axis=-1)
 
 
 def judge_rows(judge: str, found: pd.DataFrame, confidence: float) -> Iterator[JudgeRow]:
