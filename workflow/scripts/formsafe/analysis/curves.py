@@ -84,11 +84,12 @@ def read_curves(paths: Iterable[str | Path]) -> list[Curve]:
     found = []
     for path in paths:
         stage = SOFT_PROMPT if "soft_prompts" in Path(path).parts else ADAPTER
-        table = pd.read_csv(path).replace([np.inf, -np.inf], np.nan)
+        table = pd.read_csv(path)
         for part, column in PARTS.items():
-            points = table.reindex(columns=["step", column]).astype(float).dropna()
+            points = table[["step", column]].to_numpy(dtype=float) if column in table else np.empty((0, 2))
+            points = points[np.isfinite(points).all(axis=1)]
             if len(points):
-                found.append(Curve(run_of(path), stage, part, *points.to_numpy().T))
+                found.append(Curve(run_of(path), stage, part, *points.T))
     return found
 
 

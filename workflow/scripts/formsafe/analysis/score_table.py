@@ -1,7 +1,7 @@
 """The table of all scores: one row per run, prompt and field of its records; and the CSV files of the results."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -85,19 +85,24 @@ def read_scores(files: Mapping[str, Iterable[str]]) -> Scores:
     """
     kinds = {"scores": (HARMFUL, JUDGE_FIELDS), "task": (TASK, TEXT_FIELDS), "harmful": (HARMFUL, TEXT_FIELDS)}
     kinds |= {"benign": (BENIGN, ("refusal", *DEGENERATE)), "benign_judged": (BENIGN, ("score", "label"))}
-    tables = []
+    values: list[tuple[Any, ...]] = []
     for name, (prompts, columns) in kinds.items():
-        tables += [_read_file(path, prompts, columns) for path in files.get(name, [])]
+        for path in files.get(name, []):
+            values += _read_file(path, prompts, columns)
     texts = {row["id"]: row["prompt"] for path in files.get("prompts", []) for row in read_jsonl(path)}
-    frame = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(COLUMNS))
+    # Texts as Python's own: pandas' strings are slow to go through one by one, as all that follows does.
+    frame = pd.DataFrame(values, columns=list(COLUMNS), dtype=object).astype({"value": float})
     return Scores(frame, near_duplicates(texts) if texts else None)
 
 
-def _read_file(path: str, prompts: str, fields: Sequence[str]) -> pd.DataFrame:
+def _read_file(path: str, prompts: str, fields: Sequence[str]) -> Iterator[tuple[Any, ...]]:
     """The rows of one score file; a text that fits a format adds `leak_strict[format]` and `leak_loose[format]`."""
-    run, values = run_of(path), []
+    run, known_ids = run_of(path), set()
     for record in read_jsonl(path, id=str):
         example, source = record["id"], str(record.get("source") or "")
+        if example in known_ids:
+            raise FormsafeError(f"{path}: the id {example!r} is doubled. Delete the file and run again.")
+        known_ids.add(example)
         # `sbert[json]`: a score against the reference in another format than the run's own
         known = {name: value for name, value in record.items() if name.partition("[")[0] in fields}
         found = {name: value for name, value in known.items() if isinstance(value, int | float | None)}
@@ -107,14 +112,7 @@ def _read_file(path: str, prompts: str, fields: Sequence[str]) -> pd.DataFrame:
         fits = record.get("formats")
         for name, fit in fits.items() if isinstance(fits, dict) else ():
             found |= {f"leak_strict[{name}]": fit == "strict", f"leak_loose[{name}]": fit is not None}
-        values += [(run, prompts, source, example, name, value) for name, value in found.items()]
-    # Texts as Python's own: pandas' strings are slow to go through one by one, as all that follows does.
-    frame = pd.DataFrame(values, columns=list(COLUMNS), dtype=object)
-    wrong = frame[~frame["id"].map(lambda name: isinstance(name, str)) | frame.duplicated(["id", "metric"])]
-    if len(wrong):
-        example = wrong["id"].iloc[0]
-        raise FormsafeError(f"{path}: the id {example!r} is missing or doubled. Delete the file and run again.")
-    return frame.astype({"value": float})
+        yield from ((run, prompts, source, example, name, value) for name, value in found.items())
 
 
 def write_table(path: str | Path, table: pd.DataFrame) -> None:
