@@ -11,7 +11,7 @@ from formsafe.config.settings.grid import Constraint
 from formsafe.core.errors import FormsafeError
 from formsafe.core.files import read_json
 from formsafe.models.load import Placement, load_adapter, load_model, load_soft_prompt, load_tokenizer
-from formsafe.training.arm import Arm, arm_from, draw_soft_prompt, untrained_soft_prompt, write_soft_prompt
+from formsafe.training.arm import Arm, draw_soft_prompt, untrained_soft_prompt, write_soft_prompt
 from formsafe.training.collation import Collator
 from formsafe.training.examples import tokenise
 from formsafe.training.pace import Pace
@@ -87,8 +87,8 @@ def test_a_random_prompt_is_as_long_as_the_tuned_one_in_every_vector_and_differs
 def test_an_arm_comes_from_builtins():
     joint = soft_prompt_settings()
     fields = {"constraint": {"weight": 1.0, "depth": 2}, "joint": joint.model_dump(), "steps_of": 9}
-    assert arm_from(fields) == Arm(Constraint(weight=1.0, depth=2), joint, 9)
-    assert arm_from({"constraint": None, "joint": None}) == Arm()
+    assert Arm(**fields) == Arm(constraint=Constraint(weight=1.0, depth=2), joint=joint, steps_of=9)
+    assert Arm(constraint=None, joint=None) == Arm()
 
 
 def test_a_soft_prompt_is_a_standard_folder_wherever_it_is_written(tmp_path):

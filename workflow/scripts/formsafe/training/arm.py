@@ -1,13 +1,11 @@
 """What controls and mitigations add to a training, and the soft prompts that are not tuned by stage 1."""
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from peft import PromptEmbedding, PromptTuningConfig, TaskType
+from pydantic import BaseModel
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel, set_seed
 
@@ -21,8 +19,7 @@ METRICS = "metrics.json"
 PROMPT = "prompt_embeddings"  # PEFT's name of the vectors in a soft prompt's file
 
 
-@dataclass(frozen=True)
-class Arm:
+class Arm(BaseModel, frozen=True):
     """What an adapter is trained with besides the paper's settings; the defaults are SFT and ProMoT."""
 
     constraint: Constraint | None = None
@@ -31,16 +28,6 @@ class Arm:
     """Train a soft prompt of these settings together with the adapter."""
     steps_of: int | None = None
     """Take as many optimiser steps as with this number of examples; None: `epochs` over the examples there are."""
-
-
-def arm_from(fields: Mapping[str, Any]) -> Arm:
-    """An arm from builtins, which is what crosses to a job."""
-    constraint, joint = fields.get("constraint"), fields.get("joint")
-    return Arm(
-        None if constraint is None else Constraint(**constraint),
-        None if joint is None else SoftPromptSettings(**joint),
-        fields.get("steps_of"),
-    )
 
 
 def prompt_config(virtual_tokens: int) -> PromptTuningConfig:

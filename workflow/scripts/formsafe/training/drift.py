@@ -33,7 +33,7 @@ def kl_to_base(model: PeftModel, examples: Sequence[Example], flat: bool, device
     collate, embeddings = Collator(flat), model.get_base_model().get_input_embeddings()
     sums, counts = torch.zeros(POSITIONS, dtype=torch.double), torch.zeros(POSITIONS, dtype=torch.double)
     for start in range(0, len(examples), BATCH):
-        batch = collate([examples[index] for index in range(start, min(start + BATCH, len(examples)))])
+        batch = collate(examples[start : start + BATCH])
         first = batch["depths"] < POSITIONS
         batch["keep"] = batch["keep"][first]
         batch = send_to_device(batch, device)

@@ -31,7 +31,7 @@ def start_training(job: Any, optimiser: str, arm: Mapping[str, Any] | None = Non
         claim_device(model.device)  # before torch is imported: it fixes the visible cards at its import
     # what reports may need every package
     with lean_imports(*(() if training.report_to else unused_imports(model.quantisation, optimiser))):
-        from formsafe.training.arm import arm_from
+        from formsafe.training.arm import Arm
         from formsafe.training.stages import Inputs
 
     return Inputs(
@@ -45,7 +45,7 @@ def start_training(job: Any, optimiser: str, arm: Mapping[str, Any] | None = Non
         system_prompt=job.params.system_prompt,
         gpu_memory_gb=job.config.get("gpu_memory_gb", "auto"),
         code=job.params.code,
-        arm=arm_from(arm or {}),
+        arm=Arm(**(arm or {})),
     )
 
 

@@ -6,7 +6,6 @@ whose cosine between C dW and dW is at most a threshold gets C dW, that is B bec
 """
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -87,12 +86,10 @@ class _Weights:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        self._files = dict(self._names())
-
-    def _names(self) -> Iterator[tuple[str, Path]]:
+        self._files: dict[str, Path] = {}
         for path in sorted(self.folder.glob("*.safetensors")):
             with safe_open(path, "pt") as file:
-                yield from ((name, path) for name in file.keys())  # noqa: SIM118 (it is no mapping)
+                self._files |= dict.fromkeys(file.keys(), path)
 
     def read(self, name: str) -> torch.Tensor:
         """One tensor; raises FormsafeError where the model has none of that name."""

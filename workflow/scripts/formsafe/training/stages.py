@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PrinterCallback, set_seed
 
 from formsafe.config.settings.training import AdapterSettings, LoraSettings, Optimisation, SoftPromptSettings
 from formsafe.core.errors import FormsafeError
-from formsafe.core.files import read_json, write_json
+from formsafe.core.files import file_digest, read_json, write_json
 from formsafe.core.provenance import stage_record
 from formsafe.models import memory, varlen_attention
 from formsafe.models.context import ModelContext, read_context
@@ -201,12 +201,8 @@ def _identity(
         "placement": asdict(placement),
         "learning_rate": learning_rate,
         "system_prompt": inputs.system_prompt,
-        "data": [_digest(Path(path).read_bytes()) for path in (inputs.train, inputs.validation)],
-        "soft_prompt": None if prompt is None else _digest(prompt.detach().cpu().numpy().tobytes()),
+        "data": [file_digest(path) for path in (inputs.train, inputs.validation)],
+        "soft_prompt": None if prompt is None else hashlib.sha256(prompt.detach().cpu().numpy().tobytes()).hexdigest(),
         "arm": repr(inputs.arm),
         "torch": torch.__version__,
     }
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

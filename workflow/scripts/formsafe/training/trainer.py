@@ -87,6 +87,8 @@ class SplitLossTrainer(Trainer):
         self._split = loss_log.SplitLoss()
         self._tuned = model.active_peft_config.is_prompt_learning
         self._soft_prompt, self._soft_prompt_rate = soft_prompt, soft_prompt_rate
+        # the soft prompt that is trained together with the adapter, if there is one
+        self._joint = soft_prompt if isinstance(soft_prompt, torch.nn.Parameter) else None
         self._constraint, self._divergences = constraint, []  # type: tuple[Constraint | None, list[torch.Tensor]]
         self._embeddings = model.get_base_model().get_input_embeddings()
         self._tokens, self._clock = 0, time.perf_counter()
@@ -128,16 +130,11 @@ class SplitLossTrainer(Trainer):
     def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
         """The Trainer's, with a learning rate of its own for a soft prompt that is trained with the adapter."""
         optimizer = super().create_optimizer(*args, **kwargs)
-        prompt = self._joint()
-        if prompt is not None:
+        if self._joint is not None:
             for group in optimizer.param_groups:
-                group["params"] = [parameter for parameter in group["params"] if parameter is not prompt]
-            optimizer.add_param_group({"params": [prompt], "lr": self._soft_prompt_rate, "weight_decay": 0.0})
+                group["params"] = [parameter for parameter in group["params"] if parameter is not self._joint]
+            optimizer.add_param_group({"params": [self._joint], "lr": self._soft_prompt_rate, "weight_decay": 0.0})
         return optimizer
-
-    def _joint(self) -> torch.nn.Parameter | None:
-        """The soft prompt that is trained together with the adapter, if there is one."""
-        return self._soft_prompt if isinstance(self._soft_prompt, torch.nn.Parameter) else None
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Replace the running loss by the exact one, by kind of token; add the step's tokens and seconds."""
@@ -207,16 +204,14 @@ class SplitLossTrainer(Trainer):
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         folder = Path(output_dir or self._folder)
         checkpoints.save_adapter(self._peft, folder)
-        prompt = self._joint()
-        if prompt is not None:
-            save_file({JOINT_PROMPT: prompt.detach()}, folder / f"{JOINT_PROMPT}.safetensors")
+        if self._joint is not None:
+            save_file({JOINT_PROMPT: self._joint.detach()}, folder / f"{JOINT_PROMPT}.safetensors")
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
-        prompt = self._joint()
-        if prompt is not None:
+        if self._joint is not None:
             saved = load_file(Path(resume_from_checkpoint) / f"{JOINT_PROMPT}.safetensors")[JOINT_PROMPT]
-            prompt.data.copy_(saved)
+            self._joint.data.copy_(saved)
 
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
         # The Trainer writes below `args.output_dir`, so that is pointed at the partial folder for the moment.
