@@ -110,13 +110,12 @@ def _usable_rows(raw: Path) -> _Selection:
 
 def _examined(row: RawRow, plain: Format) -> tuple[str | None, Sequence[int]]:
     """Why a row cannot be used, whatever the other rows are (None where it can); and where its sentences start."""
-    starts = array("L")
     if not is_text(row.title) or not is_text(row.response):
-        return "not_text", starts
+        return "not_text", ()
     response = normalise(row.response)
     if not response or not normalise(row.title):
-        return "empty", starts
-    starts.extend(sentence_starts(response))
+        return "empty", ()
+    starts = array("L", sentence_starts(response))
     if len(starts) < 2:
         return "one_sentence", starts
     # The corpus is running text. Every other format must be able to write what running text can, else `render_format`

@@ -36,9 +36,7 @@ def select_harmful(
     sources = {}
     for name, choice in choices.items():
         rows = select_rows(f"{Path(prompts).stem}.{name}", read_jsonl(raw[name]), **choice)
-        for row in rows:
-            named = {"source": name, "category": row["category"], "prompt": row["prompt"]}
-            chosen.append(HarmfulPrompt(id=prompt_id(name, row), **named))
+        chosen += [harmful_prompt(name, row) for row in rows]
         sources[name] = {
             **choice,
             "digest": content_digest(row["prompt"] for row in rows),
@@ -69,6 +67,11 @@ def select_rows(
     if select == "stratified":
         shuffled = _round_robin(key, rows, shuffled)
     return sorted(shuffled[:count], key=lambda row: row["row"])
+
+
+def harmful_prompt(name: str, row: Row) -> HarmfulPrompt:
+    """The record of a row of the source `name`."""
+    return HarmfulPrompt(id=prompt_id(name, row), source=name, category=row["category"], prompt=row["prompt"])
 
 
 def prompt_id(name: str, row: Row) -> str:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from formsafe.core.errors import FormsafeError
 from formsafe.core.files import read_jsonl, write_jsonl
-from formsafe.formats.base import Span
+from formsafe.formats.base import Rendered, Span
 
 
 class _Record(BaseModel):
@@ -76,6 +76,12 @@ class TrainingExample(_Record):
     def response(self) -> str:
         """What the model learns to answer."""
         return self.messages[1].content
+
+
+def training_example(id: str, asked: str, response: Rendered) -> TrainingExample:
+    """A training example from what is asked and the rendered response."""
+    turns = (Message(role="user", content=asked), Message(role="assistant", content=response.text))
+    return TrainingExample(id=id, messages=turns, spans=response.spans)
 
 
 class RefusalTrace(_Record):

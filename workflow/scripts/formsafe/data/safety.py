@@ -11,8 +11,8 @@ from formsafe.core.errors import FormsafeError
 from formsafe.core.files import read_jsonl, write_json
 from formsafe.core.layout import manifest_of
 from formsafe.core.texts import normalise, sameness, sha256
-from formsafe.data.harmful import prompt_id
-from formsafe.data.records import HarmfulPrompt, Message, TrainingExample
+from formsafe.data.harmful import harmful_prompt, prompt_id
+from formsafe.data.records import HarmfulPrompt, TrainingExample, training_example
 from formsafe.formats.base import FormatError, Rendered, Span
 from formsafe.formats.registry import get_format
 from formsafe.formats.sentences import split_sentences
@@ -48,8 +48,7 @@ def select_safety(source: str, raw: str | Path, tested: str | Path, overlap: flo
         elif sameness(row["prompt"]) in kept:
             left_out["repeated"] += 1
         else:
-            named = {"source": source, "category": row["category"], "prompt": row["prompt"]}
-            kept[sameness(row["prompt"])] = HarmfulPrompt(id=prompt_id(source, row), **named)
+            kept[sameness(row["prompt"])] = harmful_prompt(source, row)
     HarmfulPrompt.write(output, kept.values())
     write_json(manifest_of(output), {"source": source, "prompts": len(kept), "left_out": dict(left_out)})
 
@@ -121,7 +120,7 @@ def _usable(
             left_out["empty"] += 1
         else:
             try:
-                usable.append(_example(prompt, _response(answer, format)))
+                usable.append(training_example(prompt.id, prompt.prompt, _response(answer, format)))
             except FormatError:
                 left_out["not_in_the_format"] += 1
     return usable, left_out
@@ -131,8 +130,3 @@ def _response(answer: str, format: str | None) -> Rendered:
     if format is None:
         return Rendered(answer, [Span(0, len(answer), "content")])
     return get_format(format).render(split_sentences(normalise(answer)))
-
-
-def _example(prompt: HarmfulPrompt, response: Rendered) -> TrainingExample:
-    asked, answered = Message(role="user", content=prompt.prompt), Message(role="assistant", content=response.text)
-    return TrainingExample(id=prompt.id, messages=(asked, answered), spans=response.spans)
