@@ -8,7 +8,7 @@ from datetime import datetime, tzinfo
 from typing import NamedTuple
 
 from jinja2 import TemplateError
-from tokenizers import Tokenizer
+from tokenizers import AddedToken, Tokenizer
 from transformers import PreTrainedTokenizerFast
 from transformers.utils import chat_template_utils
 
@@ -200,20 +200,17 @@ def _spelled_specials(tokenizer: PreTrainedTokenizerFast) -> tuple[list[str], re
     """
     size, specials, spelled = getattr(tokenizer, _SPECIALS, (None, None, None))
     if size != len(tokenizer) or specials is None or spelled is None:
-        specials = sorted(_special_tokens(tokenizer), key=len, reverse=True)
+        specials = sorted((token.content for token in _special_tokens(tokenizer).values()), key=len, reverse=True)
         # Without any token the expression would be empty and find something in every text.
         spelled = re.compile("|".join(map(re.escape, specials)) or r"(?!)")
         setattr(tokenizer, _SPECIALS, (len(tokenizer), specials, spelled))
     return specials, spelled
 
 
-def _special_tokens(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
-    """Tokens that text in a message must not become, with their ids: a model's role markers need not be `special`."""
-    return {
-        token.content: index
-        for index, token in tokenizer.added_tokens_decoder.items()
-        if token.special or _MARKUP.match(token.content)
-    }
+def _special_tokens(tokenizer: PreTrainedTokenizerFast) -> dict[int, AddedToken]:
+    """By their ids, tokens that text in a message must not become: a model's role markers need not be `special`."""
+    added = tokenizer.added_tokens_decoder
+    return {index: token for index, token in added.items() if token.special or _MARKUP.match(token.content)}
 
 
 def _plain_encoder(tokenizer: PreTrainedTokenizerFast, own: list[tuple[str, str]]) -> tuple[Tokenizer, dict[int, int]]:
@@ -225,15 +222,13 @@ def _plain_encoder(tokenizer: PreTrainedTokenizerFast, own: list[tuple[str, str]
     if kept is None:
         stand_ins = dict(own)
         encoder = copy.deepcopy(tokenizer.backend_tokenizer)
+        specials = _special_tokens(tokenizer)
+        encoder.add_special_tokens(list(specials.values()))  # else `encode_special_tokens` would not read them as text
+        for token in specials.values():  # which are copies: the tokenizer's own stay as they are
+            token.content, token.special = stand_ins[token.content], False
+        encoder.add_tokens(list(specials.values()))
         back: dict[int, int] = {}
-        added = []
-        for index in _special_tokens(tokenizer).values():
-            token, stand_in = tokenizer.added_tokens_decoder[index], copy.copy(tokenizer.added_tokens_decoder[index])
-            stand_in.content, stand_in.special = stand_ins[token.content], False
-            added.append((stand_in, index))
-            encoder.add_special_tokens([token])  # else `encode_special_tokens` would not read it as text
-        encoder.add_tokens([stand_in for stand_in, _ in added])
-        for stand_in, index in added:
+        for index, stand_in in specials.items():
             stand_in_id = encoder.token_to_id(stand_in.content)
             assert stand_in_id is not None
             back[stand_in_id] = index
