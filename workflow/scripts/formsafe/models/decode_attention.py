@@ -46,13 +46,12 @@ def decode_attention_forward(
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-    if prefix is not None and query.shape[2] == 1:
-        assert attention_mask is not None
-        attended = attend_jointly(query, key, value, attention_mask, prefix[module.layer_idx], scaling)
-        return attended.transpose(1, 2), None
     if prefix is not None:
-        # While prompts are read, one layer's prefix is copied to some rows: that is done once, not at every step.
         assert attention_mask is not None
+        if query.shape[2] == 1:
+            attended = attend_jointly(query, key, value, attention_mask, prefix[module.layer_idx], scaling)
+            return attended.transpose(1, 2), None
+        # While prompts are read, one layer's prefix is copied to some rows: that is done once, not at every step.
         shared = [states.expand(len(query), -1, -1, -1) for states in prefix[module.layer_idx]]
         key, value = torch.cat([shared[0], key], dim=2), torch.cat([shared[1], value], dim=2)
         seen = attention_mask.new_ones(*attention_mask.shape[:3], shared[0].shape[2])

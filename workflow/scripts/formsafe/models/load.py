@@ -13,22 +13,23 @@ from formsafe.core.errors import FormsafeError
 from formsafe.core.files import read_json
 from formsafe.models import decode_attention, memory, varlen_attention
 from formsafe.models.chat import set_template_arguments
-from formsafe.models.context import ModelContext
+from formsafe.models.context import Device, ModelContext
 
 if TYPE_CHECKING:
     from peft import PeftModel
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
+SOFT_PROMPT = "prompt_embeddings"  # PEFT's name of the vectors in a soft prompt's file
 
 
 @dataclass(frozen=True)
 class Placement:
     """Where and how a model is held. `dtype` is a torch name; `attention` an implementation of transformers or ours."""
 
-    device: Literal["cpu", "cuda"]
+    device: Device
     dtype: str
-    quantisation: Literal["nf4", "none"]
+    quantisation: memory.Quantisation
     attention: str
 
 
@@ -188,7 +189,7 @@ def load_soft_prompt(directory: str | Path, model: PreTrainedModel) -> torch.Ten
     """
     directory = Path(directory)
     config = read_json(directory / ADAPTER_CONFIG)
-    prompt = load_file(directory / ADAPTER_WEIGHTS)["prompt_embeddings"]
+    prompt = load_file(directory / ADAPTER_WEIGHTS)[SOFT_PROMPT]
     base, wanted = str(config["base_model_name_or_path"]), str(model.name_or_path)
     if _folder(base) != _folder(wanted):
         raise FormsafeError(

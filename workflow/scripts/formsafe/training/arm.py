@@ -13,10 +13,9 @@ from formsafe.config.settings.grid import Constraint
 from formsafe.config.settings.training import SoftPromptSettings
 from formsafe.core.files import read_json, replacing, write_json
 from formsafe.core.provenance import stage_record
-from formsafe.models.load import ADAPTER_CONFIG, ADAPTER_WEIGHTS, embedding_weight
+from formsafe.models.load import ADAPTER_CONFIG, ADAPTER_WEIGHTS, SOFT_PROMPT, embedding_weight
 
 METRICS = "metrics.json"
-PROMPT = "prompt_embeddings"  # PEFT's name of the vectors in a soft prompt's file
 
 
 class Arm(BaseModel, frozen=True):
@@ -62,7 +61,7 @@ def write_soft_prompt(vectors: torch.Tensor, base: str, folder: str | Path) -> N
     Path(folder).mkdir(parents=True, exist_ok=True)
     config.save_pretrained(str(folder))
     with replacing(Path(folder) / ADAPTER_WEIGHTS) as temporary:
-        save_file({PROMPT: vectors.detach().cpu().contiguous()}, temporary)
+        save_file({SOFT_PROMPT: vectors.detach().cpu().contiguous()}, temporary)
 
 
 def draw_soft_prompt(tuned: str | Path, folder: str | Path, seed: int, code: str) -> None:
@@ -77,7 +76,7 @@ def draw_soft_prompt(tuned: str | Path, folder: str | Path, seed: int, code: str
         code: digest of the code, for the record.
     """
     started = time.time()
-    vectors = load_file(Path(tuned) / ADAPTER_WEIGHTS)[PROMPT].float()
+    vectors = load_file(Path(tuned) / ADAPTER_WEIGHTS)[SOFT_PROMPT].float()
     directions = torch.randn(vectors.shape, generator=torch.Generator().manual_seed(seed))
     drawn = directions * (vectors.norm(dim=1) / directions.norm(dim=1))[:, None]
     write_soft_prompt(drawn, read_json(Path(tuned) / ADAPTER_CONFIG)["base_model_name_or_path"], folder)
