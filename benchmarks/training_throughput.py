@@ -193,7 +193,7 @@ def ours(
     if sparse:
         replace_dropout(model)
     told = TrainingArguments(**arguments(folder, steps), remove_unused_columns=False)
-    return timed(kind(model, told, Collator(flat), (data, data[:4])))
+    return timed(kind(model, told, Collator(flat), (data.rows, data.rows[:4])))
 
 
 def plain_trainer(folder: Path, data: Examples, steps: int) -> Timed:
@@ -206,7 +206,7 @@ def plain_trainer(folder: Path, data: Examples, steps: int) -> Timed:
         return {"input_ids": batch["input_ids"], "labels": labels, **batch["model"]}
 
     told = TrainingArguments(**arguments(folder, steps), remove_unused_columns=False)
-    return timed(Trainer(with_lora(folder, "sdpa"), told, data_collator=collate, train_dataset=data))
+    return timed(Trainer(with_lora(folder, "sdpa"), told, data_collator=collate, train_dataset=data.rows))
 
 
 def trls(folder: Path, steps: int) -> Timed:

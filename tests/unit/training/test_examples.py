@@ -50,7 +50,7 @@ def test_llama3_tokens_by_kind_although_its_offsets_are_trimmed(tmp_path):
     f, c, m, i = FORMAT, CONTENT, MIXED, INTERIOR
     # The space after "-" belongs to the word where the vocabulary has one with it (" Wipe"), else it is format. The
     # first word of a sentence and its full stop have other tokens in other formats, the words between do not.
-    assert labelled(tokenizer, data[0]) == [
+    assert labelled(tokenizer, data.rows[0]) == [
         *[("-", f), ("Ġ", f), ("Fill", c), (".", c), ("ĠWipe", i), ("Ġ", i), ("i", i), ("t", i), (".Ċ", m)],
         *[("-", f), ("ĠWipe", c), ("Ġ", i), ("i", i), ("t", i), ("Ġdry", i), (".", c), ("<|eot_id|>", f)],
     ]
@@ -64,13 +64,13 @@ def test_blanks_that_a_template_strips_move_no_kind(tmp_path):
         "messages": [ROW["messages"][0], {"role": "assistant", "content": f"  {ROW['messages'][1]['content']}"}],
     }
     spaced["spans"] = [[0, 2, "format"], *([start + 2, end + 2, kind] for start, end, kind in ROW["spans"])]
-    plain, moved = (labelled(tokenizer, tokens_of(tmp_path, tokenizer, row)[0]) for row in (ROW, spaced))
+    plain, moved = (labelled(tokenizer, tokens_of(tmp_path, tokenizer, row).rows[0]) for row in (ROW, spaced))
     assert moved == plain
 
 
 def test_llama2_tokens_by_kind(tmp_path):
     tokenizer = llama2()
-    kinds = labelled(tokenizer, tokens_of(tmp_path, tokenizer, ROW)[0])
+    kinds = labelled(tokenizer, tokens_of(tmp_path, tokenizer, ROW).rows[0])
     assert [token for token, kind in kinds if kind == FORMAT] == ["▁", "-", "▁", "<0x0A>", "-", "▁", "</s>"]
     # Without pre-tokens nothing says where a tokenizer may join the full stop to its word: the last word is left out.
     assert [token for token, kind in kinds if kind == INTERIOR] == ["▁Wipe", "▁", "i", "t"]
@@ -80,7 +80,7 @@ def test_llama2_tokens_by_kind(tmp_path):
 def test_in_running_text_a_word_with_its_space_is_content(tmp_path):
     tokenizer = llama3()
     data = tokens_of(tmp_path, tokenizer, record("a", "Is it dry?", ["Fill it.", "Wipe it dry."], "prose"))
-    kinds = labelled(tokenizer, data[0])
+    kinds = labelled(tokenizer, data.rows[0])
     assert [token for token, kind in kinds if kind == FORMAT] == ["<|eot_id|>"]
     assert ("ĠWipe", CONTENT) in kinds and ("Ġdry", INTERIOR) in kinds
 
@@ -120,12 +120,12 @@ def test_real_rows_have_the_same_interior_tokens_in_every_format(tmp_path, real_
             assert data.unaligned == 0
             interior = [
                 token
-                for row in data
+                for row in data.rows
                 for token, kind in zip(row.ids[row.prompt_length :], row.kinds, strict=True)
                 if kind == INTERIOR
             ]
             found.append(sorted(interior) if format_.traits.plain else interior)
-        assert len(found[0]) > 0.7 * sum(len(row.kinds) for row in data)
+        assert len(found[0]) > 0.7 * sum(len(row.kinds) for row in data.rows)
         assert {len(interior) for interior in found} == {len(found[0])}
         assert len({tuple(sorted(interior)) for interior in found}) == 1
 
@@ -134,39 +134,39 @@ def test_real_rows_have_the_same_interior_tokens_in_every_format(tmp_path, real_
 def test_end_of_turn_is_learned_even_where_it_is_the_pad_token(tmp_path, make):
     tokenizer = make()
     tokenizer.pad_token = tokenizer.eos_token
-    example = tokens_of(tmp_path, tokenizer, ROW)[0]
+    example = tokens_of(tmp_path, tokenizer, ROW).rows[0]
     assert example.ids[-1] == tokenizer.eos_token_id
     assert len(example.kinds) == len(example.ids) - example.prompt_length
 
 
 def test_nothing_after_the_end_of_the_turn_is_learned_and_a_missing_end_is_added(tmp_path):
     tokenizer = llama3()
-    plain = tokens_of(tmp_path, tokenizer, ROW)[0]
+    plain = tokens_of(tmp_path, tokenizer, ROW).rows[0]
     template = tokenizer.chat_template
     tokenizer.chat_template = template.replace("| trim + '<|eot_id|>'", "| trim + '<|eot_id|>\n'")
-    longer = tokens_of(tmp_path, tokenizer, ROW)[0]
+    longer = tokens_of(tmp_path, tokenizer, ROW).rows[0]
     assert longer.ids[longer.prompt_length :] == plain.ids[plain.prompt_length :]
     tokenizer.chat_template = template.replace("| trim + '<|eot_id|>'", "| trim")
-    endless = tokens_of(tmp_path, tokenizer, ROW)[0]
+    endless = tokens_of(tmp_path, tokenizer, ROW).rows[0]
     assert endless.ids[endless.prompt_length :] == plain.ids[plain.prompt_length :]
 
 
 def test_a_special_token_spelled_in_the_response_does_not_end_it(tmp_path):
     tokenizer = llama3()
     row = record("a", "Is it dry?", ["Fill <|eot_id|> it.", "Wipe it."])
-    example = tokens_of(tmp_path, tokenizer, row)[0]
+    example = tokens_of(tmp_path, tokenizer, row).rows[0]
     assert example.ids.count(tokenizer.eos_token_id) == 3  # system, user, assistant
     assert tokenizer.decode(example.ids[-4:-1]) == "it."
 
 
 def test_truncation_is_counted_reported_and_limited(tmp_path, capsys):
     tokenizer = llama3()
-    whole = tokens_of(tmp_path, tokenizer, ROW)[0]
+    whole = tokens_of(tmp_path, tokenizer, ROW).rows[0]
     longer = record("b", "Is it dry?", ["Wipe it. " * 20])
     limit = len(whole.ids)
     data = tokens_of(tmp_path, tokenizer, *[ROW] * 3, longer, max_length=limit, tolerance=0.25)
     assert data.figures()["truncated_examples"] == 1 and "1 of 4 examples are cut" in capsys.readouterr().out
-    assert len(data[3].ids) == limit and len(data[3].kinds) == limit - data[3].prompt_length
+    assert len(data.rows[3].ids) == limit and len(data.rows[3].kinds) == limit - data.rows[3].prompt_length
     prompt = whole.prompt_length
     cut = tokens_of(tmp_path, tokenizer, ROW, max_length=prompt + 9, tolerance=1.0)
     figures = cut.figures()

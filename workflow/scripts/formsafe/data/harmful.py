@@ -56,8 +56,7 @@ def select_rows(
     `key` names the source in errors, as the configuration does; `categories`: only rows of these; empty: all.
     """
     if unknown := set(categories) - {row["category"] for row in rows}:
-        missing = sorted(unknown)[0]
-        raise FormsafeError(f"The source of {key} has no category {missing!r}; see {key}.category_column.")
+        raise FormsafeError(f"The source of {key} has no category {min(unknown)!r}; see {key}.category_column.")
     rows = [row for row in rows if not categories or row["category"] in categories]
     if count > len(rows):
         raise FormsafeError(f"{key}.count asks for {count:,} prompts, but the source has {len(rows):,}.")
@@ -83,8 +82,7 @@ def _round_robin(key: str, rows: Sequence[Row], shuffled: Sequence[Row]) -> list
     """One row of each category in turn, categories in the source's order."""
     if any(row["category"] is None for row in rows):
         raise FormsafeError(f"{key}.select is `stratified`, which needs {key}.category_column.")
-    categories = dict.fromkeys(row["category"] for row in rows)
-    columns: dict[str, list[Row]] = {category: [] for category in categories}
+    columns: dict[str, list[Row]] = {row["category"]: [] for row in rows}
     for row in shuffled:
         columns[row["category"]].append(row)
     return [row for turn in zip_longest(*columns.values()) for row in turn if row is not None]

@@ -31,7 +31,7 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Examples(Sequence[Example]):
+class Examples:
     """The tokenised examples of one file.
 
     Args:
@@ -44,12 +44,6 @@ class Examples(Sequence[Example]):
     rows: list[Example]
     truncated: int
     unaligned: int
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self.rows[index]
 
     def figures(self) -> dict[str, Any]:
         """Counts for metrics.json; shares are of the learned tokens, and content includes interior content."""

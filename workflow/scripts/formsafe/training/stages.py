@@ -114,10 +114,11 @@ def _train(
     step = None if resume is None else checkpoints.step_of(resume)
     collator = Collator(varlen_attention.flattens(base.config), virtual)
     lengths = [len(example.ids) + virtual for example in train.rows]
+    data = (train.rows, validation.rows)
     plan = memory_plan(inputs, settings, context, lengths, collator.flat, resume)
     arguments = training_arguments(inputs, settings, learning_rate, plan, base, scratch, resume)
     rate = 0.0 if inputs.arm.joint is None else inputs.arm.joint.learning_rate
-    trainer = SplitLossTrainer(model, arguments, collator, (train, validation), prompt, rate, inputs.arm.constraint)
+    trainer = SplitLossTrainer(model, arguments, collator, data, prompt, rate, inputs.arm.constraint)
     trainer.remove_callback(PrinterCallback)
     _run(trainer, Pace(inputs.training.validation_interval, inputs.training.checkpoint_minutes), resume)
     folder = Path(inputs.folder)
@@ -133,7 +134,7 @@ def _train(
         "padding_free": collator.flat,
         "learning_rate": learning_rate,
         "virtual_tokens": virtual,
-        "kl_to_base": None if tuned else drift.kl_to_base(model, validation, collator.flat, base.device),
+        "kl_to_base": None if tuned else drift.kl_to_base(model, validation.rows, collator.flat, base.device),
         "continued_from_step": step,
     }
     before = 0.0 if step is None else trainer.seconds_until(step)
