@@ -1,6 +1,5 @@
 """Checkpoints that are complete or absent, and adapters saved in the same way every time."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -12,6 +11,7 @@ from typing import Any
 from peft import PeftModel
 
 from formsafe.core.files import read_json, replacing, sync, write_json
+from formsafe.core.texts import sha256
 from formsafe.models.load import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 
 SCRATCH = ".checkpoints"
@@ -27,7 +27,7 @@ def open_scratch(beside: str | Path, job: dict[str, Any]) -> Path:
         job: all that the result depends on, as JSON values.
     """
     scratch = Path(beside) / SCRATCH
-    identity = {"job": hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest()}
+    identity = {"job": sha256(json.dumps(job, sort_keys=True))}
     if scratch.is_dir() and (not (scratch / _JOB).is_file() or read_json(scratch / _JOB) != identity):
         print(f"Removing the checkpoints of an earlier job with other inputs: {scratch}")
         remove_scratch(scratch)
