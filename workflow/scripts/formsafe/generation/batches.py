@@ -32,8 +32,5 @@ def common_prefix(rows: Sequence[list[int]]) -> int:
     if not rows:
         return 0
     first, last = min(rows), max(rows)  # in lexicographic order, what these two share, all share
-    limit = min(len(row) for row in rows) - 1
-    shared = 0
-    while shared < limit and first[shared] == last[shared]:
-        shared += 1
-    return max(shared, 0)
+    limit = max(0, min(map(len, rows)) - 1)
+    return next((place for place in range(limit) if first[place] != last[place]), limit)

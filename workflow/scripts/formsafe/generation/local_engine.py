@@ -131,7 +131,10 @@ class LocalEngine:
                     if results is None:
                         self._halve(budget, len(batch) * sizes[batch[0]], asked, journal, section)
                         break
-                    self._keep(asked, results, time.perf_counter() - started, journal, section, progress)
+                    seconds = time.perf_counter() - started
+                    tokens = self._keep(asked, results, seconds, journal, section)
+                    progress.set_postfix_str(f"{tokens / seconds:.0f} tokens/s", refresh=False)
+                    progress.update(len(asked))
 
     def _sizes(self, lengths: list[int], decoding: Decoding) -> list[int]:
         """Tokens of the budget that prompts of these lengths take with their answers."""
@@ -142,19 +145,13 @@ class LocalEngine:
         return sizes
 
     def _keep(
-        self,
-        asked: list[Prompt],
-        results: list[Generated],
-        seconds: float,
-        journal: Journal,
-        section: str,
-        progress: tqdm,
-    ) -> None:
+        self, asked: list[Prompt], results: list[Generated], seconds: float, journal: Journal, section: str
+    ) -> int:
+        """Add a batch's replies to the journal; return the number of their tokens."""
         replies = {prompt.id: self._reply(result).record() for prompt, result in zip(asked, results, strict=True)}
         tokens = sum(len(result.ids) for result in results)
         journal.add(section, replies, tokens=tokens, seconds=round(seconds, 4))
-        progress.set_postfix_str(f"{tokens / seconds:.0f} tokens/s", refresh=False)
-        progress.update(len(asked))
+        return tokens
 
     def _halve(self, budget: int, tokens: int, asked: list[Prompt], journal: Journal, section: str) -> None:
         """Lower the budget of a section by halves until a batch that took `tokens` is cut."""

@@ -79,7 +79,8 @@ def end(mark: str, seconds: float, root: int = 0) -> set[int]:
         deadline = time.monotonic() + patience
         while (left := members(mark, root)) and time.monotonic() < deadline:
             for pid in left - signalled:
-                _send(pid, number)
+                with suppress(ProcessLookupError):  # it ended by itself
+                    os.kill(pid, number)
             signalled |= left
             time.sleep(0.02)
     return left
@@ -87,11 +88,6 @@ def end(mark: str, seconds: float, root: int = 0) -> set[int]:
 
 def _namespace() -> str:
     return os.readlink("/proc/self/ns/pid")
-
-
-def _send(pid: int, number: int) -> None:
-    with suppress(ProcessLookupError):  # it ended by itself
-        os.kill(pid, number)
 
 
 def _stats(pattern: str = "[0-9]*") -> Iterator[tuple[int, list[str]]]:
