@@ -1,12 +1,11 @@
 """A journal gives back what was finished, whatever a kill left at its end, and nothing of other work."""
 
-import hashlib
 import json
 
 import pytest
 
 from formsafe.core.errors import FormsafeError
-from formsafe.generation.journal import Journal, digest
+from formsafe.generation.journal import Journal
 
 HEADER = {"model": "a", "settings": {"temperature": 0.0}, "code": "1"}
 
@@ -119,12 +118,3 @@ def test_a_finished_journal_is_removed(tmp_path):
     journal.remove()
     journal.remove()  # a second time is no error
     assert not (tmp_path / "j").exists()
-
-
-def test_a_digest_is_of_ascii_whatever_the_texts():
-    assert digest(["é"]) == hashlib.sha256(b'"\\u00e9"\n').hexdigest()
-
-
-def test_digests_tell_parts_apart():
-    assert digest(["ab", "c"]) != digest(["a", "bc"]) != digest(["a", "b", "c"])
-    assert digest([{"a": 1, "b": 2}]) == digest([{"b": 2, "a": 1}])

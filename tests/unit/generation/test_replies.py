@@ -1,5 +1,6 @@
 """Replies: what is one, what a stage says of many, and how much room one needs."""
 
+import hashlib
 import json
 from types import SimpleNamespace
 
@@ -51,6 +52,17 @@ def test_the_figures_of_one_reply_and_of_none(tmp_path):
     assert figures(tmp_path, Reply("a", 7, "length"))["cut_off_share"] == 1.0
     none = figures(tmp_path)
     assert (none["replies"], none["tokens"], none["cut_off_share"], none["tokens_per_second"]) == (0, 0, 0.0, None)
+
+
+def test_a_digest_is_of_ascii_whatever_the_texts():
+    lines = b'["a", "\\u00e9", null]\n["b", "How?", "Be kind.", "So."]\n'
+    prompts = [Prompt("a", "é"), Prompt("b", "How?", "Be kind.", "So.")]
+    assert prompts_digest(prompts) == hashlib.sha256(lines).hexdigest()
+
+
+def test_digests_tell_parts_apart():
+    one, other, three = [Prompt("ab", "c")], [Prompt("a", "bc")], [Prompt("a", "b", "c")]
+    assert len({prompts_digest(prompts) for prompts in (one, other, three, one + other, other + one)}) == 5
 
 
 def test_a_conversations_digest_holds_the_answer():

@@ -1,22 +1,12 @@
 """What a killed job leaves to its successor: finished replies, appended line by line and synced to disk."""
 
-import hashlib
 import json
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from formsafe.core.errors import FormsafeError
 from formsafe.core.files import loads, private_mode, refuse_links, sync
-
-
-def digest(parts: Iterable[Any]) -> str:
-    """SHA-256 (hex) over JSON-ready parts, each of them delimited."""
-    hashed = hashlib.sha256()
-    for part in parts:
-        hashed.update(json.dumps(part, ensure_ascii=True, sort_keys=True).encode() + b"\n")
-    return hashed.hexdigest()
 
 
 class Journal:

@@ -1,13 +1,14 @@
 """What goes into a model and what comes out, whichever engine answers."""
 
-import hashlib
+import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol, get_args
 
 from formsafe.config.settings.generation import Decoding
 from formsafe.core.errors import FormsafeError
-from formsafe.generation.journal import Journal, digest
+from formsafe.core.texts import sha256
+from formsafe.generation.journal import Journal
 
 FinishReason = Literal["stop", "length", "refused", "no_room"]
 
@@ -24,7 +25,7 @@ class Prompt:
     @property
     def sha256(self) -> str:
         """Digest (hex) of the text."""
-        return hashlib.sha256(self.text.encode()).hexdigest()
+        return sha256(self.text)
 
 
 @dataclass(frozen=True)
@@ -70,23 +71,18 @@ class Engine(Protocol):
 
     def complete(self, prompts: list[Prompt], decoding: Decoding, journal: Journal, section: str) -> None:
         """Answer those of `prompts` that the section of the journal lacks, adding each to it as it is done."""
-        ...
 
     def describe(self) -> dict[str, Any]:
         """JSON-ready mapping of what determines the replies besides prompts and settings, for the journal's header."""
-        ...
 
     def record(self, journal: Journal) -> dict[str, Any]:
         """JSON-ready mapping of how the replies were made, for the metrics; it determines no reply."""
-        ...
 
     def room(self, prompt: Prompt) -> float:
         """Tokens that the model's context leaves for a reply, infinite where it is not known."""
-        ...
 
     def close(self) -> None:
         """Give back what was started for the replies."""
-        ...
 
 
 def require_room(engine: Engine, prompts: Iterable[Prompt], decoding: Decoding) -> None:
@@ -110,11 +106,12 @@ def ask(engine: Engine, prompts: list[Prompt], decoding: Decoding, journal: Jour
 
 
 def prompts_digest(prompts: list[Prompt]) -> str:
-    """SHA-256 over ids and texts."""
-    return digest(
-        (prompt.id, prompt.text, prompt.system, *([] if prompt.assistant is None else [prompt.assistant]))
-        for prompt in prompts
-    )
+    """SHA-256 (hex) over ids and texts, one prompt a line of JSON."""
+    lines = []
+    for prompt in prompts:
+        answered = [] if prompt.assistant is None else [prompt.assistant]
+        lines.append(json.dumps([prompt.id, prompt.text, prompt.system, *answered]) + "\n")
+    return sha256("".join(lines))
 
 
 def generation_figures(engine: Engine, journal: Journal, replies: list[Reply]) -> dict[str, Any]:
