@@ -65,9 +65,8 @@ class ServerEngine:
         left = [prompt for prompt in prompts if prompt.id not in journal.replies(section)]
         if not left:
             return
-        with tqdm(
-            total=len(prompts), initial=len(prompts) - len(left), desc=section, unit="prompt", mininterval=5
-        ) as bar:
+        done = len(prompts) - len(left)
+        with tqdm(total=len(prompts), initial=done, desc=section, unit="prompt", mininterval=5) as bar:
             try:
                 asyncio.run(self._complete(left, decoding, journal, section, bar))
             except ExceptionGroup as errors:
@@ -102,17 +101,15 @@ class ServerEngine:
             try:
                 reply = await self._try(client, prompt, decoding)
                 return reply
-            except Busy as busy:
-                fault: Transient = busy
-            except Transient as failed:
-                fault = failed
-                number += 1
-                print(f"Prompt {prompt.id}, try {number} of {self.settings.attempts}: {fault}.")
+            except Transient as error:
+                fault = error
             finally:
                 await pace.leave(reply is not None)
             if isinstance(fault, Busy):
                 await pace.pause(seen, fault)
                 continue
+            number += 1
+            print(f"Prompt {prompt.id}, try {number} of {self.settings.attempts}: {fault}.")
             if number == self.settings.attempts:
                 raise FormsafeError(
                     f"The server {self.settings.base_url} failed prompt {prompt.id} {number} times ({fault}). "

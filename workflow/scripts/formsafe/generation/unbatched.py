@@ -41,8 +41,7 @@ def generate_one_by_one(
     results = []
     for row in rows:
         ids = torch.tensor([list(row)], device=model.device)
-        with torch.inference_mode():
-            output = generator.generate(input_ids=ids, attention_mask=torch.ones_like(ids), **settings)
+        output = generator.generate(input_ids=ids, attention_mask=torch.ones_like(ids), **settings)
         written = output[0, len(row) :].tolist()
         stopped = bool(written) and written[-1] in stop_ids
         results.append(Generated(written[:-1] if stopped else written, stopped))
