@@ -31,25 +31,20 @@ class GrowingLayer(DynamicLayer):
         self._limit = limit
         self._stores: list[torch.Tensor] = []
 
-    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        """Allocate for as many rows as the states have."""
-        super().lazy_initialization(key_states, value_states)
-        # `empty`: memory that no token reaches is never touched, so on a CPU it is never taken.
-        self._stores = [
-            states.new_empty(*states.shape[:2], self._limit, states.shape[3]) for states in (key_states, value_states)
-        ]
-        self._fill(0)
-
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Append keys and values; return all of them."""
+        new = (key_states, value_states)
         if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-        start, new = self.get_seq_length(), key_states.shape[-2]
-        for store, states in zip(self._stores, (key_states, value_states), strict=True):
-            store[..., start : start + new, :] = states
-        return self._fill(start + new)
+            self.lazy_initialization(*new)
+            # `empty`: memory that no token reaches is never touched, so on a CPU it is never taken.
+            self._stores = [states.new_empty(*states.shape[:2], self._limit, states.shape[3]) for states in new]
+        start = self.get_seq_length()
+        end = start + key_states.shape[-2]
+        for store, states in zip(self._stores, new, strict=True):
+            store[..., start:end, :] = states
+        return self._fill(end)
 
     def reorder_cache(self, beam_idx: torch.Tensor) -> None:
         """Keep some rows, in place."""
