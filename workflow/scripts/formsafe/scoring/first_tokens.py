@@ -17,13 +17,13 @@ from torch.nn.functional import log_softmax
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from formsafe.config.settings.models import ModelSettings
-from formsafe.core.files import read_json, read_jsonl, write_json
+from formsafe.core.files import read_json, write_json
 from formsafe.core.provenance import stage_record
 from formsafe.data.records import HarmfulPrompt, RefusalTrace, TrainingExample
-from formsafe.generation.thoughts import split_thoughts
 from formsafe.models.chat import render_exchange, render_prompt
 from formsafe.models.context import read_context
 from formsafe.models.load import load_adapter, load_model, load_soft_prompt, load_tokenizer, place
+from formsafe.scoring.answers import read_answers
 from formsafe.scoring.refusals import is_refusal
 from formsafe.sources.models import model_folder
 from formsafe.training.collation import Collator
@@ -88,8 +88,7 @@ def trace_refusals(job: TraceJob) -> None:
     traces: list[RefusalTrace] = []
     for start in range(0, len(refusals), _BATCH):
         part = refusals[start : start + _BATCH]
-        plain = model.disable_adapter() if job.adapter is not None else nullcontext()
-        with plain:
+        with nullcontext() if job.adapter is None else model.disable_adapter():
             reference = _logits(model, _batch(part, tokenizer, None, 0), None)
         virtual = 0 if vectors is None else len(vectors)
         logits = _logits(model, _batch(part, tokenizer, job.system_prompt, virtual), vectors)
@@ -104,10 +103,10 @@ Refusal = tuple[HarmfulPrompt, list[int]]
 
 def _refusals(job: TraceJob, tokenizer: PreTrainedTokenizerFast) -> list[Refusal]:
     """Prompts that the base model refuses, by keywords, and the first tokens of its answers."""
-    answers = {record["id"]: record["answer"] for record in read_jsonl(job.base_answers)}
+    answers = {answer.id: answer.text.strip() for answer in read_answers(job.base_answers)}
     found = []
     for prompt in HarmfulPrompt.read(job.prompts):
-        answer = split_thoughts(answers[prompt.id])[0].strip()
+        answer = answers[prompt.id]
         if is_refusal(answer):
             found.append((prompt, tokenizer.encode(answer, add_special_tokens=False)[: job.depth + 1]))
     return found

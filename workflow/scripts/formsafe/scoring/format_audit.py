@@ -62,9 +62,8 @@ def distinct_prompts(pool: Sequence[tuple[Run, Answer]], audit: AuditSettings) -
     """A random sample of answers, at most one per prompt: answers to one prompt are alike and would count twice."""
     drawn: dict[str, tuple[Run, Answer]] = {}
     for run, answer in random.Random(audit.seed).sample(pool, len(pool)):
-        if len(drawn) < audit.sample:
-            drawn.setdefault(answer.id, (run, answer))
-    return list(drawn.values())
+        drawn.setdefault(answer.id, (run, answer))
+    return list(drawn.values())[: audit.sample]
 
 
 def _renderings(

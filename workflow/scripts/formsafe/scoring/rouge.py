@@ -1,7 +1,8 @@
 """ROUGE-L over the words of any script, by one rule."""
 
 import unicodedata
-from functools import cache
+from functools import cache, partial
+from types import SimpleNamespace
 from typing import Any
 
 import regex
@@ -43,15 +44,4 @@ def _stemmer() -> Any:
 def _scorer(stemming: bool) -> Any:
     from rouge_score.rouge_scorer import RougeScorer
 
-    return RougeScorer(["rougeL"], tokenizer=_Words(stemming))
-
-
-class _Words:
-    """The words of `words`, for rouge-score."""
-
-    def __init__(self, stemming: bool) -> None:
-        self.stemming = stemming
-
-    def tokenize(self, text: str) -> list[str]:
-        """Words in lower case."""
-        return words(text, self.stemming)
+    return RougeScorer(["rougeL"], tokenizer=SimpleNamespace(tokenize=partial(words, stemming=stemming)))
