@@ -261,7 +261,8 @@ def test_needs_on_one_disk_add_up(tmp_path):
     assert too_much.state == "no" and "HF_HOME" in too_much.remedy
 
 
-def test_the_verdict_and_the_page():
+def test_the_verdict_and_the_page(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")  # of the terminal
     ok, no, unknown = (
         Check("A", "first", "ok", "fine", "never shown"),
         Check("B", "second", "no", "bad " * 60, "do this " * 20),
@@ -270,7 +271,7 @@ def test_the_verdict_and_the_page():
     assert verdict([ok]) == (True, "GO")
     assert verdict([ok, unknown])[0] and "1 could not be checked" in verdict([unknown])[1]
     assert not verdict([ok, no, unknown])[0]
-    written = page("title", [ok, no, unknown], "costs", width=100)
+    written = page("title", [ok, no, unknown], "costs")
     assert max(map(len, written.splitlines())) <= 100
     assert "do this" in written and "never shown" not in written
     assert written.index("third") < written.index("second")

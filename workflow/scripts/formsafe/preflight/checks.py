@@ -42,16 +42,15 @@ def verdict(checks: Iterable[Check]) -> tuple[bool, str]:
     return True, "GO"
 
 
-def page(title: str, checks: Sequence[Check], costs: str, width: int | None = None) -> str:
-    """Write everything for a terminal.
+def page(title: str, checks: Sequence[Check], costs: str) -> str:
+    """Write everything for a terminal, as wide as it is.
 
     Args:
         title: first line.
         checks: in order; those of a section are put together.
         costs: the table of costs.
-        width: columns; None: the terminal's.
     """
-    width = max(NARROWEST, min(width or shutil.get_terminal_size((110, 24)).columns, 120))
+    width = max(NARROWEST, min(shutil.get_terminal_size((110, 24)).columns, 120))
     column = max((len(check.name) for check in checks), default=0) + 2
     lines = [title]
     for section in dict.fromkeys(check.section for check in checks):

@@ -76,8 +76,7 @@ def _tried(
 def check_rows(study: StudySettings, layout: Layout) -> Iterator[Check]:
     """Whether sources that were fetched have the rows that the configuration says now: `rows` fetches none again."""
     wanted = {"corpus": (study.corpus.rows, layout.source())}
-    for key, (name, entry) in study.sources_by_key.items():
-        wanted[key] = (entry.rows, layout.source(name))
+    wanted |= {key: (entry.rows, layout.source(name)) for key, (name, entry) in study.sources_by_key.items()}
     for key, (rows, raw) in wanted.items():
         manifest = Path(manifest_of(raw))
         found = read_json(manifest).get("rows") if manifest.exists() else None

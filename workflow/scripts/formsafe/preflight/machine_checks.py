@@ -183,6 +183,4 @@ def check_writable(folders: Sequence[Path]) -> list[Check]:
 def _existing(folder: Path) -> Path:
     """The folder, or the nearest one above it that exists."""
     folder = folder.absolute()
-    while not folder.exists():
-        folder = folder.parent
-    return folder
+    return next(place for place in (folder, *folder.parents) if place.exists())

@@ -61,9 +61,8 @@ def preflight(study: StudySettings, planned: Planned) -> tuple[bool, str]:
     contexts = contexts_of(study, {name: folders[name] for name in computed}, gpu, card)
     found += _look_at_models(study, planned, works, contexts, folders)
     found += [*data_checks.check_steps(study), *data_checks.check_labels(study, computed)]
-    shapes = {name: context.shape for name, context in contexts.items()}
     machine += machine_checks.check_reports(study.training.report_to)
-    machine += machine_checks.check_disk(disk_needs(study, works, shapes, results, download))
+    machine += machine_checks.check_disk(disk_needs(study, works, contexts, results, download))
     machine += machine_checks.check_writable([results, Path("logs"), Path(".snakemake")])
     if planned.slurm and any(model.device != "cpu" for model in computed.values()):
         machine += check_slurm(planned.slurm)

@@ -10,7 +10,6 @@ from formsafe.core.layout import BENIGN, HARMFUL, SAFETY, partitions, run_of
 from formsafe.core.records import NONE
 from formsafe.models import memory
 from formsafe.models.context import ModelContext, read_context
-from formsafe.models.shapes import ModelShape
 from formsafe.preflight.checks import Check
 from formsafe.preflight.machine_checks import Gpu
 from formsafe.preflight.stage_costs import STAGES, Cost, Stage, Work, estimate, optimiser_steps
@@ -126,13 +125,14 @@ def check_memory(costs: Sequence[Cost], card: Card, wanted: int | str, gpu: Gpu 
 
 
 def disk_needs(
-    study: StudySettings, works: Sequence[Work], shapes: Mapping[str, ModelShape], results: Path, download: float
+    study: StudySettings, works: Sequence[Work], contexts: Mapping[str, ModelContext], results: Path, download: float
 ) -> dict[Path, float]:
     """Bytes that the study will write below the hub's cache and below its results."""
     from huggingface_hub import constants
 
     records = sum(work.left * work.units for work in works if not work.trains)
-    adapters = [(work.left, shapes[work.model].lora_parameters(study.adapter.lora.r)) for work in works if work.trains]
+    rank = study.adapter.lora.r
+    adapters = [(work.left, contexts[work.model].shape.lora_parameters(rank)) for work in works if work.trains]
     kept = sum(ADAPTER_BYTES * left * size for left, size in adapters)
     copies = [CHECKPOINT_COPIES * ADAPTER_BYTES * size * min(left, JOBS_AT_ONCE) for left, size in adapters]
     written = kept + max(copies, default=0.0) + RECORD_BYTES * records + SLACK_BYTES
