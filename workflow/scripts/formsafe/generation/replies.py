@@ -3,7 +3,9 @@
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, Protocol
+
+from pydantic import ConfigDict, StrictInt, TypeAdapter, with_config
 
 from formsafe.config.settings.generation import Decoding
 from formsafe.core.errors import FormsafeError
@@ -28,6 +30,7 @@ class Prompt:
         return sha256(self.text)
 
 
+@with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True)
 class Reply:
     """What the model wrote.
@@ -43,7 +46,7 @@ class Reply:
     """
 
     text: str
-    tokens: int | None
+    tokens: StrictInt | None
     finish_reason: FinishReason
     digits: tuple[tuple[int, tuple[float, ...]], ...] = ()
     thoughts: str = ""
@@ -51,19 +54,14 @@ class Reply:
     @classmethod
     def of(cls, record: dict[str, Any]) -> "Reply":
         """Rebuild a reply from `record()`; raises ValueError where it is none."""
-        try:
-            digits = tuple((int(end), tuple(map(float, probabilities))) for end, probabilities in record["digits"])
-            reply = cls(**{**record, "digits": digits})
-        except (LookupError, TypeError) as error:
-            raise ValueError("no reply") from error
-        known = reply.finish_reason in get_args(FinishReason) and isinstance(reply.tokens, int | None)
-        if not known or not isinstance(reply.text, str) or not isinstance(reply.thoughts, str):
-            raise ValueError("no reply")
-        return reply
+        return _RECORDS.validate_python(record)
 
     def record(self) -> dict[str, Any]:
         """JSON-ready mapping."""
         return asdict(self)
+
+
+_RECORDS = TypeAdapter(Reply)
 
 
 class Engine(Protocol):
