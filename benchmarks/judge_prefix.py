@@ -50,9 +50,10 @@ def main() -> None:
     rows = [render_prompt(tokenizer, prompt.text) for prompt in prompts]
     shared = common_prefix(rows)
     engines = {
-        kept: LocalEngine(tokenizer, model, BUDGET, watch_digits=True, share_prefix=kept == "prefix_kept")
+        kept: LocalEngine(tokenizer, model, BUDGET, watch_digits=True)
         for kept in ("prefix_kept", "prefix_computed_anew")
     }
+    engines["prefix_computed_anew"].share_prefix = False
     for engine in engines.values():
         engine.stop_ids = []
 

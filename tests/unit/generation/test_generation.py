@@ -212,8 +212,9 @@ def test_a_sliding_window_sees_no_shared_prefix(talkative_model, tmp_path, windo
     shared = [Prompt(prompt.id, prompt.text, "Answer in short. " * 9) for prompt in PROMPTS]
     written = []
     for share in (True, False):
-        made = LocalEngine(tokenizer, model, 2000, share_prefix=share)
-        assert made.share_prefix == (share and window is None)
+        made = LocalEngine(tokenizer, model, 2000)
+        assert made.share_prefix == (window is None)
+        made.share_prefix = made.share_prefix and share
         written.append(ask(made, shared, GREEDY, Journal(tmp_path / str(share), {}), "s"))
     assert written[0] == written[1]
 

@@ -51,7 +51,6 @@ class LocalEngine:
         token_budget: tokens (prompts, answers and padding) in memory at once.
         soft_prompt: vectors `[virtual tokens, width]` before every prompt, as in training.
         watch_digits: note the probabilities of the digits 1 to 5.
-        share_prefix: compute what all prompts start with only once, where the model allows it.
         placement: where and how the model is held, for records.
 
     Raises:
@@ -65,7 +64,6 @@ class LocalEngine:
         token_budget: int,
         soft_prompt: torch.Tensor | None = None,
         watch_digits: bool = False,
-        share_prefix: bool = True,
         placement: dict[str, Any] | None = None,
     ) -> None:
         self.tokenizer, self.model, self.token_budget, self.soft_prompt = tokenizer, model, token_budget, soft_prompt
@@ -76,7 +74,8 @@ class LocalEngine:
                 f"Models of the type {model.config.model_type} can neither keep a soft prompt nor judge here: their "
                 "forward pass takes no keys and values. Use another model, or a server."
             )
-        self.share_prefix = share_prefix and soft_prompt is None and self.batched and SharedPrefix.suits(model)
+        # What all prompts start with is computed only once, where the model allows it.
+        self.share_prefix = soft_prompt is None and self.batched and SharedPrefix.suits(model)
         self.static = model.config._attn_implementation == decode_attention.NAME
         self.graphs = Graphs(refused=None if model.device.type == "cuda" else "not a GPU")
         self.stop_ids = end_of_turn_ids(tokenizer, model)

@@ -1,9 +1,8 @@
 """A run's answers as scoring reads them: without thoughts, which are no part of an answer."""
 
-from collections.abc import Mapping
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from formsafe.core.errors import FormsafeError
 from formsafe.core.files import read_jsonl
@@ -20,12 +19,12 @@ class Answer:
     finish_reason: str
 
 
-def read_answers(path: str | Path, known: Mapping[str, Any] | None = None, what: str = "") -> list[Answer]:
+def read_answers(path: str | Path, known: Container[str] | None = None, what: str = "") -> list[Answer]:
     """Read a file of answers.
 
     Args:
         path: JSONL of `id`, `answer`, `tokens`, `finish_reason`.
-        known: the prompts, or whatever each answer needs, by id; None: whatever is there.
+        known: ids of the prompts, or of whatever each answer needs; None: whatever is there.
         what: what `known` is, for the error.
 
     Raises:

@@ -63,7 +63,7 @@ def score_texts(job: TextJob) -> None:
     references = _texts(job.reference)
     plain = {row["id"]: " ".join(row["sentences"]) for row in read_jsonl(job.corpus)}
     known_ids = references.keys() & plain.keys()
-    answers = read_answers(job.task, dict.fromkeys(known_ids), f"the examples of {job.reference} and {job.corpus}")
+    answers = read_answers(job.task, known_ids, f"the examples of {job.reference} and {job.corpus}")
     similarities = _similarities(answers, references, plain, known, job)
     records = {"task": [_record(answer, known, job.format, similarities[answer.id]) for answer in answers]}
     for name, path in job.others.items():
