@@ -90,7 +90,7 @@ def _digest(weights: str | Path | None) -> str | None:
     return None if weights is None else file_digest(weights)
 
 
-def read_prompts(path: str | Path, system: str | None = None) -> list[Prompt]:
+def read_prompts(path: str | Path, system: str | None) -> list[Prompt]:
     """Read a file of prompts (`id`, `prompt`)."""
     return [Prompt(row["id"], row["prompt"], system) for row in read_jsonl(path, id=str, prompt=str)]
 

@@ -64,7 +64,7 @@ class ServedEngine(ServerEngine):
         adapter: folder of an adapter.
     """
 
-    def __init__(self, settings: ServerSettings, model: str, adapter: str | None, backoff_seconds: float = 1.0) -> None:
+    def __init__(self, settings: ServerSettings, model: str, adapter: str | None) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self._port = free.getsockname()[1]
@@ -72,7 +72,7 @@ class ServedEngine(ServerEngine):
         model, adapter = os.path.abspath(model), adapter and os.path.abspath(adapter)
         self._command, name = fill_command(settings, model, adapter, self._port)
         self._root, self._adapter = f"http://127.0.0.1:{self._port}", adapter
-        super().__init__(settings.model_copy(update={"base_url": f"{self._root}/v1", "model": name}), backoff_seconds)
+        super().__init__(settings.model_copy(update={"base_url": f"{self._root}/v1", "model": name}))
         self._process: subprocess.Popen[bytes] | None = None
         self._pump = threading.Thread(target=self._read, daemon=True)
         self._ready, self._lines, self._said = False, deque[str](maxlen=LAST_LINES), 0
