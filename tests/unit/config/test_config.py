@@ -76,6 +76,7 @@ def test_the_default_has_the_hyperparameters_of_table_3(paper):
         0.5,
     )
     assert (study.adapter.scheduler, study.adapter.warmup_steps, study.adapter.epochs) == ("cosine", 5, 2)
+    assert study.adapter.steps(1425) == 90 and study.adapter.steps(200) == 14  # each epoch's last batch is a step
     lora = study.adapter.lora
     assert (lora.r, lora.alpha, lora.dropout, lora.target_modules) == (16, 16, 0.01, "all-linear")
 

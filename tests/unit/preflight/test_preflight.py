@@ -55,6 +55,15 @@ def test_a_model_without_safetensors_is_a_no(hub, tmp_path):
     assert sources.network() == []
 
 
+def test_a_folder_of_ones_own_may_have_its_weights_deeper(tmp_path):
+    """As sentence-transformers writes some encoders."""
+    (tmp_path / "encoder/0_Transformer").mkdir(parents=True)
+    sources, folder = Sources(False, tmp_path / "lock.yaml"), str(tmp_path / "encoder")
+    assert sources.model("m", None, folder)[0].state == "no"
+    (tmp_path / "encoder/0_Transformer/model.safetensors").touch()
+    assert sources.model("m", None, folder)[0].state == "ok"
+
+
 REFUSALS = {
     "gated, no token": ((401, "GatedRepo", True), None, "is gated", "Accept its terms"),
     "gated, no access": ((403, "GatedRepo", True), TOKEN, "is gated", "Accept its terms"),

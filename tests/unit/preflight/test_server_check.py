@@ -99,6 +99,7 @@ TEMPLATES = {
         {"enable_thinking": False},
         "ok",
     ),
+    "told nothing": ("", None, "ok"),
     "clock": ("{{ strftime_now('%d %B %Y') }}", {}, "no"),
 }
 

@@ -48,6 +48,7 @@ def study(tmp_path, monkeypatch):
         with open(outputs["sheet"], newline="") as lines:
             return list(csv.DictReader(lines)), read_key(outputs["key"])
 
+    draw.write, draw.layout = write, layout
     return draw
 
 
@@ -76,6 +77,13 @@ def test_the_sheet_is_blind_shuffled_and_no_formula(study, tmp_path):
     assert methods != sorted(methods) and methods != sorted(methods, reverse=True)
     text = json.dumps(rows)
     assert not any(word in text for word in ("sft", "json", "base", "harmful", "5e-5"))
+
+
+def test_an_empty_answer_stays_empty(study):
+    for run in RUNS:
+        study.write(study.layout.answers(run, "harmful"), [{"id": f"h{n}", "answer": ""} for n in range(ANSWERS)])
+    rows, _ = study(sample=3)
+    assert {row["answer"] for row in rows} == {""}
 
 
 def test_equal_seeds_draw_equal_samples_and_others_another(study):

@@ -55,8 +55,8 @@ def render_format(
         name: the format.
         corpus: files of `CorpusExample` by split.
         outputs: files of `TrainingExample` by split, to write.
-        certificate: JSON to write: the examples that were read back and compared, how many of them differ (0, else it
-            is not written), and `Counts` by split.
+        certificate: JSON to write: the examples that were read back and compared, how many of them differ, and
+            `Counts` by split.
         instruction: template of the user's message over `{instruction}`, the example's own.
 
     Returns:
@@ -66,16 +66,18 @@ def render_format(
         FormsafeError: an example is not the same after writing and reading it; names the first ones by id.
     """
     format_ = get_format(name)
+    faults: list[str] = []
     splits = {}
     for split, path in corpus.items():
         examples = CorpusExample.read(path)
-        rendered = _rendered(format_, examples, split)
+        rendered = _rendered(format_, examples, split, faults)
         ids = [example.id for example in examples]
         asked = [instruction.replace("{instruction}", example.instruction) for example in examples]
         TrainingExample.write(outputs[split], map(training_example, ids, asked, rendered))
         splits[split] = asdict(_counts(format_, examples, rendered, outputs[split]))
     compared = sum(counts["examples"] for counts in splits.values())
-    result = {"format": name, "instruction": instruction, "compared": compared, "mismatches": 0, "splits": splits}
+    result = {"format": name, "instruction": instruction, "compared": compared, "mismatches": len(faults)}
+    result["splits"] = splits
     write_json(certificate, result)
     return result
 
@@ -132,7 +134,7 @@ def certify_formats(certificates: Sequence[Path], output: Path) -> dict[str, Any
     result: dict[str, Any] = {
         "formats": list(found),
         "compared": len(keys) * len(others) + sum(record["compared"] for record in found.values()),
-        "mismatches": sum(record["mismatches"] for record in found.values()),
+        "mismatches": len(faults) + sum(record["mismatches"] for record in found.values()),
         "splits": {},
         **{key: {} for key in OWN},
         "token_counts": TOKEN_COUNTS,
@@ -145,8 +147,8 @@ def certify_formats(certificates: Sequence[Path], output: Path) -> dict[str, Any
     return result
 
 
-def _rendered(format_: Format, examples: Sequence[CorpusExample], split: str) -> list[Rendered]:
-    rendered, faults = [], []
+def _rendered(format_: Format, examples: Sequence[CorpusExample], split: str, faults: list[str]) -> list[Rendered]:
+    rendered = []
     for example in examples:
         try:
             rendered.append(format_.render(example.sentences))

@@ -30,7 +30,7 @@ class Prompt:
         return sha256(self.text)
 
 
-@with_config(ConfigDict(extra="forbid"))
+@with_config(ConfigDict(extra="forbid", hide_input_in_errors=True))
 @dataclass(frozen=True)
 class Reply:
     """What the model wrote.

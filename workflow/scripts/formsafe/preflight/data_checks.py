@@ -18,7 +18,6 @@ from formsafe.data.corpus import split_corpus
 from formsafe.data.harmful import select_harmful
 from formsafe.preflight.checks import Check, refused
 from formsafe.preflight.source_checks import DATA, Sources
-from formsafe.preflight.stage_costs import optimiser_steps
 from formsafe.scoring.judge_check import check_replies
 from formsafe.sources.fetch import fetch_corpus, fetch_harmful
 
@@ -133,7 +132,7 @@ def check_steps(study: StudySettings) -> Iterator[Check]:
     trained = {name for name in used if study.methods[name].trained}
     prompted = any(study.methods[name].soft_prompt for name in trained)
     for key, settings, needed in (("adapter", study.adapter, trained), ("soft_prompt", study.soft_prompt, prompted)):
-        steps, warmup = optimiser_steps(settings, fewest), settings.warmup_steps
+        steps, warmup = settings.steps(fewest), settings.warmup_steps
         if needed and steps <= warmup:
             detail = f"{steps} optimiser steps with {fewest} examples, {warmup} of them warm-up: nothing is learned"
             remedy = f"Lower {key}.warmup_steps or the batch, or take more examples or epochs."

@@ -49,7 +49,7 @@ class Sources:
         return self._judged(MODELS, name, source.repo, access), access.folder, access.bytes
 
     def _local_model(self, name: str, path: str) -> tuple[Check, Path | None, int | None]:
-        here = any(Path(path).glob("*.safetensors"))
+        here = any(Path(path).rglob("*.safetensors"))
         remedy = "Put the model's folder (config.json, *.safetensors, tokenizer.json) there, or name another."
         missing = Check(MODELS, name, "no", f"no model in {path}", remedy)
         return self._local(missing, path, here), Path(path) if here else None, 0
@@ -195,7 +195,7 @@ def check_served_chat(name: str, model: ModelSettings, folder: Path | None, serv
     from formsafe.models.load import load_tokenizer
 
     question = "How to boil an egg?"
-    arguments = server.extra_body.get("chat_template_kwargs", {})
+    arguments = server.extra_body.get("chat_template_kwargs") or {}
     tokenizer = load_tokenizer(folder, model)
     text = tokenizer.apply_chat_template(
         [{"role": "user", "content": question}], tokenize=False, add_generation_prompt=True, **arguments

@@ -2,11 +2,9 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from formsafe.config.settings.training import Optimisation
 from formsafe.core.durations import in_words
 from formsafe.core.errors import FormsafeError
 from formsafe.core.files import read_json
@@ -67,11 +65,6 @@ class Cost:
     seconds: float | None
     basis: str
     memory_bytes: float | None = None
-
-
-def optimiser_steps(settings: Optimisation, examples: int) -> int:
-    """Steps of a training."""
-    return ceil(examples * settings.epochs / (settings.batch_size * settings.gradient_accumulation))
 
 
 def estimate(work: Work, parameters: float, results: Path, device: str | None) -> tuple[float | None, str]:

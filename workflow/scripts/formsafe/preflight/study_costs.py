@@ -12,7 +12,7 @@ from formsafe.models import memory
 from formsafe.models.context import ModelContext, read_context
 from formsafe.preflight.checks import Check
 from formsafe.preflight.machine_checks import Gpu
-from formsafe.preflight.stage_costs import STAGES, Cost, Stage, Work, estimate, optimiser_steps
+from formsafe.preflight.stage_costs import STAGES, Cost, Stage, Work, estimate
 
 COSTS = "Costs"
 # An answer or a judgement on disk; a checkpoint holds weights and two moments, and for a moment there are two.
@@ -56,7 +56,7 @@ def _training(study: StudySettings, stage: Stage, job: str) -> Work | None:
     run = run_of(job)
     examples = study.corpus.splits.train if run.examples == NONE else int(run.examples)
     batch = settings.batch_size * settings.gradient_accumulation
-    return Work(stage, run.model, (), optimiser_steps(settings, examples), batch)
+    return Work(stage, run.model, (), settings.steps(examples), batch)
 
 
 def _answering(study: StudySettings, stage: Stage, named: Mapping[str, str]) -> Work | None:

@@ -26,7 +26,9 @@ def check_replies(judge: JudgeSettings) -> str:
         return f"its model's own chat template; read as {wanted}"
     template = Path(judge.prompt).read_text(encoding="utf-8")
     check_template(template)
-    own = re.sub("|".join(PLACEHOLDERS), " ", template)
+    own = template
+    for placeholder in PLACEHOLDERS:
+        own = own.replace(placeholder, " ")
     # As whole words: `safe` within `unsafe` does not tell the judge that it may write it.
     missing = [word for word in _wanted(judge) if not re.search(rf"(?<!\w){re.escape(word)}(?!\w)", own, re.IGNORECASE)]
     if missing:

@@ -14,7 +14,7 @@ from formsafe.core.errors import FormsafeError
 from formsafe.core.files import read_jsonl, write_jsonl, write_text
 from formsafe.core.layout import run_of
 from formsafe.core.records import RUN_COLUMNS, Run
-from formsafe.core.texts import sha256
+from formsafe.core.texts import escape_csv, sha256
 from formsafe.scoring.answers import read_answers
 
 COLUMNS = ("label_id", "request", "answer", "label", "note")
@@ -118,9 +118,8 @@ def _sheet(rows: Sequence[Mapping[str, str]]) -> str:
     text = io.StringIO()
     table = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n")
     table.writeheader()
-    # A spreadsheet would compute what begins like a formula, and an answer may: a leading apostrophe makes it text.
     for row in rows:
-        table.writerow({name: f"'{cell}" if cell[:1] in "=+-@\t\r" else cell for name, cell in row.items()})
+        table.writerow({name: escape_csv(cell) for name, cell in row.items()})
     return text.getvalue()
 
 

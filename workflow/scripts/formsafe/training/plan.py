@@ -1,6 +1,5 @@
 """A training's inputs, its memory plan, and the arguments of transformers' Trainer."""
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean, pstdev
@@ -71,11 +70,6 @@ def memory_plan(
     return TrainingPlan(micro, plan.gradient_checkpointing if checkpointing == "auto" else checkpointing)
 
 
-def steps_with(examples: int, settings: Optimisation) -> int:
-    """Optimiser steps of `epochs` passes over that many examples (the Trainer's own rule)."""
-    return math.ceil(settings.epochs * math.ceil(examples / (settings.batch_size * settings.gradient_accumulation)))
-
-
 # Columns, evaluation, checkpoints, logs and progress are this library's own, not the Trainer's.
 OWN: dict[str, Any] = {
     **{"remove_unused_columns": False, "eval_strategy": "no", "save_strategy": "no", "disable_tqdm": True},
@@ -101,7 +95,7 @@ def training_arguments(
         per_device_eval_batch_size=plan.micro_batch_size,
         gradient_accumulation_steps=settings.batch_size * settings.gradient_accumulation // plan.micro_batch_size,
         num_train_epochs=settings.epochs,
-        max_steps=-1 if inputs.arm.steps_of is None else steps_with(inputs.arm.steps_of, settings),
+        max_steps=-1 if inputs.arm.steps_of is None else settings.steps(inputs.arm.steps_of),
         learning_rate=learning_rate,
         lr_scheduler_type=settings.scheduler,
         warmup_steps=settings.warmup_steps,

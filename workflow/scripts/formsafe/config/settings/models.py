@@ -54,7 +54,7 @@ class ModelSettings(ModelPlace):
     dtype: Literal["float32", "bfloat16", "float16"] | Auto = "auto"
     """Compute type; `auto` is bfloat16 on GPU and float32 on CPU."""
     attention: Literal["eager", "sdpa", "flash_attention_2"] | Auto = "auto"
-    """Attention implementation; `auto` is sdpa, and in training a padding-free sdpa for models that allow it."""
+    """Attention implementation; `auto` is sdpa, with this workflow's own call of it where a model allows that."""
     device: Literal["cpu", "cuda"] | Auto = "auto"
     """Device; `cuda` makes a missing GPU an error, `auto` takes one where there is one."""
 

@@ -1,5 +1,6 @@
 """Training of soft prompts and adapters (paper, table 3)."""
 
+import math
 from typing import Literal
 
 from pydantic import Field, PositiveInt
@@ -42,6 +43,10 @@ class Optimisation(Settings):
     """Weight decay (the paper does not say; assumed none)."""
     max_grad_norm: float = Field(default=1.0, gt=0)
     """Gradient clipping (the paper does not say; assumed transformers' default)."""
+
+    def steps(self, examples: int) -> int:
+        """Optimiser steps of `epochs` passes over that many examples: the Trainer's own rule."""
+        return math.ceil(self.epochs * math.ceil(examples / (self.batch_size * self.gradient_accumulation)))
 
 
 class SoftPromptSettings(Optimisation):
