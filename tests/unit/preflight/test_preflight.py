@@ -331,7 +331,7 @@ def test_every_judge_set_of_prompts_and_number_of_examples_is_work_of_its_own():
     expected = {(model, "", 1420): count for model, count in models.items() if count}
     benign = {(model, "benign", 7): count for model, count in models.items() if count}
     assert answers == expected | benign | {(base.model, "safety", 400): 1}
-    assert {key[3] for key in found if key[0] == "adapters"} == {90, 13}
+    assert {key[3] for key in found if key[0] == "adapters"} == {90, 14}
 
 
 def test_the_papers_jobs(study):

@@ -119,7 +119,6 @@ def _train(
     arguments = training_arguments(inputs, settings, learning_rate, plan, base, scratch, resume)
     rate = 0.0 if inputs.arm.joint is None else inputs.arm.joint.learning_rate
     trainer = SplitLossTrainer(model, arguments, collator, data, prompt, rate, inputs.arm.constraint)
-    trainer.remove_callback(PrinterCallback)
     _run(trainer, Pace(inputs.training.validation_interval, inputs.training.checkpoint_minutes), resume)
     folder = Path(inputs.folder)
     checkpoints.publish_adapter(model, scratch, folder)
@@ -163,6 +162,7 @@ def _tokenised(inputs: Inputs, model: PreTrainedModel, virtual: int) -> list[exa
 def _run(trainer: SplitLossTrainer, pace: Pace, resume: Path | None) -> None:
     if resume is not None:
         print(f"continuing from step {checkpoints.step_of(resume)} ({resume})")
+    trainer.remove_callback(PrinterCallback)
     trainer.add_callback(pace)
     try:
         with pace.listening():
