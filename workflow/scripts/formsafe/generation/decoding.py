@@ -47,12 +47,15 @@ class Steps(Protocol):
 
     def read(self) -> torch.Tensor:
         """Read the prompts; return the logits after them, `[rows, vocabulary]`."""
+        ...
 
     def step(self, tokens: torch.Tensor) -> torch.Tensor:
         """Append one token per row, `[rows]`; return the logits after it, `[rows, vocabulary]`."""
+        ...
 
     def compact(self, alive: Sequence[bool]) -> list[int] | None:
         """Drop rows that have finished, where that pays; return the rows that are kept, all living ones among them."""
+        ...
 
 
 class GrowingSteps:

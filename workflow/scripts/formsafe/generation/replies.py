@@ -69,18 +69,23 @@ class Engine(Protocol):
 
     def complete(self, prompts: list[Prompt], decoding: Decoding, journal: Journal, section: str) -> None:
         """Answer those of `prompts` that the section of the journal lacks, adding each to it as it is done."""
+        ...
 
     def describe(self) -> dict[str, Any]:
         """JSON-ready mapping of what determines the replies besides prompts and settings, for the journal's header."""
+        ...
 
     def record(self, journal: Journal) -> dict[str, Any]:
         """JSON-ready mapping of how the replies were made, for the metrics; it determines no reply."""
+        ...
 
     def room(self, prompt: Prompt) -> float:
         """Tokens that the model's context leaves for a reply, infinite where it is not known."""
+        ...
 
     def close(self) -> None:
         """Give back what was started for the replies."""
+        ...
 
 
 def require_room(engine: Engine, prompts: Iterable[Prompt], decoding: Decoding) -> None:

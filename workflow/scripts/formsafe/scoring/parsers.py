@@ -33,9 +33,11 @@ class Parser(Protocol):
 
         `last_line_only`: the judged text may hold what the parser looks for, and the judge may have repeated it.
         """
+        ...
 
     def mentions(self, text: str) -> bool:
         """Whether a judged text holds what the parser looks for."""
+        ...
 
 
 @dataclass(frozen=True)
