@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+gc.disable()  # until all is imported
 sys.path[:0] = [str(ROOT / "workflow" / "scripts"), str(ROOT)]
 SHARED_DATA = ROOT.parent / "shared" / "data"
 
@@ -20,8 +21,8 @@ def pytest_collection_modifyitems(items):
 
 def pytest_collection_finish():
     """What was imported is no garbage: statsmodels collects at every adjustment, and would go over all of it."""
-    gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from formsafe.core import provenance
+from formsafe.core.startup import lean_imports
 from tests.fake_hub import FakeHub, serving
 
 # Before PyTorch is imported. Its threads wait for each other by spinning, which costs models this small more than they
@@ -16,6 +17,8 @@ from tests.fake_hub import FakeHub, serving
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A folder without certificates. Every client reads those of all authorities when it starts, 28 ms; none counts here.
 os.environ["SSL_CERT_DIR"] = os.path.dirname(__file__)
+with lean_imports():  # as jobs do
+    import peft  # noqa: F401
 
 
 @pytest.fixture(scope="session", autouse=True)
