@@ -32,7 +32,7 @@ def test_axe_finds_no_serious_barrier(opened, pages, axe, width, scheme):
         driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
-def test_the_answers_come_first_with_their_figures_beside_them(opened, pages):
+def test_the_findings_come_first_with_their_figures_beside_them(opened, pages):
     driver = opened(pages["demo"])
     assert "1 of 7 runs are missing" in driver.find_element("class name", "missing").text
     group = driver.find_element("class name", "group")

@@ -57,7 +57,7 @@ def test_a_failed_run_is_listed_as_missing_and_the_others_are_reported(checkout)
     assert asr.pop(("ProMoT", "List", "6.5e-4")) == "not run"
     assert len(asr) == 8 and all(0 <= float(value) <= 1 for value in asr.values())
     page = reported_as_advised(checkout, failed.stderr)
-    top = page[: page.index('<section id="answers"')]
+    top = page[: page.index('<section id="findings"')]
     assert "1 of 9 runs are missing" in top and "<li>Demo: ProMoT List 6.5e-4</li>" in top
     # The demo has no controls, no benign prompts and none of the paper's models: nothing is drawn of these.
     drawn = [name for name in registered_names("figures") if name not in ("controls", "over_refusals", "paper")]

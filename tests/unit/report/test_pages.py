@@ -7,8 +7,8 @@ import re
 import pytest
 
 from formsafe.core.records import Finding, Run
-from formsafe.report.pages.answers import card, inlined, whole
 from formsafe.report.pages.appendix import cost_table, read_metrics, settings_table, versions_table
+from formsafe.report.pages.findings import card, inlined, whole
 from tests import synthetic
 from tests.unit.report.made import Made, make
 
@@ -30,18 +30,18 @@ def test_the_page_loads_nothing_and_runs_its_own_script_only(page):
 
 
 def test_the_page_has_every_section_and_all_is_escaped(page):
-    for part in ("answers", "safety", "task", "training", "judges", "data", "cost", "configuration", "versions"):
+    for part in ("findings", "safety", "task", "training", "judges", "data", "cost", "configuration", "versions"):
         assert f'<section id="{part}"' in page and f'href="#{part}"' in page, part
     assert "A &lt;study&gt;" in page and "&lt;b&gt;" in page and "&lt;json&gt;" in page and "WikiSum" in page
     assert "12 rows, left out: 2 repeated" in page and "scipy" in page and "statsmodels" in page
 
 
-def test_an_answer_has_its_figure_beside_it_and_no_figure_is_drawn_twice(page):
-    answers = page[page.index('<section id="answers"') : page.index('<section id="safety"')]
-    assert answers.count("<figure") == 2 and page.count('id="figure-asr-demo"') == 1
-    assert "0.660 [0.630, 0.690]" in answers and "p &lt; 0.001, 1,320 prompts, 1 training" in answers
+def test_a_finding_has_its_figure_beside_it_and_no_figure_is_drawn_twice(page):
+    findings = page[page.index('<section id="findings"') : page.index('<section id="safety"')]
+    assert findings.count("<figure") == 2 and page.count('id="figure-asr-demo"') == 1
+    assert "0.660 [0.630, 0.690]" in findings and "p &lt; 0.001, 1,320 prompts, 1 training" in findings
     for status in ("shown", "not shown", "in this training only", "cannot be said"):
-        assert f">{status}</span>" in answers
+        assert f">{status}</span>" in findings
     ids = re.findall(r'\bid="([^"]*)"', page)
     assert len(ids) == len(set(ids))
 
@@ -72,14 +72,14 @@ def test_a_figure_without_anything_drawn_is_left_out(tmp_path):
 def test_a_part_of_a_study_says_at_the_top_what_is_missing(tmp_path):
     runs = synthetic.grid()
     page = make(tmp_path, runs[:5], runs[5:], models={"demo": "M<i>"}).page().read_text()
-    top = page[: page.index('<section id="answers"')]
+    top = page[: page.index('<section id="findings"')]
     assert "2 of 7 runs are missing" in top and "<li>M&lt;i&gt;: ProMoT List</li>" in top
 
 
-def test_a_question_with_several_answers_shows_a_row_each_and_folds_their_sentences(page):
-    answers = page[page.index('<section id="answers"') : page.index('<section id="safety"')]
-    assert "</span> 1 of 2 " in answers and "All 2 in words" in answers
-    (table,) = re.findall(r'<table class="findings">.*?</table>', answers, re.DOTALL)
+def test_a_question_with_several_findings_shows_a_row_each_and_folds_their_sentences(page):
+    findings = page[page.index('<section id="findings"') : page.index('<section id="safety"')]
+    assert "</span> 1 of 2 " in findings and "All 2 in words" in findings
+    (table,) = re.findall(r'<table class="findings">.*?</table>', findings, re.DOTALL)
     assert re.findall(r'<tr class="([^"]*)" title="([^"]*)">', table) == [
         ("in-this-training-only", "in this training only"),
         ("shown", "shown"),

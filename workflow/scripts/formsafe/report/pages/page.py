@@ -12,8 +12,8 @@ from markupsafe import Markup
 
 from formsafe.core.files import read_json, write_text
 from formsafe.core.records import NONE, Finding
-from formsafe.report.pages.answers import answer_groups, read_figures, whole
 from formsafe.report.pages.appendix import appendix, example, table
+from formsafe.report.pages.findings import finding_groups, read_figures, whole
 from formsafe.report.registry import SECTIONS, entries
 from formsafe.report.results import Results
 
@@ -40,7 +40,7 @@ def write_page(results: Results, described: Mapping[str, Any], template: str, ou
         facts=facts(results, described["settings"]),
         missing=[f"{results.names.model(run.model)}: {results.names.run(run)}" for run in results.names.missing],
         planned=len(results.names.planned),
-        answers=answer_groups(results, findings, figures),
+        findings=finding_groups(results, findings, figures),
         figures=figures,
         sections=SECTIONS,
         tables=result_tables(results),

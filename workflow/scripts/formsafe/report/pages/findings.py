@@ -1,4 +1,4 @@
-"""The answers at the top of the report: a card per question, with the figure that shows it; and all figures.
+"""The findings at the top of the report: a card per question, with the figure that shows it; and all figures.
 
 Figures are drawn by us, inlined, with ids of their own.
 """
@@ -75,7 +75,7 @@ def whole(text: str) -> Markup:
     return Markup(_RATE.sub(r'<span class="whole">\g<0></span>', str(escape(text))))
 
 
-def answer_groups(results: Results, findings: list[Finding], figures: list[Picture]) -> list[dict[str, Any]]:
+def finding_groups(results: Results, findings: list[Finding], figures: list[Picture]) -> list[dict[str, Any]]:
     """The findings in order, those that one figure shows together with it; each figure is shown once."""
     groups: dict[Any, dict[str, Any]] = {}
     for finding in findings:
@@ -88,7 +88,7 @@ def answer_groups(results: Results, findings: list[Finding], figures: list[Pictu
 
 
 def card(finding: Finding) -> dict[str, Any]:
-    """One answer as its card shows it."""
+    """One finding as its card shows it."""
     value, low, high = (math.nan if end is None else end for end in (finding.value, finding.ci_low, finding.ci_high))
     numbers = "" if finding.value is None else shown(Estimate(value, low, high, 0))
     counts = [
