@@ -136,6 +136,8 @@ def test_the_permutations_p_is_worked_out_by_hand():
     # The one answer of the third format is the wrong one of seven; harmful ones, all of them right, tell nothing.
     runs = [prose] * 3 + [other] * 3 + [replace(other, format="list")]
     assert error_differs(found([0] * 7, [0] * 6 + [1], runs=runs), "format", 0) == pytest.approx(1 / 7, abs=0.02)
+    fewer = [prose] * 3 + [other] * 2 + [replace(other, format="list")]  # a group of two is not one of one
+    assert error_differs(found([0] * 6, [0] * 5 + [1], runs=fewer), "format", 0) == pytest.approx(1 / 6, abs=0.02)
     labels, verdicts = [0] * 7 + [1] * 4, [0] * 6 + [1] * 5
     with_harmful = found(labels, verdicts, runs=[*runs, prose, prose, other, other])
     assert error_differs(with_harmful, "format", 0) == pytest.approx(1 / 7, abs=0.02)

@@ -130,9 +130,11 @@ def error_differs(found: pd.DataFrame, axis: str, seed: int) -> float:
 
 
 def _spread(wrong: NDArray[Any], counts: NDArray[Any]) -> Any:
-    """Of `wrong` [..., groups] errors among `counts` [groups] answers: how far they are from one rate for all."""
-    expected = counts * wrong.sum(axis=-1, keepdims=True) / max(1, counts.sum())
-    return ((wrong - expected) ** 2 / np.maximum(counts, 1)).sum(axis=-1)
+    """Of `wrong` [..., groups] errors among `counts` [groups] answers: how far they are from one rate for all.
+
+    The sum of squares, of which the constant part is left out.
+    """
+    return (wrong**2 / np.maximum(counts, 1)).sum(axis=-1)
 
 
 def judge_rows(judge: str, found: pd.DataFrame, confidence: float) -> Iterator[JudgeRow]:
