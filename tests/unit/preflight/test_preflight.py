@@ -618,6 +618,10 @@ def test_finished_jobs_replace_other_measurements(study, tmp_path):
     folder.mkdir(parents=True)
     took = {"device": H200.name, "seconds": 70.0, "training_seconds": 45.0, "validation_seconds": 5.0, "steps": 45}
     (folder / "metrics.json").write_text(json.dumps(took))
+    for other in (f"soft_prompts/model={model}/format=list/seed=0", "runs/model=m/method=sft/adapter", "runs/adapter"):
+        path = tmp_path / "results/other" / other / "metrics.json"  # of another stage, another model, none
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(took | {"training_seconds": 900.0}))
     measured = study_costs.cost_of(work, plan, context, H200, results)
     assert measured.seconds == pytest.approx(START_SECONDS + 20 + 50 * 90 / 45) and measured.basis == "1 finished"
     away = study_costs.cost_of(work, plan, context, None, results)

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 from formsafe.core.durations import in_words
 from formsafe.core.errors import FormsafeError
 from formsafe.core.files import read_json
+from formsafe.core.layout import partitions, stage_of
 
 Stage = Literal["soft prompts", "adapters", "answers", "judge"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
@@ -22,6 +23,8 @@ _RATES = {
     "answers": ("answers", "formsafe", "tokens_per_second"),
     "judge": ("judge", "formsafe", "judgements_per_second"),
 }
+# The stages whose paths tell the model at work, as `stage_of` names them: a judge's path has the model that it judges.
+_OF_THE_MODEL = {"soft prompts": "soft_prompt", "adapters": "adapter", "answers": "answers"}
 # Before its loop a job starts Python, imports and wakes the device (seconds), and reads weights of 16 bits at the rate
 # of a shared file system. The job's own metrics do not count the first.
 START_SECONDS, BYTES_PER_SECOND = 15.0, 1e9
@@ -130,13 +133,9 @@ def from_finished(work: Work, finished: Iterable[str | Path], device: str | None
 def finished_jobs(work: Work, results: Path) -> list[Path]:
     """Metrics of the same stage and model: of this study, and where the path tells the model, of its neighbours."""
     found = {Path(job) for job in work.jobs if Path(job).exists()}
-    patterns = {
-        "soft prompts": f"*/soft_prompts/model={work.model}/**/metrics.json",
-        "adapters": f"*/runs/model={work.model}/**/adapter/metrics.json",
-        "answers": f"*/runs/model={work.model}/**/answers.metrics.json",
-    }
-    if work.stage in patterns:
-        found.update(results.parent.glob(patterns[work.stage]))
+    for path in results.parent.rglob("*metrics.json"):
+        if stage_of(path) == _OF_THE_MODEL.get(work.stage) and partitions(path).get("model") == work.model:
+            found.add(path)
     return sorted(found)
 
 
