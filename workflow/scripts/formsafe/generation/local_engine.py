@@ -1,6 +1,5 @@
 """Answers of a model in this process: planned batches, a journal of finished ones, and less memory when it runs out."""
 
-import math
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -25,7 +24,7 @@ from formsafe.generation.thoughts import opened_thoughts
 from formsafe.generation.unbatched import generate_one_by_one, keeps_keys
 from formsafe.models import decode_attention, memory
 from formsafe.models.chat import render_prompt
-from formsafe.models.context import read_context
+from formsafe.models.context import context_length, read_context
 from formsafe.models.load import (
     ADAPTER_CONFIG,
     end_of_turn_ids,
@@ -99,9 +98,8 @@ class LocalEngine:
 
     def room(self, prompt: Prompt) -> float:
         """Tokens that the model's context leaves for a reply to `prompt`."""
-        context = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         length = self.soft_length + len(render_prompt(self.tokenizer, prompt.text, prompt.system, prompt.assistant))
-        return math.inf if context is None else context - length
+        return context_length(self.model.config) - length
 
     def complete(self, prompts: list[Prompt], decoding: Decoding, journal: Journal, section: str) -> None:
         """Answer what the journal's section lacks, batch by batch; when memory runs out, halve the budget and go on.

@@ -1,5 +1,6 @@
 """What one job knows of its model: the configuration, read once, the shape, and where it is computed."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -40,6 +41,12 @@ class ModelContext:
         plain = chosen and self.config is not None and supports(self.config)
         # Dynamic positions compare the longest with a bound in Python at every step: a capture would fail.
         return plain and "dynamic" not in self.config.get_text_config().rope_parameters["rope_type"]
+
+
+def context_length(config: Any) -> float:
+    """Tokens that a model's context holds; infinite where its configuration (None: an unknown one) has no bound."""
+    text = config and config.get_text_config()
+    return getattr(text, "max_position_embeddings", None) or math.inf
 
 
 def read_context(

@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from formsafe.config.settings.models import ModelSettings
 from formsafe.core.errors import FormsafeError
 from formsafe.core.files import read_json
+from formsafe.core.layout import ADAPTER_FILES
 from formsafe.models import decode_attention, memory, varlen_attention
 from formsafe.models.chat import set_template_arguments
 from formsafe.models.context import Device, ModelContext
@@ -18,8 +19,7 @@ from formsafe.models.context import Device, ModelContext
 if TYPE_CHECKING:
     from peft import PeftModel
 
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
-ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS, ADAPTER_CONFIG = ADAPTER_FILES["weights"], ADAPTER_FILES["config"]
 SOFT_PROMPT = "prompt_embeddings"  # PEFT's name of the vectors in a soft prompt's file
 
 

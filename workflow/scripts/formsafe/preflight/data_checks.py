@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import math
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -109,18 +110,17 @@ def check_judge(name: str, judge: JudgeSettings, model: ModelSettings, folder: P
         said = f"{asked}; whether its prompt fits into the context of {judge.model} is told once that model is here"
         return Check(DATA, label, "unchecked", said, "snakemake --cores 1 models, then preflight again.")
     from formsafe.models.chat import render_prompt
-    from formsafe.models.context import read_context
+    from formsafe.models.context import context_length, read_context
     from formsafe.models.load import load_tokenizer
 
     answered = "" if judge.prompt is None else None
     prompt = len(render_prompt(load_tokenizer(folder, model), text, None, answered))
     reply = max(decoding.max_new_tokens for decoding in (judge.generation, *judge.retries))
-    config = read_context(folder, model, 1.0, "cpu").config
-    context = getattr(config and config.get_text_config(), "max_position_embeddings", None)
-    if context is None:
+    context = context_length(read_context(folder, model, 1.0, "cpu").config)
+    if context == math.inf:
         return Check(DATA, label, "ok", f"a prompt of {prompt} tokens without instruction and answer")
     left = context - prompt - reply
-    detail = f"{context} tokens: prompt {prompt}, reply {reply}, {left} left for an answer of up to {answer}"
+    detail = f"{context:.0f} tokens: prompt {prompt}, reply {reply}, {left:.0f} left for an answer of up to {answer}"
     remedy = f"Shorten {key}, lower max_new_tokens of the judge or of generation, or take a judge with more context."
     return Check(DATA, label, "ok" if left >= answer else "no", detail, remedy)
 

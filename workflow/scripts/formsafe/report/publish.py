@@ -23,7 +23,7 @@ from formsafe.config.loading import load_study, runs_of
 from formsafe.config.settings.study import StudySettings
 from formsafe.core.errors import FormsafeError, command
 from formsafe.core.files import read_json, read_jsonl
-from formsafe.core.layout import HARMFUL, SAFETY, Layout, run_path
+from formsafe.core.layout import ADAPTER_FILES, HARMFUL, SAFETY, Layout, run_path
 from formsafe.core.records import Run
 from formsafe.core.texts import escape_markdown, letters_of
 from formsafe.formats.registry import traits_of
@@ -53,8 +53,8 @@ def files_of(study: StudySettings, repo: str) -> Files:
     for run in runs:
         folder = run_path(run)
         files[f"{folder}/README.md"] = card(study, repo, [run]).encode()
-        files[f"{folder}/adapter_config.json"] = _adapter_config(layout, run)
-        files[f"{folder}/adapter_model.safetensors"] = Path(layout.adapter(run, "weights"))
+        files[f"{folder}/{ADAPTER_FILES['config']}"] = _adapter_config(layout, run)
+        files[f"{folder}/{ADAPTER_FILES['weights']}"] = Path(layout.adapter(run, "weights"))
     for path in sorted(path for pattern in RESULTS for path in root.glob(pattern) if path.is_file()):
         files[f"results/{path.relative_to(root)}"] = path
     require_no_texts(files, _harmful_texts(layout))

@@ -12,10 +12,11 @@ from transformers import PreTrainedModel, set_seed
 from formsafe.config.settings.grid import Constraint
 from formsafe.config.settings.training import SoftPromptSettings
 from formsafe.core.files import read_json, replacing, write_json
+from formsafe.core.layout import ADAPTER_FILES
 from formsafe.core.provenance import stage_record
 from formsafe.models.load import ADAPTER_CONFIG, ADAPTER_WEIGHTS, SOFT_PROMPT, embedding_weight
 
-METRICS = "metrics.json"
+METRICS = ADAPTER_FILES["metrics"]
 
 
 class Arm(BaseModel, frozen=True):

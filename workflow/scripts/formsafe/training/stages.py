@@ -13,9 +13,10 @@ from transformers import PreTrainedModel, PrinterCallback, set_seed
 from formsafe.config.settings.training import AdapterSettings, LoraSettings, Optimisation, SoftPromptSettings
 from formsafe.core.errors import FormsafeError
 from formsafe.core.files import file_digest, read_json, write_json
+from formsafe.core.layout import ADAPTER_FILES
 from formsafe.core.provenance import stage_record
 from formsafe.models import memory, varlen_attention
-from formsafe.models.context import ModelContext, read_context
+from formsafe.models.context import ModelContext, context_length, read_context
 from formsafe.models.load import Placement, end_of_turn_ids, load_model, load_soft_prompt, load_tokenizer, place
 from formsafe.sources.models import model_folder
 from formsafe.training import checkpoints, drift, examples, loss_log
@@ -29,7 +30,7 @@ from formsafe.training.trainer import SplitLossTrainer
 
 __all__ = ["Inputs", "add_adapter", "add_soft_prompt", "train_adapter", "tune_soft_prompt"]
 
-LOSS, VALIDATION_LOSS = "loss.csv", "validation.csv"
+LOSS, VALIDATION_LOSS = ADAPTER_FILES["loss"], ADAPTER_FILES["validation_loss"]
 
 
 def tune_soft_prompt(inputs: Inputs, settings: SoftPromptSettings) -> None:
@@ -145,13 +146,13 @@ def _train(
 def _tokenised(inputs: Inputs, model: PreTrainedModel, virtual: int) -> list[examples.Examples]:
     """Training and validation examples."""
     tokenizer = load_tokenizer(str(model.name_or_path), inputs.model)
-    context = getattr(model.config.get_text_config(), "max_position_embeddings", None) or inputs.training.max_length
+    length = int(min(inputs.training.max_length, context_length(model.config) - virtual))
     return [
         examples.tokenise(
             path,
             tokenizer,
             end_of_turn_ids(tokenizer, model),
-            max_length=min(inputs.training.max_length, context - virtual),
+            max_length=length,
             tolerance=inputs.training.truncation_tolerance,
             system=inputs.system_prompt,
         )
