@@ -112,12 +112,11 @@ def finished_unseen(jobs: Iterable[Sequence[str]], since: float, directory: Path
         since: when that Snakemake started, in seconds since the epoch; older files are none of its doing.
         directory: where Snakemake runs.
     """
-    unfinished = unfinished_outputs(directory)
-    return [
-        outputs
-        for outputs in jobs
-        if not unfinished.isdisjoint(outputs) or any(_is_newer(path, since, directory) for path in outputs)
-    ]
+    unfinished, found = unfinished_outputs(directory), []
+    for outputs in jobs:
+        if not unfinished.isdisjoint(outputs) or any(_is_newer(path, since, directory) for path in outputs):
+            found.append(outputs)
+    return found
 
 
 def record_unseen(workflow: Any, since: float, directory: Path) -> int:

@@ -63,9 +63,10 @@ def varlen_attention_forward(
         attended = varlen_attn(q, k, v, bounds, bounds, longest, longest, scale=scaling, window_size=causal, **shared)
         assert isinstance(attended, torch.Tensor)
         return attended.unsqueeze(0), None
+    by_example = (tensor.split(lengths, dim=2) for tensor in (query, key, value))
     parts = [
         scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True, scale=scaling, enable_gqa=True)
-        for q, k, v in zip(*(tensor.split(lengths, dim=2) for tensor in (query, key, value)), strict=True)
+        for q, k, v in zip(*by_example, strict=True)
     ]
     return torch.cat(parts, dim=2).transpose(1, 2).contiguous(), None
 

@@ -55,11 +55,10 @@ def write_tables(history: list[dict[str, Any]], training: str | Path, validation
     """Write loss.csv and validation.csv from the Trainer's log history."""
     rows = [record for record in history if "format_loss" in record]
     _write(training, TRAINING_COLUMNS, rows)
-    prefixed = [record for record in history if f"{VALIDATION}loss" in record]
-    rows = [
-        {column: record.get(f"{VALIDATION}{column}", record.get(column)) for column in VALIDATION_COLUMNS}
-        for record in prefixed
-    ]
+    rows = []
+    for record in history:
+        if f"{VALIDATION}loss" in record:
+            rows.append({name: record.get(f"{VALIDATION}{name}", record.get(name)) for name in VALIDATION_COLUMNS})
     _write(validation, VALIDATION_COLUMNS, rows)
 
 
