@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from formsafe.analysis.comparisons import Thresholds
+from formsafe.analysis.contrasts import INTERACTION, OMNIBUS, TREND
 from formsafe.analysis.estimates import Summary
 from formsafe.analysis.roster import condition_of, names_from
 from formsafe.analysis.score_table import read_csv, write_table
@@ -41,6 +42,17 @@ def build(root: Path, runs, missing=(), **options) -> tuple[Summary, list[dict[s
 def grid(tmp_path_factory):
     root = tmp_path_factory.mktemp("grid")
     return root, *build(root, synthetic.grid())
+
+
+def test_formats_are_compared_within_each_rate_and_slopes_between_the_main_ones(tmp_path):
+    """Of one format there is nothing to compare; a rate that leaves formats out is no rival."""
+    lone, fewer = [Run("demo", "sft", "prose", "1e-6", "0")], synthetic.grid(formats=("prose", "json"), rates=("1e-5",))
+    build(tmp_path, synthetic.grid(extra=[*lone, *(run for run in fewer if run.method == "sft")]), harmful=8, task=1)
+    rows = read_csv(tmp_path / "contrasts.csv")
+    formats = {(row["question"], row["method"], row["lr"]): (row["formats"], row["against_lr"]) for row in rows}
+    several = {("sft", "1e-5"): "prose json", ("sft", "5e-5"): "prose list json", ("promot", "5e-5"): "prose list json"}
+    expected = {(question, *key): (value, "none") for question in (OMNIBUS, TREND) for key, value in several.items()}
+    assert formats == expected | {(INTERACTION, "promot", "5e-5"): ("prose list json", "5e-5")} and len(rows) == 7
 
 
 def scores_by(run_scores):
