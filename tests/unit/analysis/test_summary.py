@@ -46,13 +46,33 @@ def grid(tmp_path_factory):
 
 def test_formats_are_compared_within_each_rate_and_slopes_between_the_main_ones(tmp_path):
     """Of one format there is nothing to compare; a rate that leaves formats out is no rival."""
-    lone, fewer = [Run("demo", "sft", "prose", "1e-6", "0")], synthetic.grid(formats=("prose", "json"), rates=("1e-5",))
-    build(tmp_path, synthetic.grid(extra=[*lone, *(run for run in fewer if run.method == "sft")]), harmful=8, task=1)
+    lone, fewer = (
+        [Run("demo", "sft", "prose", "1e-6", "0")],
+        synthetic.grid(formats=("prose", "delimiter"), rates=("1e-5",)),
+    )
+    build(
+        tmp_path,
+        synthetic.grid(
+            formats=("prose", "delimiter", "json"), extra=[*lone, *(run for run in fewer if run.method == "sft")]
+        ),
+        harmful=8,
+        task=1,
+    )
     rows = read_csv(tmp_path / "contrasts.csv")
     formats = {(row["question"], row["method"], row["lr"]): (row["formats"], row["against_lr"]) for row in rows}
-    several = {("sft", "1e-5"): "prose json", ("sft", "5e-5"): "prose list json", ("promot", "5e-5"): "prose list json"}
+    several = {
+        ("sft", "1e-5"): "prose delimiter",
+        ("sft", "5e-5"): "prose delimiter json",
+        ("promot", "5e-5"): "prose delimiter json",
+    }
     expected = {(question, *key): (value, "none") for question in (OMNIBUS, TREND) for key, value in several.items()}
-    assert formats == expected | {(INTERACTION, "promot", "5e-5"): ("prose list json", "5e-5")} and len(rows) == 7
+    assert formats == expected | {(INTERACTION, "promot", "5e-5"): ("prose delimiter json", "5e-5")} and len(rows) == 7
+
+
+def test_one_format_that_two_methods_share_has_no_slope(tmp_path):
+    runs = [run for run in synthetic.grid() if run.method != "promot" or run.format == "json"]
+    build(tmp_path, runs, harmful=8, task=1)
+    assert [row["question"] for row in read_csv(tmp_path / "contrasts.csv")] == [OMNIBUS, TREND]
 
 
 def scores_by(run_scores):
