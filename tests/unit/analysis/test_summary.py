@@ -46,25 +46,15 @@ def grid(tmp_path_factory):
 
 def test_formats_are_compared_within_each_rate_and_slopes_between_the_main_ones(tmp_path):
     """Of one format there is nothing to compare; a rate that leaves formats out is no rival."""
-    lone, fewer = (
-        [Run("demo", "sft", "prose", "1e-6", "0")],
-        synthetic.grid(formats=("prose", "delimiter"), rates=("1e-5",)),
+    fewer = [Run("demo", "sft", format, "1e-5", "0") for format in ("prose", "delimiter")]
+    runs = synthetic.grid(
+        formats=("prose", "delimiter", "json"), extra=[Run("demo", "sft", "prose", "1e-6", "0"), *fewer]
     )
-    build(
-        tmp_path,
-        synthetic.grid(
-            formats=("prose", "delimiter", "json"), extra=[*lone, *(run for run in fewer if run.method == "sft")]
-        ),
-        harmful=8,
-        task=1,
-    )
+    build(tmp_path, runs, harmful=8, task=1)
     rows = read_csv(tmp_path / "contrasts.csv")
     formats = {(row["question"], row["method"], row["lr"]): (row["formats"], row["against_lr"]) for row in rows}
-    several = {
-        ("sft", "1e-5"): "prose delimiter",
-        ("sft", "5e-5"): "prose delimiter json",
-        ("promot", "5e-5"): "prose delimiter json",
-    }
+    several = {("sft", "1e-5"): "prose delimiter"}
+    several |= {(method, "5e-5"): "prose delimiter json" for method in ("sft", "promot")}
     expected = {(question, *key): (value, "none") for question in (OMNIBUS, TREND) for key, value in several.items()}
     assert formats == expected | {(INTERACTION, "promot", "5e-5"): ("prose delimiter json", "5e-5")} and len(rows) == 7
 
