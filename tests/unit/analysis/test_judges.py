@@ -136,6 +136,10 @@ def test_the_permutations_p_is_worked_out_by_hand():
     # The one answer of the third format is the wrong one of seven; harmful ones, all of them right, tell nothing.
     runs = [prose] * 3 + [other] * 3 + [replace(other, format="list")]
     assert error_differs(found([0] * 7, [0] * 6 + [1], runs=runs), "format", 0) == pytest.approx(1 / 7, abs=0.02)
+    # Two errors of six, one among four and one alone: all but the 6 of 15 splits with both among the four are as far.
+    uneven = [prose] * 4 + [other, replace(other, format="list")]
+    p = error_differs(found([0] * 6, [1, 0, 0, 0, 1, 0], runs=uneven), "format", 0)
+    assert p == pytest.approx(9 / 15, abs=0.03)
     fewer = [prose] * 3 + [other] * 2 + [replace(other, format="list")]  # a group of two is not one of one
     assert error_differs(found([0] * 6, [0] * 5 + [1], runs=fewer), "format", 0) == pytest.approx(1 / 6, abs=0.02)
     labels, verdicts = [0] * 7 + [1] * 4, [0] * 6 + [1] * 5

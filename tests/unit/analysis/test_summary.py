@@ -65,6 +65,12 @@ def test_one_format_that_two_methods_share_has_no_slope(tmp_path):
     assert [row["question"] for row in read_csv(tmp_path / "contrasts.csv")] == [OMNIBUS, TREND]
 
 
+def test_slopes_are_compared_over_the_formats_that_both_methods_have(tmp_path):
+    build(tmp_path, [run for run in synthetic.grid() if (run.method, run.format) != ("sft", "json")], harmful=8, task=1)
+    (row,) = (row for row in read_csv(tmp_path / "contrasts.csv") if row["question"] == INTERACTION)
+    assert row["formats"] == "prose list"
+
+
 def scores_by(run_scores):
     """A score function that takes each run's scores in turn from a list."""
     given = {key: iter(values) for key, values in run_scores.items()}

@@ -104,6 +104,11 @@ def said(
         ((0.05, 0.2), 0.001, 1, "in this training only", "In this training SFT JSON has a higher ASR"),
         ((-0.01, 0.2), 0.3, 3, "not shown", "a rise of 0.050 would be found with a probability of 80%"),
         ((-0.01, 0.2), 0.01, 3, "not shown", "the test decides, the interval does not"),
+        ((0.0, 0.2), 0.01, 3, "not shown", "the test decides, the interval does not"),
+        ((-0.2, 0.0), 0.01, 3, "not shown", "the test decides, the interval does not"),
+        ((0.0, 0.2), 0.3, 3, "not shown", "a rise of 0.050 would be found"),
+        ((-0.2, 0.0), 0.3, 3, "not shown", "a rise of 0.050 would be found"),
+        ((-0.2, -0.05), 0.2, 3, "not shown", "this comparison's own interval leaves out 0"),
         (
             (0.008, 0.062),
             0.2,
@@ -122,6 +127,11 @@ def test_test_and_interval_decide_together(ends, p, trainings, status, words):
     assert found.status == status and words in found.sentence
     assert (found.n_prompts, found.n_trainings) == (given.n, trainings)
     assert (found.ci_low, found.p) == ((None, None) if math.isnan(p) else (ends[0], p))
+
+
+def test_a_p_without_an_interval_shows_nothing():
+    (found,) = said(RAISED, [row("base", "base", "sft", (UNKNOWN, UNKNOWN), 0.001)])
+    assert found.status == "cannot be said" and "all alike or too few: there is no interval" in found.sentence
 
 
 def test_a_fall_is_looked_for_between_methods_and_any_difference_between_formats():
@@ -399,6 +409,8 @@ def test_the_judge_is_indifferent_only_where_that_is_shown(given, status, words)
     [
         (-0.1, 0.4, True, True),
         (0.01, 0.3, True, False),
+        (0.0, 0.3, True, False),
+        (-0.3, 0.0, True, False),
         (-0.3, -0.2, True, False),
         (0.1, 0.1 + 1e-12, False, False),
         (-0.2, 0.1, True, True),

@@ -43,6 +43,10 @@ def test_longest_first_and_equal_lengths_in_order():
     assert batches_of_sizes([3, 9, 4], [10, 10, 10], 20) == [[1, 2], [0]], "sizes may be equal where lengths are not"
 
 
+def test_an_empty_row_shares_nothing():
+    assert common_prefix([[], [1]]) == common_prefix([[]]) == 0
+
+
 @given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=8), max_size=6))
 def test_common_prefix_is_the_longest_that_leaves_every_row_a_token(rows):
     shared = common_prefix(rows)

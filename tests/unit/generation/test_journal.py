@@ -92,6 +92,13 @@ def test_from_a_malformed_line_on_all_is_asked_again(tmp_path, change, capfd):
         assert f"Continuing: {kept} replies" in capfd.readouterr().out
 
 
+def test_a_malformed_first_reply_is_asked_again(tmp_path):
+    Journal(tmp_path / "j", HEADER).close()
+    with open(tmp_path / "j", "ab") as lines:
+        lines.write(json.dumps(WHOLE | {"replies": None}).encode() + b"\n")
+    assert Journal(tmp_path / "j", HEADER).continued == 0
+
+
 def test_no_reply_is_doubled(tmp_path):
     filled(tmp_path / "j")
     journal = Journal(tmp_path / "j", HEADER)

@@ -22,13 +22,14 @@ def test_a_reply_is_rebuilt_from_its_record_as_json():
 @pytest.mark.parametrize(
     "change",
     [
-        *({"finish_reason": "ended"}, {"tokens": "1"}, {"text": None}, {"text": 3}, {"thoughts": None}),
+        *({"finish_reason": "ended"}, {"tokens": "1"}, {"text": None}, {"text": ["so it wrote"]}, {"thoughts": None}),
         *({"thoughts": 1}, {"digits": None}, {"digits": [1]}, {"digits": [[1, ["x"]]]}, {"more": 1}),
     ],
 )
 def test_what_is_no_reply_is_an_error(change):
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError) as error:
         Reply.of(REPLY.record() | change)
+    assert "wrote" not in str(error.value), "a text of a model is no part of an error"
 
 
 def figures(folder, *replies, seconds=0.0):
