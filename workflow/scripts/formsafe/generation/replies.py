@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol
 
-from pydantic import ConfigDict, StrictInt, TypeAdapter, with_config
+from pydantic import ConfigDict, StrictInt, TypeAdapter, ValidationError, with_config
 
 from formsafe.config.settings.generation import Decoding
 from formsafe.core.errors import FormsafeError
@@ -30,7 +30,7 @@ class Prompt:
         return sha256(self.text)
 
 
-@with_config(ConfigDict(extra="forbid", hide_input_in_errors=True))
+@with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True)
 class Reply:
     """What the model wrote.
@@ -54,7 +54,10 @@ class Reply:
     @classmethod
     def of(cls, record: dict[str, Any]) -> "Reply":
         """Rebuild a reply from `record()`; raises ValueError where it is none."""
-        return _RECORDS.validate_python(record)
+        try:
+            return _RECORDS.validate_python(record)
+        except ValidationError:  # whose message shows the text
+            raise ValueError("no reply") from None
 
     def record(self) -> dict[str, Any]:
         """JSON-ready mapping."""
