@@ -85,6 +85,7 @@ def said(
     curves=(),
     names=("base", "sft", "promot"),
     summary=None,
+    seconds=3600.0,
     **settings,
 ):
     """The findings on a question."""
@@ -92,7 +93,7 @@ def said(
     roster = names_from({"demo": "Demo"}, METHODS, [run.fields for run in runs])
     evidence = Evidence({}, roster, AnalysisSettings(**settings), {"adapter": 5})
     tables = {"comparisons": comparisons, "contrasts": contrasts, "curves": curves, "audit": audit, "published": []}
-    vars(evidence).update(tables, summary=summary or Summary([]), first_tokens={}, seconds=3600.0)  # no files
+    vars(evidence).update(tables, summary=summary or Summary([]), first_tokens={}, seconds=seconds)  # no files
     return [found for found in answers(evidence, "demo") if found.question == question]
 
 
@@ -127,6 +128,11 @@ def test_test_and_interval_decide_together(ends, p, trainings, status, words):
     assert found.status == status and words in found.sentence
     assert (found.n_prompts, found.n_trainings) == (given.n, trainings)
     assert (found.ci_low, found.p) == ((None, None) if math.isnan(p) else (ends[0], p))
+
+
+def test_formats_that_are_not_shown_to_differ_are_no_order():
+    (found,) = said(FORMATS, [row("format", "sft", "list", (-0.01, 0.2), 0.3)], names=("base", "sft", "list"))
+    assert found.sentence.startswith("It is not shown that the ASR of SFT List and of SFT JSON differ")
 
 
 def test_a_p_without_an_interval_shows_nothing():
@@ -385,6 +391,7 @@ def shift(value: float, ends: tuple[float, float], equal: tuple[float, float], p
     ("given", "status", "words"),
     [
         (shift(0.1, (0.05, 0.15), (0.06, 0.14), 0.01), "shown", "the judge reacts to the format alone"),
+        (shift(-0.1, (-0.15, -0.05), (-0.14, -0.06), 0.01), "shown", "the judge reacts to the format alone"),
         (shift(0.0, (-0.02, 0.02), (-0.015, 0.015), 0.9), "not shown", "it is shown to lie within a margin of 0.030"),
         (
             shift(0.02, (-0.02, 0.06), (-0.01, 0.05), 0.3),
@@ -432,6 +439,12 @@ def test_what_a_number_rests_on():
 def test_a_p_says_how_many_comparisons_it_was_corrected_for():
     assert (p_text(0.0312), p_text(0.0312, 1), p_text(0.001)) == ("p = 0.031", "p = 0.031", "p = 0.001")
     assert p_text(0.0009, 2) == "p < 0.001 after Holm's correction for 2 comparisons"
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(900, "1.0 hours"), (450, "30 minutes"), (1, "1 minute"), (0, "")])
+def test_less_than_an_hour_is_said_in_minutes(seconds, words):
+    (found,) = said("Would other trainings say the same?", seconds=float(seconds))  # of two: eight more take four times
+    assert (f"would take about {words} more" in found.sentence) == bool(words)
 
 
 def test_what_more_trainings_would_cost_is_said():

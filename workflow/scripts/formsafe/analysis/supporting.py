@@ -162,7 +162,8 @@ def seeds(evidence: Evidence, model: str) -> Iterator[Finding]:
     trained = sum(names.is_trained(run) for run in names.planned if run not in names.missing)
     if evidence.seconds and trained:
         hours = evidence.seconds / trained * sum(max(0, 5 - len(runs)) for runs in conditions.values()) / 3600
-        more = f"{hours:.1f} hours" if hours >= 1 else f"{max(1, round(60 * hours))} minutes"
+        minutes = max(1, round(60 * hours))
+        more = f"{hours:.1f} hours" if hours >= 1 else f"{minutes} minute{'s' if minutes > 1 else ''}"
         text += f". Five per condition (config/replicated.yaml) would take about {more} more"
     yield SEEDS.answer("seeds", "cannot be said", text, n_trainings=fewest)
 
