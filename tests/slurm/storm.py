@@ -31,11 +31,24 @@ HURRY = [
     "10",
 ]
 PATIENCE = 900
+# What a stage leaves in a run's folder when it has come some way. Each is of one rule: the judge of refusals, which
+# shares the run, has a journal of its own.
+CHECKPOINTS = "adapter/.checkpoints/checkpoint-*"
+ANSWERS = ".answers.journal.jsonl"
+SCORES = "prompts=harmful/judge=*/.judge.journal.jsonl"
 
 
 def key(record: dict[str, str]) -> tuple[str, str]:
     """What tells one start of a job from all others."""
     return record["JobIDRaw"], record["Start"]
+
+
+def has(run: Path, progress: str) -> bool:
+    """Whether a run has a checkpoint, or a journal with at least one batch, of this name."""
+    try:
+        return any(path.is_dir() or b'"replies"' in path.read_bytes() for path in run.glob(progress))
+    except FileNotFoundError:  # its stage has just ended
+        return False
 
 
 class Storm:
@@ -76,12 +89,12 @@ class Storm:
         """One thing after the other."""
         snakemake = self.start_snakemake("first")
         try:
-            self.cancel("cancelled training", "train_adapter", self.has_checkpoint)
+            self.cancel("cancelled training", "train_adapter", CHECKPOINTS)
             self.let_run_over_its_limit("training over its limit")
             self.node_dies("training on a dead node")
             self.accounting_goes_away_and_the_controller_restarts()
             self.preempt("preempted")
-            self.cancel("cancelled judging", "judge_answers", self.has_journal)
+            self.cancel("cancelled judging", "judge_answers", SCORES)
             late = self.hit["training over its limit"]
             self.until("a second attempt of the job over its limit", lambda: self.tried_again(late))
             self.until("two jobs at work", lambda: len(queue("RUNNING")) >= 2)
@@ -125,20 +138,20 @@ class Storm:
 
     # What goes wrong.
 
-    def cancel(self, name: str, rule: str, progress: Callable[[Path], bool]) -> None:
+    def cancel(self, name: str, rule: str, progress: str) -> None:
         """`scancel` of a job that has come some way."""
         job = self.running(name, rule, progress)
         subprocess.run(["scancel", job["id"]], check=True)
 
     def let_run_over_its_limit(self, name: str) -> None:
         """A training job stands still, so that a limit of one minute ends it."""
-        job = self.running(name, "train_adapter", self.has_checkpoint, held=True)
+        job = self.running(name, "train_adapter", CHECKPOINTS)
         subprocess.run(["scontrol", "update", f"jobid={job['id']}", "TimeLimit=1"], check=True)
 
     def node_dies(self, name: str) -> None:
         """A node loses its power while it trains, and comes back."""
         standing = self.hit["training over its limit"]["node"]
-        job = self.running(name, "train_adapter", lambda run: self.has_checkpoint(run), not_on=standing)
+        job = self.running(name, "train_adapter", CHECKPOINTS, not_on=standing)
         self.lab.kill_node(job["node"])
         gone = {"id": job["id"], "node": job["node"]}
         self.until("requeue of the dead node's job", lambda: self.state_of(gone) != ("RUNNING", gone["node"]))
@@ -166,18 +179,16 @@ class Storm:
         Not its GPUs, which `--exclusive` would ask for, too: a controller that restarts while a job starts may count
         one of them as taken for good (Slurm 22.05), and the urgent job would wait for ever.
         """
-        job = self.running(name, "generate_answers", self.has_journal, held=True)
+        job = self.running(name, "generate_answers", ANSWERS)
         urgent = ["sbatch", "-p", "urgent", f"--cpus-per-task={CPUS}", "--nodes=1", "--mem=100", "-o", "/dev/null"]
         subprocess.run([*urgent, f"--nodelist={job['node']}", "--wrap", "sleep 2"], check=True, env=self.environment)
 
     # What is looked at.
 
-    def running(
-        self, name: str, rule: str, progress: Callable[[Path], bool], not_on: str = "", held: bool = False
-    ) -> dict[str, str]:
-        """Wait for a job of `rule`, of a run not hit before, that has come some way; remember it as `name`.
+    def running(self, name: str, rule: str, progress: str, not_on: str = "") -> dict[str, str]:
+        """Wait for a job of `rule`, of a run not hit before, that has left `progress`; remember it as `name`.
 
-        `held`: it is made to stand still there, since a short job may end before a slow event reaches it.
+        It is made to stand still there: a short job may end before the event reaches it.
         """
         found: dict[str, Any] = {}
 
@@ -187,7 +198,7 @@ class Storm:
             for job in new:
                 if job["comment"].startswith(f"rule_{rule}_"):
                     run = self.run_folder(job["comment"])
-                    if run is not None and progress(run) and (not held or self.hold(job, progress, run)):
+                    if run is not None and has(run, progress) and self.hold(job, progress, run):
                         path = str(run.relative_to(self.checkout / "results/demo/runs"))
                         (log,) = (self.checkout / "logs/demo" / rule).glob(f"**/{path}.log")
                         found.update(job, log=str(log.relative_to(self.checkout)))
@@ -199,12 +210,12 @@ class Storm:
         self.note(f"{name}: {found['log']}")
         return found
 
-    def hold(self, job: dict[str, str], progress: Callable[[Path], bool], run: Path) -> bool:
+    def hold(self, job: dict[str, str], progress: str, run: Path) -> bool:
         """Make a job's script stand still; False, and it goes on, where it had come to its end meanwhile."""
         pids = self.processes_of(job)
         for pid in pids:
             os.kill(pid, signal.SIGSTOP)
-        if pids and progress(run):
+        if pids and has(run, progress):
             return True
         for pid in pids:
             os.kill(pid, signal.SIGCONT)
@@ -241,16 +252,6 @@ class Storm:
     def tried_again(job: dict[str, str]) -> bool:
         """Whether Snakemake submitted the same work once more."""
         return any(other["comment"] == job["comment"] and other["id"] != job["id"] for other in queue("all"))
-
-    @staticmethod
-    def has_checkpoint(run: Path) -> bool:
-        """Whether a run's training has a checkpoint."""
-        return any(run.glob("adapter/.checkpoints/checkpoint-*"))
-
-    @staticmethod
-    def has_journal(run: Path) -> bool:
-        """Whether a run's answers or scores have at least one batch in their journal."""
-        return any(b'"replies"' in journal.read_bytes() for journal in run.glob("**/.*journal*"))
 
     def until(self, what: str, condition: Callable[[], bool]) -> None:
         """Wait for something; raises with what Snakemake said last when it does not come."""
