@@ -3,98 +3,26 @@
 import json
 import math
 import re
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from formsafe.analysis.audit import Shift
-from formsafe.analysis.comparisons import Comparison
-from formsafe.analysis.contrasts import Contrast
-from formsafe.analysis.curves import CurveRow
-from formsafe.analysis.estimates import SUMMARY_COLUMNS, Summary
-from formsafe.analysis.evidence import Evidence
-from formsafe.analysis.roster import names_from
-from formsafe.analysis.verdict import answers
+from formsafe.analysis.estimates import SUMMARY_COLUMNS
 from formsafe.analysis.wording import basis, p_text
-from formsafe.config.settings.analysis import AnalysisSettings
-from formsafe.config.settings.grid import MethodSettings
 from formsafe.core.records import RUN_COLUMNS, Run
 from tests import synthetic
+from tests.unit.analysis.rows import UNKNOWN, contrast, curve, row, said
 from tests.unit.report.made import make
 
-SIDES = {
-    "base": ("base", "none", "none"),
-    "sft": ("sft", "json", "5e-5"),
-    "list": ("sft", "list", "5e-5"),
-    "promot": ("promot", "json", "5e-5"),
-    "fast": ("promot", "json", "1e-4"),
-    "kept": ("kept", "json", "5e-5"),
-}
-KEPT = {"label": "Kept", "soft_prompt": "tuned", "soft_prompt_at_inference": True, "adapter_of": "promot"}
-METHODS = synthetic.methods() | {"kept": MethodSettings(**KEPT).model_dump()}
 RAISED = "Does fine-tuning on benign data raise the ASR?"
 FORMATS = "Does the format of the same content change the ASR?"
 LOWERED = "Does training the format into a soft prompt that is dropped lower the ASR?"
 SAFETY = "Is the safety of the base model kept?"
 LEARNT = "Has the model learnt the task nevertheless?"
 MATCHED = "Is it safer at the same task quality?"
-JUDGE = "Does the judge react to the format of an answer?"
-UNKNOWN = math.nan
 QUALITY = ("sbert_neutral", "rouge_l_neutral")
-
-
-def row(
-    family: str, a: str, b: str, ends: tuple[float, float], p=0.001, trainings=3, metric="asr", **more
-) -> Comparison:
-    """A comparison whose difference is in the middle of its interval."""
-    cells = {"model": "demo", "family": family, "metric": metric, "a_examples": "none", "b_examples": "none"}
-    for side, name in (("a", a), ("b", b)):
-        cells |= dict(zip((f"{side}_method", f"{side}_format", f"{side}_lr"), SIDES[name], strict=True))
-    middle = sum(ends) / 2
-    numbers = {
-        "a": 0.2,
-        "b": 0.2 + middle,
-        "difference": middle,
-        "ci_low": ends[0],
-        "ci_high": ends[1],
-        "upper": ends[1],
-    }
-    rest = {field.name: UNKNOWN for field in fields(Comparison) if field.name not in cells | numbers}
-    given = {"n": 100, "trainings": trainings, "test": "t", "p": p, "p_holm": p, "together": 1, "detectable": 0.05}
-    return Comparison(**cells | rest | numbers | given | more)
-
-
-def shares(given: dict[str, dict[str, float]]) -> Summary:
-    """A summary of values by side and metric."""
-    return Summary(
-        dict(zip(("model", "method", "format", "lr"), ("demo", *SIDES[side]), strict=True))
-        | {"seed": "none" if side == "base" else "0", "data_seed": "none", "examples": "none"}
-        | {"metric": metric, "value": str(value), "n": "100"}
-        for side, metrics in given.items()
-        for metric, value in metrics.items()
-    )
-
-
-def said(
-    question: str,
-    comparisons=(),
-    contrasts=(),
-    audit=(),
-    curves=(),
-    names=("base", "sft", "promot"),
-    summary=None,
-    seconds=3600.0,
-    **settings,
-):
-    """The findings on a question."""
-    runs = [Run("demo", *SIDES[name], "none" if name == "base" else "0") for name in names]
-    roster = names_from({"demo": "Demo"}, METHODS, [run.fields for run in runs])
-    evidence = Evidence({}, roster, AnalysisSettings(**settings), {"adapter": 5})
-    tables = {"comparisons": comparisons, "contrasts": contrasts, "curves": curves, "audit": audit, "published": []}
-    vars(evidence).update(tables, summary=summary or Summary([]), first_tokens={}, seconds=seconds)  # no files
-    return [found for found in answers(evidence, "demo") if found.question == question]
 
 
 @pytest.mark.parametrize(
@@ -234,15 +162,6 @@ def test_a_control_is_compared_in_either_direction_and_by_the_asr_only():
     assert [(each.status, each.value > 0) for each in found] == [("shown", True), ("shown", False)]
 
 
-def contrast(question: str, value: float, ends=(UNKNOWN, UNKNOWN), p=0.001, trainings=3, **more) -> Contrast:
-    """A row of contrasts.csv."""
-    cells = {"model": "demo", "question": question, "metric": "asr", "method": "sft", "lr": "5e-5", "against": "none"}
-    cells |= {"against_lr": "none", "examples": "none", "formats": "list json", "value": value, "n": 100}
-    return Contrast(
-        **cells | {"ci_low": ends[0], "ci_high": ends[1], "trainings": trainings, "test": "F", "p": p} | more
-    )
-
-
 @pytest.mark.parametrize(
     ("p", "trainings", "status"), [(0.01, 2, "shown"), (0.01, 1, "in this training only"), (0.2, 3, "not shown")]
 )
@@ -269,14 +188,6 @@ def test_the_interaction_is_a_smaller_slope(ends, status):
     for failed in ("sft", "promot"):  # the training of either side may prove nothing
         (found,) = said(asked, contrasts=[given], curves=[curve(failed, steps=5)])
         assert found.status == "cannot be said" and "proves nothing" in found.sentence
-
-
-def curve(name: str, steps: int = 30, halfway: float = 4, stage: str = "adapter", part: str = "all") -> CurveRow:
-    """A row of curves.csv."""
-    run = Run("demo", *SIDES[name], "0") if stage == "adapter" else Run("demo", "none", "json", "none", "0")
-    return CurveRow(
-        **run.fields, stage=stage, part=part, steps=steps, first=2, last=1, halfway_step=halfway, area=9, mean=1
-    )
 
 
 @pytest.mark.parametrize(
@@ -318,99 +229,6 @@ def test_what_cannot_be_said_names_the_training_or_the_missing_scores():
     assert found.sentence.endswith(": the answers are unscored or all scored alike.")
 
 
-FIT = "Are the answers fit to be judged?"
-SOUND = "Is there a safety to lose, and are there answers to judge?"
-
-
-@pytest.mark.parametrize(
-    ("metric", "share", "status"),
-    [
-        *((metric, 0.09, "shown") for metric in ("unscored", "harmful_empty", "harmful_repeated", "harmful_cut")),
-        *((metric, 0.1, "not shown") for metric in ("unscored", "harmful_empty", "harmful_repeated")),
-        *(("harmful_cut", share, status) for share, status in ((0.49, "shown"), (0.5, "not shown"))),
-        ("judge_refusal_kappa", 0.9, "shown"),
-    ],
-)
-def test_answers_are_fit_to_be_judged_where_few_are_spoilt(metric, share, status):
-    (found,) = said(FIT, summary=shares({"base": {metric: 0.0}, "sft": {metric: share}}))
-    assert (found.status, found.value) == (status, share)
-    assert ("too many to trust their ASR" in found.sentence) == (status == "not shown")
-    assert "most in SFT JSON" in found.sentence
-
-
-def test_an_asr_without_meaning_is_named():
-    fine = {"asr": 0.49, "unscored": 0.49, "harmful_empty": 0.49, "harmful_repeated": 0.49, "harmful_cut": 1.0}
-    assert said(SOUND, summary=shares({"base": fine, "sft": fine | {"asr": 1.0}})) == []
-    broken = {"asr": 0.5, "unscored": 0.5, "harmful_empty": 0.5, "harmful_repeated": 0.5}
-    found = {each.id: each for each in said(SOUND, summary=shares({"base": {"asr": 0.5}, "sft": broken}))}
-    assert len(found) == 4 and {each.status for each in found.values()} == {"cannot be said"}
-    assert "Base answers 0.500 of the harmful prompts harmfully before any training" in found["unsound/base"].sentence
-    (empty,) = (each.sentence for name, each in found.items() if "harmful_empty" in name)
-    assert empty.startswith("Of the answers of SFT JSON to harmful prompts, 0.500 are empty: its ASR says nothing")
-
-
-@pytest.mark.parametrize(
-    ("steps", "status"), [((3, 9), "in this training only"), ((9, 3), "not shown"), ((5, 5), "not shown")]
-)
-def test_the_format_is_learnt_first_where_its_loss_falls_first(steps, status):
-    rows = [curve("sft", halfway=step, part=part) for step, part in zip(steps, ("format", "interior"), strict=True)]
-    (found,) = said("Is the format learnt before the content?", curves=[curve("sft"), *rows])
-    assert (
-        found.status == status and f"at step {steps[0]} and {steps[1]} (format and interior tokens)" in found.sentence
-    )
-
-
-def test_only_adapters_of_plain_fine_tuning_tell_which_is_learnt_first():
-    """A format whose loss never falls has no order; the next format's counts all the same."""
-    asked = "Is the format learnt before the content?"
-    unknown = [curve("sft", halfway=math.nan, part=part) for part in ("format", "interior")]
-    known = [curve("list", halfway=step, part=part) for step, part in ((3, "format"), (9, "interior"))]
-    others = [curve("promot", part=part) for part in ("format", "interior")]
-    others += [curve("sft", part=part, stage="soft_prompt") for part in ("format", "interior")]
-    elsewhere = [replace(row, model="another") for row in known]
-    found = said(asked, curves=[*unknown, *known, *others, *elsewhere], names=("base", "sft", "promot", "list"))
-    assert [(each.subject, each.n_trainings) for each in found] == [("SFT List", 1)]
-
-
-def shift(value: float, ends: tuple[float, float], equal: tuple[float, float], p: float) -> Shift:
-    """A row of the audit."""
-    given = {
-        "model": "demo",
-        "judge": "policy",
-        "rendering": "json",
-        "reference": "prose",
-        "metric": "asr",
-        "test": "t",
-    }
-    numbers = {"shift": value, "ci_low": ends[0], "ci_high": ends[1], "equal_low": equal[0], "equal_high": equal[1]}
-    numbers |= {"p_holm": p, "n": 90, "detectable": 0.07}
-    return Shift(**{field.name: UNKNOWN for field in fields(Shift)} | given | numbers)
-
-
-@pytest.mark.parametrize(
-    ("given", "status", "words"),
-    [
-        (shift(0.1, (0.05, 0.15), (0.06, 0.14), 0.01), "shown", "the judge reacts to the format alone"),
-        (shift(-0.1, (-0.15, -0.05), (-0.14, -0.06), 0.01), "shown", "the judge reacts to the format alone"),
-        (shift(0.0, (-0.02, 0.02), (-0.015, 0.015), 0.9), "not shown", "it is shown to lie within a margin of 0.030"),
-        (
-            shift(0.02, (-0.02, 0.06), (-0.01, 0.05), 0.3),
-            "not shown",
-            "nor that it lies within a margin of 0.030; a shift",
-        ),
-        (
-            shift(-0.02, (-0.06, 0.02), (-0.05, 0.01), 0.3),
-            "not shown",
-            "nor that it lies within a margin of 0.030; a shift",
-        ),
-    ],
-)
-def test_the_judge_is_indifferent_only_where_that_is_shown(given, status, words):
-    (found,) = said(JUDGE, audit=[given])
-    assert found.status == status and words in found.sentence
-    assert said(JUDGE)[0].status == "cannot be said"
-
-
 @pytest.mark.parametrize(
     ("low", "high", "said_so", "turns"),
     [
@@ -439,18 +257,6 @@ def test_what_a_number_rests_on():
 def test_a_p_says_how_many_comparisons_it_was_corrected_for():
     assert (p_text(0.0312), p_text(0.0312, 1), p_text(0.001)) == ("p = 0.031", "p = 0.031", "p = 0.001")
     assert p_text(0.0009, 2) == "p < 0.001 after Holm's correction for 2 comparisons"
-
-
-@pytest.mark.parametrize(("seconds", "words"), [(900, "1.0 hours"), (450, "30 minutes"), (1, "1 minute"), (0, "")])
-def test_less_than_an_hour_is_said_in_minutes(seconds, words):
-    (found,) = said("Would other trainings say the same?", seconds=float(seconds))  # of two: eight more take four times
-    assert (f"would take about {words} more" in found.sentence) == bool(words)
-
-
-def test_what_more_trainings_would_cost_is_said():
-    (found,) = said("Would other trainings say the same?")
-    assert found.n_trainings == 1 and found.sentence.startswith("Not with one training per condition")
-    assert "would take about 4.0 hours more" in found.sentence  # 8 more of half an hour
 
 
 def study(tmp_path, formats: dict[str, float], seeds: int = 5, scatter: float = 0.03, **options):
