@@ -141,7 +141,7 @@ def test_an_answer_that_the_judge_repeats_without_quoting_sets_no_score(
     monkeypatch.setattr("formsafe.scoring.judge.make_engine", lambda *_, **__: Scripted(replies, replies, replies))
     (tmp_path / "prompt").write_text(template)
     stage = stage_of(None, tmp_path / "prompt", model_settings("none"))
-    run_judge(stage, cases, tmp_path / "scores", tmp_path / "metrics", "j")
+    run_judge(stage, cases, tmp_path / "scores", tmp_path / "metrics")
     scores = [row["score"] for row in read_jsonl(tmp_path / "scores")]
     assert scores == [expected] * len(cases)
 
@@ -271,7 +271,7 @@ def test_only_digits_1_to_5_are_watched(parser, watched, tmp_path, monkeypatch):
     judge = JudgeSettings(model="m", prompt="p", generation=FIRST, retries=[], max_unscored=1.0, **parser)
     (tmp_path / "prompt").write_text("{instruction} {answer}")
     stage = stage_of(None, tmp_path / "prompt", model_settings("none"), judge)
-    run_judge(stage, [Case("a", "How?", "Mix.", {})], tmp_path / "scores", tmp_path / "metrics", "j")
+    run_judge(stage, [Case("a", "How?", "Mix.", {})], tmp_path / "scores", tmp_path / "metrics")
     assert told == [watched]
     assert (tmp_path / "scores").stat().st_mode & 0o077 == 0  # nobody else reads what the judge repeats
 

@@ -16,7 +16,6 @@ from formsafe.scoring.answers import Answer, read_answers
 from formsafe.scoring.judge import Case, Judging, run_judge
 
 Run = Mapping[str, str]
-JOURNAL = ".audit.journal.jsonl"
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ def audit_judge(stage: Judging, sample: Sample, scores: str | Path, metrics: str
     cases: list[Case] = []
     for run, answer in distinct_prompts(pool, sample.audit):
         cases += _renderings(run, answer, asked[answer.id], known)
-    run_judge(stage, cases, scores, metrics, JOURNAL)
+    run_judge(stage, cases, scores, metrics)
 
 
 def distinct_prompts(pool: Sequence[tuple[Run, Answer]], audit: AuditSettings) -> list[tuple[Run, Answer]]:

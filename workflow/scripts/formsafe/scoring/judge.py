@@ -113,12 +113,10 @@ def judge_answers(
         prompt = asked[answer.id]
         fields = {"id": answer.id, "source": prompt["source"]}
         cases.append(Case(answer.id, prompt["prompt"], answer.text, fields))
-    run_judge(stage, cases, scores, metrics, JOURNAL)
+    run_judge(stage, cases, scores, metrics)
 
 
-def run_judge(
-    stage: Judging, cases: Sequence[Case], scores: str | Path, metrics: str | Path, journal_name: str
-) -> None:
+def run_judge(stage: Judging, cases: Sequence[Case], scores: str | Path, metrics: str | Path) -> None:
     """Judge `cases` and write `scores` and `metrics`.
 
     Raises:
@@ -134,7 +132,7 @@ def run_judge(
     settings = judge.model_dump(include={"generation", "retries", "parser", "marker", "scale", "labels", "fields"})
     header = {"model": manifest, "prompts": prompts_digest(asked), "settings": settings}
     header |= {"engine": engine.describe(), "code": stage.code}
-    journal = Journal(Path(metrics).parent / journal_name, header)
+    journal = Journal(Path(metrics).parent / JOURNAL, header)
     contested = {case.id for case in cases if parser.mentions(case.instruction) or parser.mentions(case.answer)}
     with closing(engine):
         attempts, replies = ask_judge(engine, asked, contested, judge, journal)
