@@ -8,9 +8,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-gc.disable()  # until all is imported
 sys.path[:0] = [str(ROOT / "workflow" / "scripts"), str(ROOT)]
 SHARED_DATA = ROOT.parent / "shared" / "data"
+
+
+def pytest_collectstart():
+    """No search for garbage until all is imported."""
+    gc.disable()
 
 
 def pytest_collection_modifyitems(items):

@@ -3,6 +3,7 @@
 import functools
 import os
 import socket
+import sys
 import time
 from types import SimpleNamespace
 
@@ -17,8 +18,14 @@ from tests.fake_hub import FakeHub, serving
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A folder without certificates. Every client reads those of all authorities when it starts, 28 ms; none counts here.
 os.environ["SSL_CERT_DIR"] = os.path.dirname(__file__)
-with lean_imports():  # as jobs do
-    import peft  # noqa: F401
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collectstart():
+    """Import as jobs do. Not with this file: pytest-xdist reads it in its own process, too, which runs no tests."""
+    if "peft" not in sys.modules:
+        with lean_imports():
+            import peft  # noqa: F401
 
 
 @pytest.fixture(scope="session", autouse=True)
