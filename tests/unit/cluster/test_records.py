@@ -16,6 +16,7 @@ from formsafe.cluster.records import (
     NAME,
     finished_unseen,
     keep_records,
+    record_file,
     record_unseen,
     refuse_unrecorded,
     require_records,
@@ -219,3 +220,17 @@ def test_what_a_killed_job_left_is_no_result_without_a_record(made: Path, tmp_pa
 
 def test_the_copy_is_json_lines(made: Path):
     assert kept_in(made) == {path for path in FILES if path.startswith("results/mine")}
+
+
+@pytest.mark.parametrize("torn", ["", '{"rule": "r", "par', "[]", "\udcff"])
+def test_a_torn_record_is_none_and_no_other_study_suffers(made: Path, torn):
+    """Snakemake writes records in place, so a kill or a full disk leaves part of one."""
+    first, second, other = FILES
+    for path in (first, other):
+        record_file(made, path).write_text(torn, errors="surrogateescape")
+    keep_records(STUDY, made)
+    with gzip.open(made / STUDY / NAME, "rt") as lines:
+        assert [json.loads(line)["path"] for line in lines] == [second]
+    with pytest.raises(FormsafeError, match=f"no record of 1 results, the first of them {first}"):
+        refuse_unrecorded([first, second], made, "make recover")
+    assert finished_unseen([(first,), (second,)], 0.0, made) == [(first,), (second,)]

@@ -34,7 +34,7 @@ def keep_records(folder: Path, directory: Path) -> None:
     kept = {entry["path"]: entry for entry in _read(directory / folder)}
     entries = []
     for path, record in _records(directory):
-        if path.startswith(f"{folder.as_posix()}/") and (directory / path).is_file():
+        if record is not None and path.startswith(f"{folder.as_posix()}/") and (directory / path).is_file():
             known = kept.get(path)
             if known is None or known["record"] != record:
                 known = {"path": path, "digest": file_digest(directory / path), "record": record}
@@ -98,7 +98,7 @@ def refuse_unrecorded(results: Iterable[str], directory: Path, recover: str) -> 
 def _there_and_unrecorded(results: Iterable[str], directory: Path) -> tuple[list[str], list[str]]:
     unfinished = unfinished_outputs(directory)
     there = [path for path in results if (directory / path).is_file() and path not in unfinished]
-    return there, [path for path in there if not record_file(directory, path).is_file()]
+    return there, [path for path in there if _record(record_file(directory, path)) is None]
 
 
 def finished_unseen(jobs: Iterable[Sequence[str]], since: float, directory: Path) -> list[Sequence[str]]:
@@ -144,8 +144,7 @@ def record_unseen(workflow: Any, since: float, directory: Path) -> int:
 def _is_newer(path: str, since: float, directory: Path) -> bool:
     """Whether a file was made since then and after the end time in its record."""
     made = (directory / path).stat().st_mtime
-    record = record_file(directory, path)
-    recorded = json.loads(record.read_text()).get("endtime") if record.is_file() else None
+    recorded = (_record(record_file(directory, path)) or {}).get("endtime")
     return made >= since and (recorded is None or made - recorded > _SAME_TIME)
 
 
@@ -161,11 +160,20 @@ def _read(folder: Path) -> Iterator[Record]:
             yield from map(json.loads, lines)
 
 
-def _records(directory: Path) -> Iterator[tuple[str, Record]]:
+def _records(directory: Path) -> Iterator[tuple[str, Record | None]]:
     """All records of Snakemake with the paths of their files."""
     folder = directory / ".snakemake/metadata"
     for file in filter(Path.is_file, sorted(folder.rglob("*"))):
-        yield path_of(file.relative_to(folder)), json.loads(file.read_text())
+        yield path_of(file.relative_to(folder)), _record(file)
+
+
+def _record(file: Path) -> Record | None:
+    """A record of Snakemake; None where there is none, or a kill or a full disk left it torn, as Snakemake has it."""
+    try:
+        found = json.loads(file.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def path_of(record: Path) -> str:
