@@ -77,7 +77,9 @@ def test_a_micro_batch_divides_the_step(planned, inputs, micro, step):
     ],
 )
 def test_a_training_that_continues_keeps_its_micro_batch_where_it_fits(planned, inputs, tmp_path, before, micro):
-    (tmp_path / "trainer_state.json").write_text(json.dumps({"train_batch_size": before}))
+    (tmp_path / "trainer_state.json").write_text(
+        json.dumps({"train_batch_size": before, "log_history": [{"step": 1, "grad_norm": math.nan}]})
+    )
     assert plans.memory_plan(inputs(), adapter_settings(), CONTEXT, [9], False, tmp_path).micro_batch_size == micro
     asked = inputs(micro_batch_size=8)  # an explicit one is the user's
     assert plans.memory_plan(asked, adapter_settings(), CONTEXT, [9], False, tmp_path).micro_batch_size == 8

@@ -6,12 +6,12 @@ from statistics import fmean, pstdev
 from typing import Any, Literal
 
 import torch
-from transformers import PreTrainedModel, TrainingArguments
+from transformers import PreTrainedModel, TrainerState, TrainingArguments
+from transformers.trainer import TRAINER_STATE_NAME
 
 from formsafe.config.settings.models import ModelSettings
 from formsafe.config.settings.training import AdapterSettings, Optimisation, TrainingSettings
 from formsafe.core.errors import FormsafeError
-from formsafe.core.files import read_json
 from formsafe.core.layout import partitions
 from formsafe.models.context import ModelContext
 from formsafe.models.memory import TrainingBatch, TrainingPlan, plan_training
@@ -59,8 +59,10 @@ def memory_plan(
     checkpointing = wanted.gradient_checkpointing
     micro = wanted.micro_batch_size
     if micro == "auto":
-        # Rounding and dropout's draws follow the micro-batch, so a training that continues keeps its own.
-        kept = None if resume is None else read_json(resume / "trainer_state.json")["train_batch_size"]
+        # Rounding and dropout's draws follow the micro-batch, so a training that continues keeps its own. The Trainer's
+        # reader: an fp16 step whose gradients overflowed is skipped, and leaves a NaN in the file.
+        state = None if resume is None else TrainerState.load_from_json(str(resume / TRAINER_STATE_NAME))
+        kept = None if state is None else state.train_batch_size
         micro = kept if kept and step % kept == 0 and kept < plan.micro_batch_size else plan.micro_batch_size
     if step % micro:
         raise FormsafeError(
