@@ -19,7 +19,7 @@ SCRIPTS = Path(workflow.basedir) / "workflow" / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
 from formsafe.cluster.code_digest import digest
-from formsafe.config.loading import load_study, models_of, runs_of
+from formsafe.config.loading import counted_examples, load_study, models_of, runs_of
 from formsafe.config.files import require_files
 from formsafe.config.given import nested_settings, require_known_targets, require_unique_keys, with_presets
 from formsafe.core.errors import FormsafeError
@@ -388,19 +388,16 @@ def partition_of(gpu):
 
 def training_resources(stage):
     """A GPU, and memory and minutes from the model's size and the work, growing with the attempt."""
-
-    def minutes(wildcards, attempt):
-        own = run_of(wildcards).examples
-        examples = STUDY.corpus.splits.train if own == NONE else int(own)
-        tokens = STUDY.training.max_length
-        wanted = job_resources.training_minutes(parameters_of(wildcards.model), examples, tokens, stage.epochs, attempt)
-        return SITE.minutes(wanted)
-
     return {
         "gpu": 1,
         "mem_mb": lambda wildcards, attempt: job_resources.memory_mb(parameters_of(wildcards.model), attempt),
-        "runtime": minutes,
+        "runtime": lambda wildcards, attempt: SITE.minutes(training_minutes(run_of(wildcards), stage, attempt)),
     }
+
+
+def training_minutes(run, stage, attempt=1):
+    examples, tokens = counted_examples(STUDY, run), STUDY.training.max_length
+    return job_resources.training_minutes(parameters_of(run.model), examples, tokens, stage.epochs, attempt)
 
 
 def answering_resources(prompts, asked):
@@ -416,22 +413,24 @@ def answering_resources(prompts, asked):
         return job_resources.memory_mb(gpu(wildcards) * parameters_of(asked(wildcards)[0]), attempt)
 
     def minutes(wildcards, attempt):
-        model, generation, reading = asked(wildcards)
-        tokens = generation.max_new_tokens + reading
-        return SITE.minutes(job_resources.answering_minutes(parameters_of(model), prompts, tokens, attempt))
+        return SITE.minutes(answering_minutes(prompts, asked(wildcards), attempt))
 
     return partition_of(gpu) | {"gpu": gpu, "mem_mb": memory, "runtime": minutes}
 
 
+def answering_minutes(prompts, asked, attempt=1):
+    model, generation, reading = asked
+    tokens = generation.max_new_tokens + reading
+    return job_resources.answering_minutes(parameters_of(model), prompts, tokens, attempt)
+
+
 def judging_resources(prompts):
-    # A judge reads far more than it writes: its prompt counts like so many new tokens.
-    reading = 256
+    return answering_resources(prompts, lambda wildcards: judged_by(wildcards.judge))
 
-    def asked(wildcards):
-        judge = STUDY.judges[wildcards.judge]
-        return judge.model, judge.generation, reading
 
-    return answering_resources(prompts, asked)
+def judged_by(judge):
+    """A judge's work per prompt. It reads far more than it writes: its prompt counts like so many new tokens."""
+    return STUDY.judges[judge].model, STUDY.judges[judge].generation, 256
 
 
 def parameters_of(model):

@@ -12,8 +12,6 @@ planned = Planned(
     jobs=params.jobs,
     lock=params.lock,
     made=params.made,
-    systems=params.systems,
-    training_systems=params.training_systems,
     slurm=slurm_request(params.profile, params.minutes),
 )
 go, page = preflight(load_study(snakemake.config), planned)

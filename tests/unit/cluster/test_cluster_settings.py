@@ -109,7 +109,7 @@ def test_the_guide_names_every_rule_on_a_gpu_and_all_others_follow_the_cpu_parti
 def test_a_site_says_partitions_and_the_longest_time():
     plain = job_resources.site_of(["mem_mb=2000", "slurm_partition=gpu"])
     assert (plain.partition, plain.cpu_partition, plain.minutes(1e6)) == ("gpu", None, 10**6)
-    site = job_resources.site_of(["slurm_extra='--mail-user=a=b'", "cpu_partition=cpu", "longest_runtime=1440"])
+    site = job_resources.site_of(["slurm_extra='--mail-user=a=b'", "cpu_partition='cpu'", "longest_runtime=1440"])
     assert (site.partition, site.cpu_partition) == (None, "cpu")
     assert [site.minutes(wanted) for wanted in (10, 1440, 1441, 10.2)] == [10, 1440, 1440, 11]
     for wrong in ("1d", "0", "-5", "1.5"):

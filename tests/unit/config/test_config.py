@@ -12,6 +12,8 @@ import yaml
 from formsafe.config.loading import load_study, runs_of
 from formsafe.config.reference import REFERENCE, SCHEMA, schema, with_key_table
 from formsafe.config.settings.data import DataSource
+from formsafe.config.settings.judge import JudgeSettings, LabelSettings
+from formsafe.config.settings.models import ModelPlace
 from formsafe.core.errors import FormsafeError
 from formsafe.core.layout import soft_prompt_path
 
@@ -341,6 +343,10 @@ def test_addresses_are_checked_and_not_shown(paper, url):
 def test_a_path_may_start_at_home(monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
     assert DataSource(path="~/rows-*.csv").path == "/home/me/rows-*.csv"
+    assert ModelPlace(path="~/llama").path == "/home/me/llama"
+    judge = {"model": "m", "prompt": "~/judge.txt", "generation": {"max_new_tokens": 8}, "marker": "#thescore:"}
+    assert JudgeSettings(**judge).prompt == "/home/me/judge.txt"
+    assert LabelSettings(files=["~/rater.csv"]).files == ["/home/me/rater.csv"]
 
 
 def test_a_judge_that_is_no_model_is_an_error(paper):

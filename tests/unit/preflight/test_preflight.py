@@ -14,6 +14,7 @@ from formsafe.config.settings.data import DataSource
 from formsafe.config.settings.models import ModelSettings, ModelSource
 from formsafe.config.settings.study import StudySettings
 from formsafe.core.layout import Layout
+from formsafe.core.records import Run
 from formsafe.models.context import read_context
 from formsafe.preflight import machine_checks, stage_costs, study_costs
 from formsafe.preflight import page as preflight
@@ -24,6 +25,7 @@ from formsafe.preflight.source_checks import Sources
 from formsafe.preflight.stage_costs import START_SECONDS
 from formsafe.sources.hub_probe import hub_answers
 from tests.fake_hub import COMMIT
+from tests.guard import write_guard_model
 
 ROOT = Path(__file__).resolve().parents[3]
 L = Layout("s")
@@ -165,7 +167,7 @@ def test_chat_templates_render_or_say_what_is_wrong(tmp_path, tiny_model):
         (folder / "chat_template.jinja").unlink()
         if template is not None:
             (folder / "chat_template.jinja").write_text(template)
-        check = check_chat("m", PLAIN, folder, [None])
+        check = check_chat("m", PLAIN, folder, [None], [None])
         assert check.state == "no" and check.remedy, name
 
 
@@ -448,6 +450,57 @@ def test_a_second_judge_and_the_base_of_a_projection_are_looked_for(at_hand):
     assert not go and "NO spare" in written and "NO before" in written, written
 
 
+def judged_by(folder, **judge):
+    """A change after which a model of its own, in `folder`, judges."""
+
+    def change(raw):
+        raw["models"]["guard"] = raw["models"]["llama-2-7b-chat"] | {"label": "Guard", "path": str(folder)}
+        raw["judges"]["policy"] |= {"model": "guard"} | judge
+        raw["methods"]["asked"] = {"label": "Asked", "adapter_of": "sft", "system_prompt_test": "Be safe."}
+        raw["grid"][0]["methods"] = [*raw["grid"][0]["methods"], "asked"]
+
+    return change
+
+
+def test_a_judge_of_its_own_kind_is_tried_with_what_it_is_asked(at_hand, tmp_path, tiny_model):
+    """Llama Guard's template takes no question without an answer, and no judge gets the methods' system prompts."""
+    labels = {"labels": {"safe": False, "unsafe": True}, "marker": None, "prompt": None, "conversation": True}
+    go, written = at_hand(judged_by(write_guard_model(tiny_model, tmp_path / "guard"), parser="label", **labels))
+    assert go and "guard chat" not in written, written
+    mute = shutil.copytree(tiny_model, tmp_path / "mute")
+    (mute / "chat_template.jinja").unlink()
+    go, written = at_hand(judged_by(mute))
+    assert not go and "NO judge policy" in written and "chat template" in written, written
+
+
+def test_system_prompts_are_tried_with_the_models_that_get_them(at_hand, tmp_path, tiny_model):
+    refusing = shutil.copytree(tiny_model, tmp_path / "refusing")
+    template = (refusing / "chat_template.jinja").read_text()
+    refuse = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+    (refusing / "chat_template.jinja").write_text(refuse + template)
+
+    def change(raw, *, both):
+        raw["models"]["llama-2-7b-chat"]["path"] = str(refusing)
+        raw["methods"]["asked"] = {"label": "Asked", "adapter_of": "sft", "system_prompt_test": "Be safe."}
+        block = raw["grid"][0]
+        models = ["llama-3.1-8b-instruct", "llama-2-7b-chat"][: 1 + both]
+        raw["grid"].append(block | {"methods": ["sft", "asked"], "models": models})
+
+    assert at_hand(lambda raw: change(raw, both=False))[0]
+    go, written = at_hand(lambda raw: change(raw, both=True))
+    assert not go and "NO llama-2-7b-chat chat" in written and "NO llama-3.1" not in written, written
+
+
+def test_a_method_of_as_many_steps_as_all_examples_takes_is_planned_with_them(study):
+    run = {"model": "llama-2-7b-chat", "method": "sft", "format": "json", "lr": "5e-5", "seed": "0", "examples": "100"}
+    same = study.model_copy(update={"methods": {"sft": study.methods["sft"].model_copy(update={"same_steps": True})}})
+    assert study.corpus.splits.train == 1425
+    for plan, steps in ((study, 8), (same, 90)):
+        jobs = dict.fromkeys(study_costs.STAGES, ()) | {"adapters": [L.adapter(Run(**run))]}
+        (work,) = study_costs.works_of(plan, jobs)
+        assert work.units == steps
+
+
 # Everything that a job would meet later: the change, and what the page says.
 MET_HERE = {
     "rows of another source": (edit("corpus", rows=39775), "expected 39,775 rows"),
@@ -544,6 +597,7 @@ ASKED = {"slurm_partition": "gpu", "slurm_account": "mine"}
 SHARED = "gpu, up to 1440 min; jobs without a GPU go there, too"
 SLURM = {
     "all is well": ({}, SHARED),
+    "a text in quotes": ({"longest_runtime": "30", "slurm_partition": "'short'"}, "short, up to 30 min"),
     "a CPU partition": ({"cpu_partition": "cpu"}, "gpu, up to 1440 min -> "),
     "jobs no longer than the limit": ({"slurm_partition": "short", "longest_runtime": 30}, "short, up to 30 min"),
     "jobs longer than the limit": ({"slurm_partition": "short", "longest_runtime": 31}, "the longest here asks for 31"),
@@ -569,6 +623,25 @@ def test_slurm_is_asked_for_partition_account_and_time(tmp_path, monkeypatch, ca
     checks = list(check_slurm(slurm_request(profile, 100)))
     assert {check.state for check in checks} == ({"ok"} if ", up to" in said else {"ok", "no"})
     assert said in " ".join(f"{check.detail} -> {check.remedy}" for check in checks)
+
+
+def test_a_profile_may_list_its_resources(tmp_path, monkeypatch):
+    from formsafe.preflight.slurm_checks import SlurmRequest, slurm_request
+
+    (tmp_path / "sinfo").write_text("#!/bin/sh\n")
+    (tmp_path / "sinfo").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    by_name = {"default-resources": ASKED | {"longest_runtime": 60, "slurm_extra": "'--qos=a'"}}
+    by_name["set-resources"] = {
+        "score_texts": {"slurm_partition": "cpu", "mem_mb": 9},
+        "train_adapter": {"gpu_model": "h"},
+    }
+    listed = {"default-resources": [f"{name}={value}" for name, value in by_name["default-resources"].items()]}
+    listed["set-resources"] = ["score_texts:slurm_partition='cpu'", "score_texts:mem_mb=9"]
+    for number, profile in enumerate((by_name, listed)):
+        path = tmp_path / f"{number}.yaml"
+        path.write_text(yaml.safe_dump(profile))
+        assert slurm_request(path, 100) == SlurmRequest(str(path), "gpu", "mine", 60, ("cpu",))
 
 
 def test_slurm_without_an_answer_is_unchecked_and_without_slurm_nothing_is_asked(tmp_path, monkeypatch):

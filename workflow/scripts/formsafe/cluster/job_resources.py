@@ -47,7 +47,8 @@ def site_of(defaults: Iterable[str]) -> Site:
     Raises:
         FormsafeError: for a `longest_runtime` that is no number of minutes.
     """
-    named = dict(entry.split("=", 1) for entry in defaults)
+    # For Snakemake values are expressions in Python, so that a text may have quotes of its own.
+    named = {name: value.strip("'\"") for name, value in (entry.split("=", 1) for entry in defaults)}
     longest = named.get("longest_runtime", "inf")
     if not (longest == "inf" or (longest.isdecimal() and int(longest))):
         raise FormsafeError(f"longest_runtime in default-resources is {longest}: write minutes, as 1440 for a day.")

@@ -11,6 +11,7 @@ from formsafe.config.messages import config_error, field_problems, refuse, unkno
 from formsafe.config.methods import method_problems
 from formsafe.config.settings.grid import GridBlock
 from formsafe.config.settings.study import StudySettings
+from formsafe.core.records import NONE
 from formsafe.formats.registry import format_names
 
 
@@ -34,6 +35,12 @@ def load_study(raw: Mapping[str, Any]) -> StudySettings:
 def runs_of(study: StudySettings) -> list[Run]:
     """All runs of the study's grid."""
     return enumerate_runs(study.grid, study.methods, study.corpus)
+
+
+def counted_examples(study: StudySettings, run: Run) -> int:
+    """Examples that the optimiser steps of a training are counted from; a run of a soft prompt has no method."""
+    same = run.method in study.methods and study.methods[run.method].same_steps
+    return study.corpus.splits.train if same or run.examples == NONE else int(run.examples)
 
 
 def models_of(study: StudySettings) -> list[str]:

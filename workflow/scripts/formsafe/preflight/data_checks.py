@@ -18,6 +18,7 @@ from formsafe.core.layout import Layout, manifest_of
 from formsafe.data.corpus import split_corpus
 from formsafe.data.harmful import select_harmful
 from formsafe.preflight.checks import Check, refused
+from formsafe.preflight.model_checks import tried
 from formsafe.preflight.source_checks import DATA, Sources
 from formsafe.scoring.judge_check import check_replies
 from formsafe.sources.fetch import fetch_corpus, fetch_harmful
@@ -109,20 +110,24 @@ def check_judge(name: str, judge: JudgeSettings, model: ModelSettings, folder: P
     if folder is None:
         said = f"{asked}; whether its prompt fits into the context of {judge.model} is told once that model is here"
         return Check(DATA, label, "unchecked", said, "snakemake --cores 1 models, then preflight again.")
-    from formsafe.models.chat import render_prompt
-    from formsafe.models.context import context_length, read_context
-    from formsafe.models.load import load_tokenizer
 
-    answered = "" if judge.prompt is None else None
-    prompt = len(render_prompt(load_tokenizer(folder, model), text, None, answered))
-    reply = max(decoding.max_new_tokens for decoding in (judge.generation, *judge.retries))
-    context = context_length(read_context(folder, model, 1.0, "cpu").config)
-    if context == math.inf:
-        return Check(DATA, label, "ok", f"a prompt of {prompt} tokens without instruction and answer")
-    left = context - prompt - reply
-    detail = f"{context:.0f} tokens: prompt {prompt}, reply {reply}, {left:.0f} left for an answer of up to {answer}"
-    remedy = f"Shorten {key}, lower max_new_tokens of the judge or of generation, or take a judge with more context."
-    return Check(DATA, label, "ok" if left >= answer else "no", detail, remedy)
+    def room() -> Check:
+        from formsafe.models.chat import render_prompt
+        from formsafe.models.context import context_length, read_context
+        from formsafe.models.load import load_tokenizer
+
+        answered = "" if judge.prompt is None else None
+        prompt = len(render_prompt(load_tokenizer(folder, model), text, None, answered))
+        reply = max(decoding.max_new_tokens for decoding in (judge.generation, *judge.retries))
+        context = context_length(read_context(folder, model, 1.0, "cpu").config)
+        if context == math.inf:
+            return Check(DATA, label, "ok", f"a prompt of {prompt} tokens without instruction and answer")
+        left = context - prompt - reply
+        detail = f"{context:.0f} tokens: prompt {prompt}, reply {reply}, {left:.0f} left for an answer of {answer}"
+        remedy = f"Shorten {key}, lower max_new_tokens of judge or generation, or take a judge with more context."
+        return Check(DATA, label, "ok" if left >= answer else "no", detail, remedy)
+
+    return tried(DATA, label, room)
 
 
 def check_steps(study: StudySettings) -> Iterator[Check]:

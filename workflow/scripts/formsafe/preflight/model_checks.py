@@ -1,7 +1,7 @@
 """Whether models can be instructed, built and adapted: tried without their weights."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,8 @@ def check_chat(
     name: str,
     model: ModelSettings,
     folder: Path | None,
-    systems: Sequence[str | None] = (None,),
-    training_systems: Sequence[str | None] = (None,),
+    systems: Collection[str | None] = (None,),
+    training_systems: Collection[str | None] = (),
 ) -> Check:
     """Render prompts and exchanges with the model's own template.
 
@@ -28,13 +28,14 @@ def check_chat(
         name: the model's.
         model: its settings.
         folder: of the model; None where it is not here yet.
-        systems: system prompts of the prompts.
+        systems: system prompts of the prompts, one at least.
         training_systems: those of the exchanges; some templates write one into a prompt and none into an exchange.
     """
     label = f"{name} chat"
     if folder is None:
         return Check(MODELS, label, "unchecked", "its tokenizer is not here yet", ABSENT)
-    try:
+
+    def render() -> Check:
         from formsafe.models.chat import render_exchange, render_prompt
         from formsafe.models.load import load_tokenizer
 
@@ -43,12 +44,20 @@ def check_chat(
             length = len(render_prompt(tokenizer, "How to boil an egg?", system))
         for system in training_systems:
             render_exchange(tokenizer, "How to boil an egg?", "Boil it.", system)
+        return Check(MODELS, label, "ok", f"the template renders; a question of five words takes {length} tokens")
+
+    return tried(MODELS, label, render)
+
+
+def tried(section: str, label: str, render: Callable[[], Check]) -> Check:
+    """The check that renders a chat template, or a `no` that says how the template or its tokenizer fails."""
+    try:
+        return render()
     except FormsafeError as error:
-        return refused(MODELS, label, error)
+        return refused(section, label, error)
     except Exception as error:  # what a template or a broken tokenizer file raises
         remedy = "Fetch the model again, or mend its chat template."
-        return Check(MODELS, label, "no", f"the chat template fails ({type(error).__name__})", remedy)
-    return Check(MODELS, label, "ok", f"the template renders; a question of five words takes {length} tokens")
+        return Check(section, label, "no", f"the chat template fails ({type(error).__name__})", remedy)
 
 
 def check_encoder(folder: Path | None) -> Check:

@@ -31,16 +31,12 @@ class Planned:
         jobs: metrics files by stage (`soft prompts`, `adapters`, `answers`, `judge`), with `model=` in their paths.
         lock: the lock of sources.
         made: folders that the workflow fills by itself.
-        systems: system prompts with which the methods answer.
-        training_systems: those with which they train.
         slurm: what the Slurm profile asks for; None where the study does not run by Slurm.
     """
 
     jobs: Mapping[str, Sequence[str]]
     lock: str
     made: Sequence[str] = ()
-    systems: Sequence[str | None] = (None,)
-    training_systems: Sequence[str | None] = (None,)
     slurm: SlurmRequest | None = None
 
 
@@ -59,7 +55,7 @@ def preflight(study: StudySettings, planned: Planned) -> tuple[bool, str]:
     found, folders, download = _look_at_sources(study, models, sources, layout)
     card = card_of(gpu, study.gpu_memory_gb)
     contexts = contexts_of(study, {name: folders[name] for name in computed}, gpu, card)
-    found += _look_at_models(study, planned, works, contexts, folders)
+    found += _look_at_models(study, works, contexts, folders)
     found += [*data_checks.check_steps(study), *data_checks.check_labels(study, computed)]
     machine += machine_checks.check_reports(study.training.report_to)
     machine += machine_checks.check_disk(disk_needs(study, works, contexts, results, download))
@@ -77,20 +73,30 @@ def preflight(study: StudySettings, planned: Planned) -> tuple[bool, str]:
 
 
 def _look_at_models(
-    study: StudySettings, planned: Planned, works: Sequence[Work], contexts: dict[str, ModelContext], folders: Folders
+    study: StudySettings, works: Sequence[Work], contexts: dict[str, ModelContext], folders: Folders
 ) -> list[Check]:
     """Whether models can be instructed, built and adapted, and whether judges have room for their prompts."""
     trained, checks = {work.model for work in works if work.trains}, []
     answering, server = {work.model for work in works if work.stage == "answers"}, study.generation.server
     for name, context in contexts.items():
-        checks.append(check_chat(name, context.settings, folders[name], planned.systems, planned.training_systems))
-        if checks[-1].state == "ok" and server is not None and name in answering:
-            checks += filter(None, [check_served_chat(name, context.settings, folders[name], server)])
+        asked, taught = _system_prompts(study, name)
+        if asked:  # a model that only judges has prompts of its own kind, which `check_judge` tries
+            checks.append(check_chat(name, context.settings, folders[name], asked, taught))
+            if checks[-1].state == "ok" and server is not None and name in answering:
+                checks += filter(None, [check_served_chat(name, context.settings, folders[name], server)])
         checks += check_build(name, context, folders[name], study.adapter.lora if name in trained else None)
     for name, judge in study.all_judges.items():
         folder, longest = folders.get(judge.model), study.generation.max_new_tokens
         checks.append(data_checks.check_judge(name, judge, study.models[judge.model], folder, longest))
     return checks
+
+
+def _system_prompts(study: StudySettings, model: str) -> tuple[list[str | None], list[str | None]]:
+    """The system prompts that a model answers with, and those that it is trained with; None is to have none."""
+    methods = [study.methods[run.method] for run in runs_of(study) if run.model == model]
+    taught = [method.system_prompt_training for method in methods if method.trains_adapter]
+    taught += [None for method in methods if method.soft_prompt]  # tuned without one
+    return list(dict.fromkeys(method.system_prompt_test for method in methods)), list(dict.fromkeys(taught))
 
 
 def _look_at_machine(models: Mapping[str, ModelSettings]) -> tuple[machine_checks.Gpu | None, list[Check]]:

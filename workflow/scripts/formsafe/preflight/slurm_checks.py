@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -34,12 +35,28 @@ def slurm_request(profile: str | Path, minutes: int) -> SlurmRequest | None:
     if shutil.which("sinfo") is None or not Path(profile).is_file():
         return None
     settings = yaml.safe_load(Path(profile).read_text(encoding="utf-8")) or {}
-    default = settings.get("default-resources") or {}
-    named = {rule.get("slurm_partition") for rule in (settings.get("set-resources") or {}).values()}
-    named.add(default.get("cpu_partition"))
+    default = _entries(settings.get("default-resources"))
+    by_rule = _entries(settings.get("set-resources"))
+    named = {value for name, value in by_rule.items() if name.endswith(":slurm_partition")}
+    named |= {default[name] for name in ("cpu_partition",) if name in default}
+    longest = default.get("longest_runtime", "")
+    minutes = min(minutes, int(longest)) if longest.isdecimal() and int(longest) else minutes
     partition, account = default.get("slurm_partition"), default.get("slurm_account")
-    minutes = min(minutes, default.get("longest_runtime") or minutes)
-    return SlurmRequest(str(profile), partition, account, minutes, tuple(sorted(filter(None, named))))
+    return SlurmRequest(str(profile), partition, account, minutes, tuple(sorted(named)))
+
+
+def _entries(resources: Any) -> dict[str, str]:
+    """Resources by name, of a rule as `RULE:NAME`: a profile has them as a mapping, or as a list of `NAME=VALUE`.
+
+    For Snakemake values are expressions in Python, so that a text may have quotes of its own.
+    """
+    if isinstance(resources, list):
+        resources = dict(str(entry).split("=", 1) for entry in resources)
+    found = {}
+    for name, value in (resources or {}).items():
+        inner = {f"{name}:{key}": each for key, each in value.items()} if isinstance(value, dict) else {name: value}
+        found.update({key: str(each).strip("'\"") for key, each in inner.items() if each is not None})
+    return found
 
 
 def check_slurm(request: SlurmRequest) -> Iterator[Check]:

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from formsafe.config.loading import counted_examples
 from formsafe.config.settings.study import StudySettings
 from formsafe.core.layout import BENIGN, HARMFUL, SAFETY, partitions, run_of
-from formsafe.core.records import NONE
 from formsafe.models import memory
 from formsafe.models.context import ModelContext, read_context
 from formsafe.preflight.checks import Check
@@ -54,9 +54,8 @@ def _training(study: StudySettings, stage: Stage, job: str) -> Work | None:
     if settings is None:
         return None
     run = run_of(job)
-    examples = study.corpus.splits.train if run.examples == NONE else int(run.examples)
     batch = settings.batch_size * settings.gradient_accumulation
-    return Work(stage, run.model, (), settings.steps(examples), batch)
+    return Work(stage, run.model, (), settings.steps(counted_examples(study, run)), batch)
 
 
 def _answering(study: StudySettings, stage: Stage, named: Mapping[str, str]) -> Work | None:

@@ -1,5 +1,6 @@
 """What all sections of the configuration have in common."""
 
+import os
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -31,6 +32,10 @@ def _is_label(text: str) -> str:
 
 Label = Annotated[str, AfterValidator(_is_label)]
 """A text that figures, tables and pages show."""
+
+
+LocalPath = Annotated[str, AfterValidator(os.path.expanduser)]
+"""A path on this machine; `~` is the home directory."""
 
 
 class Settings(BaseModel):

@@ -1,12 +1,11 @@
 """Where data comes from and which of it is used (paper, section 4; open points are marked in config.yaml)."""
 
-import os
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, PositiveInt
 
-from formsafe.config.settings.base import Label, Located, Seed, Settings
+from formsafe.config.settings.base import Label, LocalPath, Located, Seed, Settings
 from formsafe.config.settings.models import ModelSource
 from formsafe.core.redaction import has_secret
 
@@ -40,7 +39,7 @@ class DataSource(Located):
     """A data set of the hub."""
     url: Annotated[str, AfterValidator(_is_address)] | None = None
     """One CSV, TSV, JSONL, JSON or Parquet file behind http or https, also gzipped."""
-    path: Annotated[str, AfterValidator(os.path.expanduser)] | None = None
+    path: LocalPath | None = None
     """A local CSV, TSV, JSONL, JSON or Parquet file, also gzipped, or a glob; `~` is the home directory."""
 
 

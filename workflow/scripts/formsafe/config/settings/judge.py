@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from formsafe.config.settings.base import Seed, Settings
+from formsafe.config.settings.base import LocalPath, Seed, Settings
 from formsafe.config.settings.generation import Decoding, GenerationSettings
 from formsafe.config.settings.models import ModelPlace
 from formsafe.formats.registry import plain_format
@@ -15,7 +15,7 @@ class JudgeSettings(Settings):
 
     model: str
     """Name of the judge in `models`."""
-    prompt: str | None = None
+    prompt: LocalPath | None = None
     """Text file of the judge prompt, with the placeholders {instruction} and {answer}; null: see `conversation`."""
     conversation: bool = False
     """Give instruction and answer to the model's own chat template as a conversation (Llama Guard), with no prompt."""
@@ -97,7 +97,7 @@ class JudgingSettings(Settings):
 class LabelSettings(Settings):
     """Labels by people, by which judges are calibrated."""
 
-    files: list[str] = []
+    files: list[LocalPath] = []
     """The raters' files: the filled sheet of `make labels`, one per rater."""
     sample: int = Field(default=200, gt=0)
     """Answers in the sheet, drawn equally from each method, format and verdict of the headline judge."""

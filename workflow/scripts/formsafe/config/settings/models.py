@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from formsafe.config.settings.base import Auto, Label, Located, Settings
+from formsafe.config.settings.base import Auto, Label, LocalPath, Located, Settings
 
 
 class ModelSource(Settings):
@@ -34,8 +34,8 @@ class ModelPlace(Located):
 
     hub: ModelSource | None = None
     """A model of the hub."""
-    path: str | None = None
-    """A local model directory."""
+    path: LocalPath | None = None
+    """A local model directory; `~` is the home directory."""
 
 
 class ModelSettings(ModelPlace):
