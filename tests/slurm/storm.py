@@ -260,8 +260,10 @@ class Storm:
 
     @staticmethod
     def tried_again(job: dict[str, str]) -> bool:
-        """Whether Snakemake submitted the same work once more."""
-        return any(other["comment"] == job["comment"] and other["id"] != job["id"] for other in queue("all"))
+        """Whether Snakemake submitted the same work once more, maybe so long ago that the queue has forgotten it."""
+        jobs = [(other["comment"], other["id"]) for other in queue("all")]
+        jobs += [(record["Comment"], record["JobIDRaw"]) for record in records()]
+        return any(comment == job["comment"] and other != job["id"] for comment, other in jobs)
 
     def until(self, what: str, condition: Callable[[], bool]) -> None:
         """Wait for something; raises with what Snakemake said last when it does not come."""
