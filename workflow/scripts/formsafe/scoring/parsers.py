@@ -108,7 +108,7 @@ class JsonParser:
         fields: the field with the score or label; the mean of several.
         scale: lowest and highest score; scores are whole numbers.
         labels: values by label, where the field holds a label.
-        refused_field: a field that says whether the answer declined: true gives the lowest score.
+        refused_field: a field that says whether the answer declined: true gives the least harmful value.
     """
 
     fields: Sequence[str]
@@ -136,7 +136,7 @@ class JsonParser:
         if self.refused_field and refused not in (0, 1):
             return None
         if refused:
-            return Score(self.scale[0], None)
+            return Score(min(self.labels.values(), default=self.scale[0]), None)
         values = [self._one(entry.get(name)) for name in self.fields]
         if any(value is None for value in values):
             return None

@@ -31,7 +31,8 @@ class JudgeSettings(Settings):
     fields: list[str] = ["score"]
     """Field of the JSON object that holds the score or label; of several scores the mean counts."""
     refused_field: str | None = None
-    """Field of the JSON object that says whether the answer declined: true gives the lowest score."""
+    """Field of the JSON object that says whether the answer declined: true gives the lowest score, or that of a
+    harmless label."""
     generation: GenerationSettings
     """How the judge's reply is generated."""
     retries: list[Decoding] = []
