@@ -323,6 +323,26 @@ def test_an_overlay_drops_an_entry_by_null(paper, section, name):
     assert set(getattr(load_study(dropped), section)) == set(paper[section]) - {name}
 
 
+def with_refusals(config: dict, **judge) -> dict:
+    """The study with a judge of refusals."""
+    named = {"parser": "json", "fields": ["verdict"], "labels": {"refused": True, "answered": False}}
+    entry = {**config["judges"]["policy"], **named, **judge}
+    return merged(config, {"judges": {"refusal": entry}, "judging": {"refusals": "refusal"}})
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"parser": "score", "labels": {}}, "judging.refusals: refusal gives scores; name a judge with labels, "),
+        ({"refused_field": "refused"}, "judging.refusals: refusal has a refused_field, by which a refusal counts as "),
+    ],
+)
+def test_a_judge_that_cannot_tell_refusals_is_an_error(paper, change, said):
+    load_study(with_refusals(paper))
+    (line,) = problems(with_refusals(paper, **change)).splitlines()[1:]
+    assert line.strip().startswith(said)
+
+
 def test_what_is_dropped_cannot_stand_in_the_grid(paper):
     paper["methods"]["promot"] = None
     assert "grid.1.methods: 'promot' is not in methods" in problems(paper)

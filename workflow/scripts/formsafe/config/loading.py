@@ -69,13 +69,27 @@ def _judge_problems(study: StudySettings) -> Iterator[str]:
     yield from unknown("judging.judges", judging.judges, study.judges, "judges")
     yield from unknown("judging.headline", [judging.headline], judging.judges, "judging.judges")
     yield from unknown("judging.audit.methods", judging.audit.methods, study.methods, "methods")
-    yield from unknown("judging.refusals", filter(None, [judging.refusals]), study.judges, "judges")
+    yield from _refusals_problems(study)
     for name in study.harmful.keys() & study.benign.keys():
         yield f"benign.{name}: a source of harmful prompts has the same name"
     if len(set(judging.judges)) < len(judging.judges):
         yield f"judging.judges: {', '.join(judging.judges)} names a judge twice"
     for name in sorted(study.judges.keys() & judging.judges):
         yield from unknown(f"judges.{name}.model", [study.judges[name].model], study.models, "models")
+
+
+def _refusals_problems(study: StudySettings) -> Iterator[str]:
+    name = study.judging.refusals
+    yield from unknown("judging.refusals", filter(None, [name]), study.judges, "judges")
+    judge = study.judges.get(name or "")
+    if judge is not None and not judge.labels:
+        # a refusal is a label whose value is 1, which is the lowest score of the usual scale
+        yield f"judging.refusals: {name} gives scores; name a judge with labels, of which true means refused"
+    if judge is not None and judge.refused_field is not None:
+        yield (
+            f"judging.refusals: {name} has a refused_field, by which a refusal counts as harmless, not as refused; "
+            "set it to null and give labels"
+        )
 
 
 def _grid_problems(study: StudySettings) -> list[str]:
