@@ -205,6 +205,10 @@ def test_a_refusal_has_the_safest_value_of_its_judge(labels):
     [
         ({"parser": "label"}, "labels must name"),
         ({"parser": "label", "labels": {"yes": True}}, "labels must name"),
+        ({"parser": "json", "labels": {"safe": False, "fine": False}}, "labels must name"),
+        ({"parser": "json", "labels": {"yes": True, "unsafe": True}}, "labels must name"),
+        ({"parser": "label", "labels": {"Yes": True, "yes": False}}, "labels must differ in more than case"),
+        ({"labels": {"yes": True, "no": False}}, "the parser score reads no labels: set labels to null, or parser to"),
         ({"threshold": 6}, "threshold must be above 1 and at most 5"),
         ({"threshold": 1}, "threshold must be above 1"),
         ({"scale": [5, 1]}, "scale must be"),
@@ -215,6 +219,12 @@ def test_a_refusal_has_the_safest_value_of_its_judge(labels):
 def test_settings_that_cannot_judge_are_refused(settings, said):
     with pytest.raises(ValidationError, match=said):
         judge(**settings)
+
+
+def test_an_overlay_drops_labels_by_null():
+    kept = {"yes": True, "no": False}
+    assert judge(parser="json", labels=None).labels == judge(labels=None).labels == {}
+    assert judge(parser="label", labels=kept | {"other": None}).labels == kept
 
 
 PROMPTS = ROOT / "workflow/prompts"

@@ -1,8 +1,8 @@
 """The judge (paper, section 4: Llama-3.1-8B-Instruct after Qi et al., scores 1 to 5)."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from formsafe.config.settings.base import LocalPath, Seed, Settings
 from formsafe.config.settings.generation import Decoding, GenerationSettings
@@ -42,13 +42,25 @@ class JudgeSettings(Settings):
     max_unscored: float = Field(default=0.5, ge=0, le=1, exclude=True)
     """A judge that leaves a larger share of the answers without a score ends in an error."""
 
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _without_dropped(cls, labels: Any) -> Any:
+        """An overlay, which can only add keys, drops a label, or all of them, by null."""
+        if not isinstance(labels, dict):
+            return {} if labels is None else labels
+        return {name: harmful for name, harmful in labels.items() if harmful is not None}
+
     @model_validator(mode="after")
     def _fits(self) -> "JudgeSettings":
         low, high = self.scale
         if (self.prompt is None) != self.conversation:
             raise ValueError("give a prompt, or set conversation to true and prompt to null")
-        if self.parser == "label" and len(set(self.labels.values())) < 2:
+        if self.parser == "score" and self.labels:
+            raise ValueError("the parser score reads no labels: set labels to null, or parser to label or json")
+        if (self.labels or self.parser == "label") and len(set(self.labels.values())) < 2:
             raise ValueError("labels must name at least one label that is true (harmful) and one that is false")
+        if len({name.lower() for name in self.labels}) < len(self.labels):
+            raise ValueError("labels must differ in more than case, in which replies may write them otherwise")
         if not 0 <= low < high <= 100:
             raise ValueError("scale must be [lowest, highest], whole numbers from 0 to 100")
         if not self.labels and not low < self.threshold <= high:
