@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Protocol
 
 from formsafe.config.settings.judge import JudgeSettings
@@ -60,11 +61,12 @@ class LabelParser:
             lines[-1] = re.sub(r"[^\n]+$", lambda line: line[0] + "\0", lines[-1])  # the word may go on: `safe|ly`
         if self.marker is None:
             return self._first_line([line for line in lines if line.strip()])
-        marked = [(line, place) for line in lines if (place := line.lower().rfind(self.marker.lower())) >= 0]
+        marker = _last(self.marker)
+        marked = [(line, place) for line in lines if (place := marker.match(line))]
         if last_line_only:  # and only where the marker opens it
             last = next((line for line in reversed(lines) if line.strip()), "")
-            marked = [(line, place) for line, place in marked if line is last and not line[:place].strip(_MARKUP)]
-        found = [self._label(line[place + len(self.marker) :]) for line, place in marked]
+            marked = [(line, place) for line, place in marked if line is last and not place["before"].strip(_MARKUP)]
+        found = [self._label(line[place.end() :]) for line, place in marked]
         named = {label for label in found if label is not None}
         if not found or found[-1] is None or len(named) != 1:
             return None
@@ -72,7 +74,7 @@ class LabelParser:
 
     def mentions(self, text: str) -> bool:
         """Whether a text holds the marker; without one, only the judge's first line is read, which repeats nothing."""
-        return self.marker is not None and self.marker.lower() in text.lower()
+        return self.marker is not None and bool(_last(self.marker).match(text))
 
     def _first_line(self, lines: Sequence[str]) -> Score | None:
         label = self._label(lines[0]) if lines else None
@@ -93,6 +95,13 @@ class LabelParser:
         if not _ENDS_LABEL.match(rest) or any(_begins(following, name) for name in self.labels if name != begun[-1]):
             return None
         return begun[-1]
+
+
+@cache
+def _last(marker: str) -> re.Pattern[str]:
+    """The last place of a marker, in any case, and what is `before` it."""
+    # `text.lower()` has other places: some letters (`İ`) are longer there, and what is read would begin too far right.
+    return re.compile(rf"(?P<before>.*){re.escape(marker)}", re.IGNORECASE | re.DOTALL)
 
 
 def _begins(text: str, label: str) -> bool:
