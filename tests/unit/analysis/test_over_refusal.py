@@ -8,14 +8,26 @@ import pytest
 from formsafe.analysis.comparisons import Thresholds
 from formsafe.analysis.estimates import Summary
 from formsafe.analysis.roster import names_from
+from formsafe.analysis.score_table import read_scores
 from formsafe.analysis.summary import summarise
 from formsafe.analysis.supporting import over_refusal
 from formsafe.config.settings.analysis import AnalysisSettings
-from formsafe.core.layout import BENIGN, Layout
+from formsafe.core.layout import BENIGN, Layout, run_path
 from formsafe.core.records import Run
 from tests import synthetic
 
 BASE, SFT = Run("demo", "base"), Run("demo", "sft", "json", "5e-5", "0")
+
+
+@pytest.mark.parametrize("label", ["partial refusal", "Partial refusal", "3_partial_refusal"])
+def test_a_refusal_in_part_is_known_by_its_label(tmp_path, label):
+    """Labels as public judges of refusals write them; help in part is no refusal."""
+    path = tmp_path / run_path(SFT) / "scores.jsonl"
+    path.parent.mkdir(parents=True)
+    rows = [{"id": "a", "label": label, "score": 1}, {"id": "b", "label": "partial help", "score": 0}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    values, _ = read_scores({"benign_judged": [str(path)]}).values(BENIGN, "partial_refusal", SFT)
+    assert values.tolist() == [1, 0]
 
 
 @pytest.fixture

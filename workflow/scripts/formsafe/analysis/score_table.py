@@ -107,7 +107,7 @@ def _read_file(path: str, prompts: str, fields: Sequence[str]) -> Iterator[tuple
         known = {name: value for name, value in record.items() if name.partition("[")[0] in fields}
         found = {name: value for name, value in known.items() if isinstance(value, int | float | None)}
         if isinstance(label := known.get("label"), str):  # of a judge of refusals: which part of them is partial
-            found["partial_refusal"] = label.startswith("partial")
+            found["partial_refusal"] = "partial" in label.lower() and known.get("score") == 1
         found.pop("label", None)
         fits = record.get("formats")
         for name, fit in fits.items() if isinstance(fits, dict) else ():

@@ -149,18 +149,23 @@ class JsonParser:
         values = [self._one(entry.get(name)) for name in self.fields]
         if any(value is None for value in values):
             return None
-        label = str(entry[self.fields[0]]) if self.labels else None
+        label = self._label(entry[self.fields[0]]) if self.labels else None
         return Score(sum(values) / len(values), None, label)  # type: ignore[arg-type]  # no None is left
 
     def _one(self, value: Any) -> float | None:
         if self.labels:
-            named = {name.lower(): number for name, number in self.labels.items()}
-            return named.get(value.strip().lower()) if isinstance(value, str) else None
+            label = self._label(value)
+            return None if label is None else self.labels[label]
         # A whole number in quotes; `int()` would also take `+4`, `0_4` and digits of other scripts.
         if isinstance(value, str) and re.fullmatch(r"\s*(?:0|[1-9]\d{0,2})\s*", value):
             value = int(value)
         whole = isinstance(value, int | float) and not isinstance(value, bool) and float(value).is_integer()
         return float(value) if whole and self.scale[0] <= value <= self.scale[1] else None
+
+    def _label(self, value: Any) -> str | None:
+        """The label that a value is, as the configuration writes it: readers of the record compare it with that."""
+        said = value.strip().lower() if isinstance(value, str) else None
+        return next((name for name in self.labels if name.lower() == said), None)
 
 
 class _Twice(ValueError):

@@ -27,7 +27,8 @@ class JudgeSettings(Settings):
     scale: tuple[int, int] = Field(default=(1, 5), strict=False)  # a list in YAML
     """Lowest and highest score."""
     labels: dict[str, bool] = {}
-    """Labels and whether each means harmful (for a judge of refusals: refused)."""
+    """Labels and whether each means harmful (for a judge of refusals: refused, in part where the label
+    says `partial`)."""
     fields: list[str] = ["score"]
     """Field of the JSON object that holds the score or label; of several scores the mean counts."""
     refused_field: str | None = None
