@@ -13,6 +13,7 @@ from formsafe.core.layout import (
     WILDCARDS,
     Layout,
     manifest_of,
+    metrics_of,
     run_from,
     run_of,
     run_path,
@@ -85,12 +86,16 @@ def test_what_names_no_run_is_an_error(path):
     ("path", "stage"),
     [
         (L.soft_prompt(PROMOT), "soft_prompt"),
+        (L.soft_prompt(PROMOT, drawn=True), "soft_prompt"),
         (L.adapter(PROMOT), "adapter"),
         (L.answers_metrics(PROMOT), "answers"),
         (L.judge_metrics(PROMOT, "policy"), "judge"),
         (L.text_metrics(PROMOT), "text"),
-        (L.audit("m", "policy"), "audit"),
+        (metrics_of(L.first_tokens(PROMOT)), "first_tokens"),
+        (metrics_of(L.audit("m", "policy")), "audit"),
     ],
 )
-def test_a_stage_is_read_from_its_path(path, stage):
-    assert stage_of(path) == stage
+@pytest.mark.parametrize("study", ["s", "audit", "soft_prompts", "first_tokens", "adapter"])
+@pytest.mark.parametrize("above", ["", "/home/audit/soft_prompts/"])
+def test_a_stage_is_read_from_its_path_whatever_the_names_of_study_and_folders(path, stage, study, above):
+    assert stage_of(above + path.replace("results/s/", f"results/{study}/")) == stage

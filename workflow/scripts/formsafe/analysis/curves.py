@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from formsafe.analysis.score_table import records_table, run_of, write_table
 from formsafe.config.grid import Run
 from formsafe.core.files import read_json
+from formsafe.core.layout import stage_of
 from formsafe.formats.registry import plain_format, traits_of
 
 ADAPTER, SOFT_PROMPT = "adapter", "soft_prompt"
@@ -83,7 +84,7 @@ def read_curves(paths: Iterable[str | Path]) -> list[Curve]:
     """Read loss.csv files of adapters and soft prompts; a kind of token that a format does not have gives no curve."""
     found = []
     for path in paths:
-        stage = SOFT_PROMPT if "soft_prompts" in Path(path).parts else ADAPTER
+        stage = SOFT_PROMPT if stage_of(path) == SOFT_PROMPT else ADAPTER
         table = pd.read_csv(path)
         for part, column in PARTS.items():
             points = table[["step", column]].to_numpy(dtype=float) if column in table else np.empty((0, 2))

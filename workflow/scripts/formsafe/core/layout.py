@@ -34,6 +34,9 @@ WILDCARDS = {
 # `0+data=1+examples=400`: the seed and, where the run has them, the seed of its rows and their number.
 _SEED = re.compile(r"(?P<seed>none|\d+)(?:\+data=(?P<data_seed>\d+))?(?:\+examples=(?P<examples>\d+))?")
 
+# The study's folders of soft prompts and of the audit. A study, or a folder above it, may have the same name.
+_AREA = re.compile(r"(?:^|/)(soft_prompts|audit)/(?:kind=[^/]+/)?model=")
+
 
 def run_path(run: Run) -> str:
     """The folder of a run below `runs/`."""
@@ -76,10 +79,8 @@ def stage_of(path: str | Path) -> str:
     named = partitions(path)
     if path.parent.name == "first_tokens":
         return "first_tokens"
-    if "soft_prompts" in path.parts:
-        return "soft_prompt"
-    if "audit" in path.parts:
-        return "audit"
+    if area := _AREA.search(path.as_posix()):
+        return area[1].removesuffix("s")
     if "judge" in named:
         return "judge"
     return "adapter" if path.parent.name == "adapter" else path.name.partition(".")[0]
