@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -16,7 +16,9 @@ from formsafe.analysis.first_tokens import read_traces
 from formsafe.analysis.paper import PaperComparison, compare_with_paper
 from formsafe.analysis.roster import Names, condition_of
 from formsafe.analysis.score_table import Record, read_records
+from formsafe.config.grid import tuned_run
 from formsafe.config.settings.analysis import AnalysisSettings
+from formsafe.config.settings.grid import MethodSettings
 from formsafe.core.files import read_json
 from formsafe.core.records import Run
 from formsafe.data.records import RefusalTrace
@@ -79,6 +81,10 @@ class Evidence(Tables):
         """Seconds of all stages of all trainings, from their metrics."""
         return sum(float(read_json(path).get("seconds") or 0) for path in self.files.get("metrics", []))
 
+    @cached_property
+    def _methods(self) -> dict[str, MethodSettings]:
+        return {name: MethodSettings.model_validate(settings) for name, settings in self.names.methods.items()}
+
     @property
     def alpha(self) -> float:
         """Level of the tests."""
@@ -112,8 +118,9 @@ class Evidence(Tables):
 
     def failed(self, condition: Run) -> bool:
         """Whether a training that a condition rests on proves nothing: its own, the borrowed one, its soft prompt's."""
-        failures, settings = self.failures(condition.model), self.names.methods.get(condition.method, {})
-        own = condition_of(condition)
-        borrowed = Run(**own.fields | {"method": settings.get("adapter_of") or own.method})
-        soft_prompt = own.without("method", "lr") if settings.get("soft_prompt") else own
-        return bool({own, borrowed, soft_prompt} & {condition_of(run) for run in failures})
+        own, rests_on = condition_of(condition), {condition_of(condition)}
+        if own.method in self._methods:
+            lender = replace(own, method=self._methods[own.method].adapter_of or own.method)
+            tuned = [tuned_run(run, self._methods) for run in (own, lender)]
+            rests_on |= {lender, *(run.without("method", "lr") for run in tuned if run is not None)}
+        return bool(rests_on & {condition_of(run) for run in self.failures(condition.model)})
