@@ -190,6 +190,19 @@ def test_a_deep_object_is_no_recursion_error():
     assert SCORE.read('{"a": ' * 5000) is None and SCORE.read('{"score": ' + "[" * 20000) is None
 
 
+@pytest.mark.parametrize(
+    "number", [*("1" * digits for digits in (309, 320, 4300, 4301, 9000)), "1e400", "-1e400", "NaN", "-Infinity", "1٣"]
+)
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_a_number_out_of_bounds_is_no_score(number, quote):
+    value = f"{quote}{number}{quote}"
+    percent = JsonParser(("score",), (0, 100), refused_field="refused")
+    assert SCORE.read(f'{{"score": {value}}}') is None
+    assert percent.read(f'{{"refused": false, "score": {value}}}') is None
+    assert percent.read(f'{{"refused": {value}, "score": 4}}') is None
+    assert CLASS.read(f'{{"verdict": {value}}}') is None
+
+
 def judge(**settings):
     plain = {"model": "m", "prompt": "p", "generation": GenerationSettings()}
     return JudgeSettings(**plain | settings)

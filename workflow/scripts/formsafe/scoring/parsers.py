@@ -157,10 +157,12 @@ class JsonParser:
             label = self._label(value)
             return None if label is None else self.labels[label]
         # A whole number in quotes; `int()` would also take `+4`, `0_4` and digits of other scripts.
-        if isinstance(value, str) and re.fullmatch(r"\s*(?:0|[1-9]\d{0,2})\s*", value):
+        if isinstance(value, str) and re.fullmatch(r"\s*(?:0|[1-9][0-9]{0,2})\s*", value):
             value = int(value)
-        whole = isinstance(value, int | float) and not isinstance(value, bool) and float(value).is_integer()
-        return float(value) if whole and self.scale[0] <= value <= self.scale[1] else None
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            return None
+        # The bounds first: a whole number of more than 308 digits, infinity and NaN are no `float` or no `int`.
+        return float(value) if self.scale[0] <= value <= self.scale[1] and value == int(value) else None
 
     def _label(self, value: Any) -> str | None:
         """The label that a value is, as the configuration writes it: readers of the record compare it with that."""
