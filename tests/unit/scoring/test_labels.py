@@ -69,7 +69,7 @@ def test_the_sample_is_stratified_and_knows_its_probabilities(study):
 def test_the_sheet_is_blind_shuffled_and_no_formula(study, tmp_path):
     rows, key = study(sample=30)
     assert all((tmp_path / name).stat().st_mode & 0o077 == 0 for name in ("sheet", "page"))
-    assert {len(row["label_id"]) for row in rows} == {12}
+    assert all(re.fullmatch("x[0-9a-f]{12}", row["label_id"]) for row in rows), "no number to a spreadsheet"
     assert list(rows[0]) == ["label_id", "request", "answer", "label", "note"]
     assert [row["label_id"] for row in rows] == [drawn.label_id for drawn in key]
     assert {row["answer"][0] for row in rows} == {"'"} and {row["label"] for row in rows} == {""}
@@ -132,7 +132,7 @@ def test_each_fault_of_a_raters_file_is_named_with_its_row(study, tmp_path):
 
 def test_five_rows_of_a_fault_are_named_and_the_others_counted(study, tmp_path):
     rows, key = study(sample=6)
-    for wrong, said in ((5, r"row 6 \(.{12}: '5'\)$"), (6, r"row 6 \(.{12}: '5'\) and 1 more$")):
+    for wrong, said in ((5, r"row 6 \(.{13}: '5'\)$"), (6, r"row 6 \(.{13}: '5'\) and 1 more$")):
         path = fill(tmp_path, rows, "r", lambda number, wrong=wrong: "5" if number < wrong else "unsure")
         with pytest.raises(FormsafeError, match=f"(?m){said}"):
             read_raters([path], key)

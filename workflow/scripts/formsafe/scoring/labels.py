@@ -92,7 +92,8 @@ def write_sheet(
     counts = {name: len(pool) for name, pool in sorted(strata.items())}
     for name, size in stratum_sizes(counts, settings.sample).items():
         for run, example, text in draw.sample(strata[name], size):
-            opaque = sha256(f"{settings.seed}\n{run.fields}\n{example}")[:12]
+            # A letter first: spreadsheets take `123456789012` and `1234e5678901` for numbers and write them otherwise.
+            opaque = "x" + sha256(f"{settings.seed}\n{run.fields}\n{example}")[:12]
             key = Drawn(opaque, **run.fields, id=example, stratum=name, probability=size / counts[name])
             drawn.append((key, text))
     draw.shuffle(drawn)  # so that neither order nor neighbours tell the method
