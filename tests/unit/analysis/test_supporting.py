@@ -9,7 +9,7 @@ from formsafe.analysis.audit import Shift
 from formsafe.analysis.estimates import Estimate, Summary
 from formsafe.analysis.paper import PaperComparison, Published
 from formsafe.analysis.roster import ALL_SEEDS
-from formsafe.analysis.supporting import missing, order, published, seeds
+from formsafe.analysis.supporting import failures, missing, order, published, seeds
 from formsafe.core.records import Run
 from tests.unit.analysis.rows import SIDES, UNKNOWN, curve, evidence_of, run_of, said, shares
 
@@ -174,6 +174,19 @@ def test_trainings_that_prove_nothing_in_full():
         "subject": "The soft prompt of JSON, seed 0",
         "sentence": f"The soft prompt of JSON, seed 0: its loss did not fall{ending}",
     }
+
+
+@pytest.mark.parametrize("draws", [[("0", "none"), ("1", "none")], [("0", "none"), ("1", "none"), ("1", "7")]])
+def test_the_seed_of_a_training_that_proves_nothing_is_said_once(draws):
+    """Of several trainings, of a soft prompt, and where the training rows differ as well."""
+    given = [{"seed": seed, "data_seed": data_seed} for seed, data_seed in draws]
+    runs = [replace(run_of("sft"), **seeds) for seeds in given]
+    adapters = [replace(curve("sft", steps=5), **seeds) for seeds in given]
+    soft_prompts = [replace(curve("promot", halfway=math.nan, stage="soft_prompt"), **seeds) for seeds in given]
+    seeds = ["seed 0", "seed 1", "seed 1/7"][: len(draws)]
+    expected = [f"{name}, {each}" for name in ("SFT JSON", "The soft prompt of JSON") for each in seeds]
+    found = failures(evidence_of(runs, curves=[*adapters, *soft_prompts]), "demo")
+    assert [each.subject for each in found] == expected
 
 
 def test_an_order_needs_all_trainings_and_two_for_more_than_this_one():

@@ -52,11 +52,14 @@ def missing(evidence: Evidence) -> Iterator[Finding]:
 
 def failures(evidence: Evidence, model: str) -> Iterator[Finding]:
     """Trainings that prove nothing, by name."""
+    names = evidence.names
     for run, reason in evidence.failures(model).items():
-        stage, trained = ADAPTER, evidence.names.run(run)
+        # with its seed, which `names` leaves out where a condition has one training
+        stage, trained = ADAPTER, names.run(run.without("seed", "data_seed"))
         if run.method == NONE:
-            stage, trained = SOFT_PROMPT, f"The soft prompt of {evidence.names.format(run.format)}"
-        name, label = joined([stage, *run.without("model").fields.values()]), f"{trained}, seed {run.seed}"
+            stage, trained = SOFT_PROMPT, f"The soft prompt of {names.format(run.format)}"
+        name = joined([stage, *run.without("model").fields.values()])
+        label = f"{trained}, seed {joined([run.seed, run.data_seed], '/')}"
         text = f"{label}: {reason}, so nothing that rests on this training is shown"
         yield TRAINED.answer(f"failed/{name}", "cannot be said", text, subject=label)
 
