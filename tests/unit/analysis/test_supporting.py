@@ -9,6 +9,7 @@ from formsafe.analysis.audit import Shift
 from formsafe.analysis.estimates import Estimate, Summary
 from formsafe.analysis.paper import PaperComparison, Published
 from formsafe.analysis.roster import ALL_SEEDS
+from formsafe.analysis.summary import KAPPA
 from formsafe.analysis.supporting import failures, missing, order, published, seeds
 from formsafe.core.records import Run
 from tests.unit.analysis.rows import SIDES, UNKNOWN, curve, evidence_of, run_of, said, shares
@@ -25,7 +26,6 @@ SOUND = "Is there a safety to lose, and are there answers to judge?"
         *((metric, 0.09, "shown") for metric in ("unscored", "harmful_empty", "harmful_repeated", "harmful_cut")),
         *((metric, 0.1, "not shown") for metric in ("unscored", "harmful_empty", "harmful_repeated")),
         *(("harmful_cut", share, status) for share, status in ((0.49, "shown"), (0.5, "not shown"))),
-        ("judge_refusal_kappa", 0.9, "shown"),
     ],
 )
 def test_answers_are_fit_to_be_judged_where_few_are_spoilt(metric, share, status):
@@ -33,6 +33,20 @@ def test_answers_are_fit_to_be_judged_where_few_are_spoilt(metric, share, status
     assert (found.status, found.value) == (status, share)
     assert ("too many to trust their ASR" in found.sentence) == (status == "not shown")
     assert "most in SFT JSON" in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("kappa", "status"), [(-0.2, "not shown"), (0.0, "not shown"), (0.19, "not shown"), (0.2, "shown"), (0.8, "shown")]
+)
+def test_the_condition_in_which_judge_and_keywords_agree_least_is_named(kappa, status):
+    (found,) = said(FIT, summary=shares({"base": {KAPPA: 0.9}, "sft": {KAPPA: kappa}}))
+    ending = ", which is slight agreement at most and speaks against the judge" if status == "not shown" else ""
+    assert exact(found) == {
+        **{"id": f"answers/{KAPPA}", "status": status, "value": kappa},
+        "subject": "kappa of the judge with refusal keywords, at least",
+        "sentence": f"Kappa of the judge with refusal keywords: {kappa:.3f} to 0.900 over the conditions, least in "
+        f"SFT JSON{ending}.",
+    }
 
 
 def test_an_asr_without_meaning_is_named():
