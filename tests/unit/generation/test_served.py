@@ -12,6 +12,7 @@ import time
 from contextlib import closing
 from http.server import ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
 
 import pytest
@@ -272,6 +273,14 @@ def test_one_server_answers_all_sections_and_none_is_started_for_finished_ones(p
         said = capfd.readouterr().out
         assert said.count("server: Loading weights") == said.count("The server has ended") == min(tries, 1)
         assert engine.record(journal) == {"server_versions": ["0.0.1+stand -in"]}
+
+
+@pytest.mark.parametrize("body", [{}, {"data": None}, {"data": 7}, {"data": [None, {"id": None}]}])
+def test_a_list_of_models_without_names_has_no_adapter(body):
+    engine = ServedEngine.__new__(ServedEngine)
+    engine.settings, engine._get = SimpleNamespace(model="run"), lambda path: (200, body)
+    with pytest.raises(FormsafeError, match="and not the adapter run"):
+        engine._require_adapter()
 
 
 @pytest.mark.parametrize(

@@ -182,8 +182,9 @@ class ServedEngine(ServerEngine):
 
     def _require_adapter(self) -> None:
         """A server that does not know the adapter's name may answer as the base model without a word."""
-        entries = self._get("/v1/models")[1].get("data", [])
-        names = {str(entry.get("id")) for entry in entries if isinstance(entry, dict)}
+        entries = self._get("/v1/models")[1].get("data")
+        listed = entries if isinstance(entries, list) else []
+        names = {str(entry.get("id")) for entry in listed if isinstance(entry, dict)}
         if self.settings.model not in names:
             shown = ", ".join(sorted(map(one_line, names))[:5]) or "no model"
             raise FormsafeError(
