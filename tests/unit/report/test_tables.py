@@ -4,11 +4,15 @@ import math
 
 import pytest
 
-from formsafe.analysis.estimates import Estimate
+from formsafe.analysis.estimates import Estimate, Summary
+from formsafe.analysis.roster import names_from
 from formsafe.analysis.score_table import read_csv
 from formsafe.core.records import Run
+from formsafe.report.registry import entries
+from formsafe.report.results import Results
 from formsafe.report.tables.write import shown
-from tests.unit.report.made import make
+from tests import synthetic
+from tests.unit.report.made import SETTINGS, make
 
 
 @pytest.mark.parametrize(
@@ -43,3 +47,26 @@ def test_labels_cannot_break_a_table(tmp_path):
     folder = made.tables()
     assert "| a\\|b" in (folder / "safety.md").read_text()
     assert r"\textless{}i\textgreater{} 50\%\_x \& y" in (folder / "safety.tex").read_text()
+
+
+RUN_TABLES = ("safety", "safety_by_source", "task", "learning_rates", "leakage", "judge", "capability")
+METRICS = ("asr", "asr[advbench]", "sbert", "leak_strict[json]", "capability: mmlu")
+
+
+def measured(runs) -> Results:
+    """Results of these runs with a value of each of `METRICS`, without files."""
+    roster = names_from({"demo": "Demo"}, synthetic.methods(), [run.fields for run in runs])
+    results = Results({}, roster, SETTINGS, 3)
+    rows = [run.fields | {"metric": metric, "value": "0.5", "n": "9"} for run in runs for metric in METRICS]
+    vars(results).update(summary=Summary(rows))
+    return results
+
+
+@pytest.mark.parametrize("name", RUN_TABLES)
+def test_runs_that_differ_in_the_number_of_examples_are_told_apart(name):
+    runs = synthetic.grid(rates=("5e-5", "1e-4"), extra=[Run("demo", "sft", "json", "5e-5", "0", examples="400")])
+    found = entries("tables")[name].make(measured(runs))
+    labels = ["Model", "Format", "Method", "LR", "examples"]
+    assert found.columns[:5].tolist() == labels and not found.duplicated(labels).any()
+    assert found["examples"].dropna().tolist() == ["400"] and len(found) == len(runs)
+    assert "examples" not in entries("tables")[name].make(measured(runs[:-1]))

@@ -87,15 +87,19 @@ def judge(results: Results) -> pd.DataFrame:
 def run_table(
     results: Results, runs: Sequence[Run], metrics: Mapping[str, str], plain: Mapping[str, str] | None = None
 ) -> pd.DataFrame:
-    """A row per condition: its names, then metrics (name to column) with intervals, then those without."""
+    """A row per condition: its names, then metrics (name to column) with intervals, then those without.
+
+    Numbers of examples have a column where the study varies them.
+    """
     names, plain, rows = results.names, plain or {}, []
     for run in runs:
-        format = None if run.format == NONE else names.format(run.format)
-        labels = [names.model(run.model), format, names.method(run.method), None if run.lr == NONE else run.lr]
+        format, lr, examples = (None if text == NONE else text for text in (run.format, run.lr, run.examples))
+        labels = [names.model(run.model), format and names.format(format), names.method(run.method), lr, examples]
         bare = [cell.value if isinstance(cell, Estimate) else cell for cell in results.values(run, list(plain))]
         rows.append([*labels, *results.values(run, list(metrics)), *bare])
-    header = ["Model", "Format", "Method", "LR", *metrics.values(), *plain.values()]
-    return pd.DataFrame(rows, columns=header, dtype=object)
+    header = ["Model", "Format", "Method", "LR", "examples", *metrics.values(), *plain.values()]
+    found = pd.DataFrame(rows, columns=header, dtype=object)
+    return found.drop(columns="examples") if found["examples"].isna().all() else found
 
 
 @table("task", "Capability")
