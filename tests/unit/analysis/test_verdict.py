@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from formsafe.analysis.estimates import SUMMARY_COLUMNS
+from formsafe.analysis.verdict import answers
 from formsafe.analysis.wording import basis, p_text
 from formsafe.core.records import RUN_COLUMNS, Run
 from tests import synthetic
-from tests.unit.analysis.rows import UNKNOWN, contrast, curve, row, said
+from tests.unit.analysis.rows import UNKNOWN, contrast, curve, evidence_of, row, run_of, said
 from tests.unit.report.made import make
 
 RAISED = "Does fine-tuning on benign data raise the ASR?"
@@ -177,6 +178,18 @@ def test_formats_are_asked_about_all_at_once_first(p, trainings, status):
     assert trend.value == -0.2 and f"-0.200 [-0.300, -0.100] {named}" in trend.sentence
     (untested,) = said(FORMATS, contrasts=[replace(rows[0], test="none")], names=("base", "sft", "list"))
     assert f"p = {p:.3f} (" in untested.sentence
+
+
+def test_findings_about_other_numbers_of_examples_have_names_of_their_own():
+    questions = {"omnibus": {}, "trend": {}, "interaction": {"method": "promot", "against": "sft"}}
+    doses = ("none", "100", "400")
+    rows = [contrast(name, 0.2, examples=dose, **more) for name, more in questions.items() for dose in doses]
+    runs = [replace(run_of(name), examples=dose) for name in ("sft", "list", "promot") for dose in doses]
+    found = [each for each in answers(evidence_of(runs, contrasts=rows), "demo") if each.value is not None]
+    assert len({each.id for each in found}) == len({each.subject for each in found}) == len(found) == 9
+    assert found[1].subject == "SFT 5e-5 100 examples: range over its formats"
+    assert found[1].sentence.startswith("The formats of SFT (5e-5, 100 examples) differ in ASR")
+    assert "that of SFT: " in found[6].sentence
 
 
 @pytest.mark.parametrize(("ends", "status"), [((-0.3, -0.1), "shown"), ((0.1, 0.3), "not shown")])

@@ -10,7 +10,7 @@ from formsafe.analysis.evidence import Evidence
 from formsafe.analysis.quality import learnt_by
 from formsafe.analysis.questions import CONTROLS, FORMATS, KEPT, LESS, LOWERED, RAISED, Question
 from formsafe.analysis.wording import basis, claimed, finding, nothing_learnt, numbers, p_text, status_of, why_unknown
-from formsafe.core.records import Finding, Status, joined
+from formsafe.core.records import NONE, Finding, Status, joined
 
 
 def raised(evidence: Evidence, model: str) -> Iterator[Finding]:
@@ -49,8 +49,12 @@ def _contrasts(evidence: Evidence, model: str, question: str, asked: Question) -
         yield asked.answer(f"{question}/{name}", status, text, subject=_subject(evidence, row), **numbers(row))
 
 
+def _dose(row: Contrast) -> list[str]:
+    return [row.lr, *([] if row.examples == NONE else [f"{row.examples} examples"])]
+
+
 def _subject(evidence: Evidence, row: Contrast) -> str:
-    label = f"{evidence.names.method(row.method)} {row.lr}"
+    label = " ".join([evidence.names.method(row.method), *_dose(row)])
     return {
         OMNIBUS: f"{label}: range over its formats",
         TREND: f"{label}: from the least to the most formal",
@@ -60,7 +64,8 @@ def _subject(evidence: Evidence, row: Contrast) -> str:
 
 def _contrast_text(evidence: Evidence, row: Contrast, status: Status, failed: str) -> str:
     names = evidence.names
-    label, listed = f"{names.method(row.method)} ({row.lr})", [names.format(name) for name in row.formats.split()]
+    label = f"{names.method(row.method)} ({', '.join(_dose(row))})"
+    listed = [names.format(name) for name in row.formats.split()]
     claim = {
         OMNIBUS: f"the formats of {label} differ in ASR ({', '.join(listed)})",
         TREND: f"the ASR of {label} changes with the formality of the format ({' < '.join(listed)})",
