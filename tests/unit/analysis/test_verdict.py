@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from formsafe.analysis.claims import less
 from formsafe.analysis.estimates import SUMMARY_COLUMNS
 from formsafe.analysis.verdict import answers
 from formsafe.analysis.wording import basis, p_text
@@ -201,6 +202,17 @@ def test_the_interaction_is_a_smaller_slope(ends, status):
     for failed in ("sft", "promot"):  # the training of either side may prove nothing
         (found,) = said(asked, contrasts=[given], curves=[curve(failed, steps=5)])
         assert found.status == "cannot be said" and "proves nothing" in found.sentence
+
+
+def test_a_failed_training_that_a_slope_does_not_rest_on_leaves_it_alone():
+    """Trainings on other numbers of examples, or on a format that only one of the two methods has."""
+    given = contrast("interaction", -0.2, (-0.3, -0.1), method="promot", against="sft", against_lr="5e-5")
+    given = replace(given, formats="json")
+    runs = [run_of(name) for name in ("base", "sft", "list", "promot")]
+    runs += [replace(run, examples="100") for run in runs[1:]]
+    for failed in (curve("list", steps=5), replace(curve("sft", steps=5), examples="100")):
+        (found,) = less(evidence_of(runs, contrasts=[given], curves=[failed]), "demo")
+        assert found.status == "shown"
 
 
 @pytest.mark.parametrize(

@@ -36,13 +36,14 @@ def _contrasts(evidence: Evidence, model: str, question: str, asked: Question) -
     role, names = "separated" if question == INTERACTION else "plain", evidence.names
     main = names.main_conditions(model)
     for row in evidence.contrasts:
-        members = [run for run in main if (run.method, run.lr, run.examples) == (row.method, row.lr, row.examples)]
+        alike = [run for run in main if run.examples == row.examples and run.format in row.formats.split()]
+        members = [run for run in alike if (run.method, run.lr) == (row.method, row.lr)]
         if (row.model, row.question, names.role(row.method)) != (model, question, role) or not members:
             continue
         # The omnibus test has no interval: its p decides alone.
         low, high = (row.value, row.value) if question == OMNIBUS else (row.ci_low, row.ci_high)
         status = status_of(evidence, row.p, low, high, -1 if question == INTERACTION else 0, row.trainings < 2)
-        rivals = [run for run in main if (run.method, run.lr) == (row.against, row.against_lr)]
+        rivals = [run for run in alike if (run.method, run.lr) == (row.against, row.against_lr)]
         failed = nothing_learnt(evidence, members + rivals)
         status = "cannot be said" if failed else status
         name, text = joined((row.method, row.lr, row.examples)), _contrast_text(evidence, row, status, failed)
