@@ -99,7 +99,8 @@ class Names:
         return list(conditions_of(run for run in self.planned if run.model == model))
 
     def run(self, run: Run, rates: bool = False) -> str:
-        """A run in words, without its model: `SFT JSON 5e-5`; its rate where there are several, or with `rates`."""
+        """A run in words, without its model: `SFT JSON 5e-5 seed 1`; its seeds where trainings of its condition differ
+        in them, its rate where there are several, or with `rates`."""
         parts = [self.method(run.method)]
         if run.format != NONE:
             parts.append(self.format(run.format))
@@ -108,9 +109,11 @@ class Names:
             parts.append(run.lr)
         if run.examples != NONE:
             parts.append(f"{run.examples} examples")
-        seeds = {planned.seed for planned in self.planned if condition_of(planned) == condition_of(run)}
-        if run.seed not in (NONE, ALL_SEEDS) and len(seeds) > 1:
-            parts.append(f"seed {run.seed}" + ("" if run.data_seed == NONE else f"/{run.data_seed}"))
+        trainings = [planned for planned in self.planned if condition_of(planned) == condition_of(run)]
+        if run.seed not in (NONE, ALL_SEEDS) and len({each.seed for each in trainings}) > 1:
+            parts.append(f"seed {run.seed}")
+        if run.data_seed != NONE and len({each.data_seed for each in trainings}) > 1:
+            parts.append(f"data seed {run.data_seed}")
         return " ".join(parts)
 
     def series(self, run: Run) -> str:
