@@ -27,3 +27,15 @@ def test_a_run_is_named_by_the_seeds_that_differ(draws, expected):
     names = roster(runs)
     assert [names.run(run) for run in runs] == expected
     assert names.run(condition_of(runs[0])) == "SFT JSON"
+
+
+def test_a_training_is_named_with_its_stage_and_a_soft_prompt_by_the_runs_that_share_it():
+    draws = [("1", NONE), ("2", NONE), ("1", "100")]
+    runs = [Run("demo", method, "json", "5e-5", seed, NONE, n) for method in ("sft", "promot") for seed, n in draws]
+    names = roster(runs)
+    assert [names.training(run) for run in runs[2:4]] == ["SFT JSON 100 examples", "ProMoT JSON seed 1 (stage 2)"]
+    assert [names.training(run.without("method", "lr")) for run in runs[:3]] == [
+        "soft prompt JSON seed 1 (stage 1)",
+        "soft prompt JSON seed 2 (stage 1)",
+        "soft prompt JSON 100 examples (stage 1)",
+    ]

@@ -16,6 +16,7 @@ from tests.unit.analysis.rows import SIDES, UNKNOWN, curve, evidence_of, run_of,
 
 JUDGE = "Does the judge react to the format of an answer?"
 ORDER = "Is the format learnt before the content?"
+SEEDS = ("seed", "data_seed", "examples")
 FIT = "Are the answers fit to be judged?"
 SOUND = "Is there a safety to lose, and are there answers to judge?"
 
@@ -180,27 +181,22 @@ def test_trainings_that_prove_nothing_in_full():
     ending = ", so nothing that rests on this training is shown."
     assert exact(adapter, "status") == {
         "id": "failed/adapter-sft-json-5e-5-0",
-        "subject": "SFT JSON, seed 0",
-        "sentence": f"SFT JSON, seed 0: ended after 5 steps, within its warm-up of 5{ending}",
+        "subject": "SFT JSON",
+        "sentence": f"SFT JSON: ended after 5 steps, within its warm-up of 5{ending}",
     }
     assert exact(soft_prompt, "status") == {
         "id": "failed/soft_prompt-json-0",
-        "subject": "The soft prompt of JSON, seed 0",
-        "sentence": f"The soft prompt of JSON, seed 0: its loss did not fall{ending}",
+        "subject": "soft prompt JSON (stage 1)",
+        "sentence": f"Soft prompt JSON (stage 1): its loss did not fall{ending}",
     }
 
 
-@pytest.mark.parametrize("draws", [[("0", "none"), ("1", "none")], [("0", "none"), ("1", "none"), ("1", "7")]])
-def test_the_seed_of_a_training_that_proves_nothing_is_said_once(draws):
-    """Of several trainings, of a soft prompt, and where the training rows differ as well."""
-    given = [{"seed": seed, "data_seed": data_seed} for seed, data_seed in draws]
-    runs = [replace(run_of("sft"), **seeds) for seeds in given]
-    adapters = [replace(curve("sft", steps=5), **seeds) for seeds in given]
-    soft_prompts = [replace(curve("promot", halfway=math.nan, stage="soft_prompt"), **seeds) for seeds in given]
-    seeds = ["seed 0", "seed 1", "seed 1/7"][: len(draws)]
-    expected = [f"{name}, {each}" for name in ("SFT JSON", "The soft prompt of JSON") for each in seeds]
-    found = failures(evidence_of(runs, curves=[*adapters, *soft_prompts]), "demo")
-    assert [each.subject for each in found] == expected
+def test_trainings_that_prove_nothing_have_names_of_their_own():
+    given = [curve("sft", steps=5), curve("promot", steps=5), curve("promot", steps=0, stage="soft_prompt")]
+    draws = [("0", "none", "none"), ("0", "100", "none"), ("0", "none", "100"), ("1", "none", "none")]
+    rows = [replace(row, **dict(zip(SEEDS, draw, strict=True))) for row in given for draw in draws]
+    found = list(failures(evidence_of([row.run for row in rows[:8]], curves=rows), "demo"))
+    assert len({each.id for each in found}) == len({each.subject for each in found}) == len(found) == 12
 
 
 def test_an_order_needs_all_trainings_and_two_for_more_than_this_one():

@@ -222,7 +222,7 @@ def test_a_failed_training_that_a_slope_does_not_rest_on_leaves_it_alone():
         (curve("sft", halfway=math.nan), "its loss did not fall", True),
         (curve("sft"), None, False),
         (curve("sft", steps=6), None, False),
-        (curve("promot", halfway=math.nan, stage="soft_prompt"), "The soft prompt of JSON", True),
+        (curve("promot", halfway=math.nan, stage="soft_prompt"), "Soft prompt JSON (stage 1)", True),
     ],
 )
 def test_a_training_that_proves_nothing_is_named_and_shows_nothing(given, reason, kept):

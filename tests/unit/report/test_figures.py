@@ -11,6 +11,7 @@ import pytest
 from matplotlib.patches import Rectangle
 from matplotlib.text import Annotation, Text
 
+from formsafe.analysis.curves import write_curves
 from formsafe.analysis.estimates import SUMMARY_COLUMNS
 from formsafe.analysis.roster import names_from
 from formsafe.core.errors import FormsafeError
@@ -243,6 +244,19 @@ def test_loss_curves_have_whole_steps_and_the_studys_order_of_formats(crowded, s
         assert [text.get_text() for text in figure.legends[0].get_texts()] == ["Prose", "List", "JSON"]
         assert all(float(tick).is_integer() for axes in figure.axes for tick in axes.get_xticks())
         assert not any(axes.get_title(loc="left").endswith("\n2)") for axes in figure.axes)
+
+
+def test_soft_prompts_of_other_numbers_of_examples_are_trainings_of_their_own(tmp_path):
+    runs = [Run("demo", "promot", "json", "5e-5", "0", examples=number) for number in ("none", "100")]
+    files = synthetic.write_study(tmp_path, runs, harmful=1, task=1)
+    made = Made(tmp_path, runs, [], files, {"demo": "Demo"}, synthetic.methods())
+    write_curves(files["losses"], made.csv("curves"))
+    figure = drawn("loss_split", made.results(), layout=False)
+    titles = [axes.get_title(loc="left") for axes in figure.axes if axes.axison]
+    assert titles[:2] == ["Soft prompt (stage 1)", "Soft prompt 100 examples\n(stage 1)"] and len(set(titles)) == 4
+    assert all(len(axes.get_lines()) == 1 for axes in figure.axes if axes.axison)
+    rows = entries("tables")["curves"].make(made.results())
+    assert not rows.duplicated(["training", "tokens"]).any()
 
 
 def test_a_heading_and_its_bar_are_told_apart_in_the_smallest_study(tmp_path):

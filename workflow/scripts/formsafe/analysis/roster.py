@@ -101,7 +101,7 @@ class Names:
     def run(self, run: Run, rates: bool = False) -> str:
         """A run in words, without its model: `SFT JSON 5e-5 seed 1`; its seeds where trainings of its condition differ
         in them, its rate where there are several, or with `rates`."""
-        parts = [self.method(run.method)]
+        parts = ["soft prompt" if run.method == NONE else self.method(run.method)]
         if run.format != NONE:
             parts.append(self.format(run.format))
         several = len({each.lr for each in self.planned if each.model == run.model and each.lr != NONE}) > 1
@@ -109,12 +109,19 @@ class Names:
             parts.append(run.lr)
         if run.examples != NONE:
             parts.append(f"{run.examples} examples")
-        trainings = [planned for planned in self.planned if condition_of(planned) == condition_of(run)]
+        # A soft prompt is shared by the runs of its format, whatever their method and rate.
+        shared = [each.without("method", "lr") for each in self.planned] if run.method == NONE else self.planned
+        trainings = [each for each in shared if condition_of(each) == condition_of(run)]
         if run.seed not in (NONE, ALL_SEEDS) and len({each.seed for each in trainings}) > 1:
             parts.append(f"seed {run.seed}")
         if run.data_seed != NONE and len({each.data_seed for each in trainings}) > 1:
             parts.append(f"data seed {run.data_seed}")
         return " ".join(parts)
+
+    def training(self, run: Run) -> str:
+        """A training in words; the soft prompt of stage 1 is a run without method and rate."""
+        prompted = self.methods.get(run.method, {}).get("soft_prompt") is not None
+        return self.run(run) + (" (stage 1)" if run.method == NONE else " (stage 2)" if prompted else "")
 
     def series(self, run: Run) -> str:
         """Method, and rate where there are several: what bars of one colour have in common."""

@@ -54,14 +54,9 @@ def missing(evidence: Evidence) -> Iterator[Finding]:
 
 def failures(evidence: Evidence, model: str) -> Iterator[Finding]:
     """Trainings that prove nothing, by name."""
-    names = evidence.names
     for run, reason in evidence.failures(model).items():
-        # with its seed, which `names` leaves out where a condition has one training
-        stage, trained = ADAPTER, names.run(run.without("seed", "data_seed"))
-        if run.method == NONE:
-            stage, trained = SOFT_PROMPT, f"The soft prompt of {names.format(run.format)}"
-        name = joined([stage, *run.without("model").fields.values()])
-        label = f"{trained}, seed {joined([run.seed, run.data_seed], '/')}"
+        stage, label = SOFT_PROMPT if run.method == NONE else ADAPTER, evidence.names.training(run)
+        name = joined([stage, run.method, run.format, run.lr, run.seed + run.draw])
         text = f"{label}: {reason}, so nothing that rests on this training is shown"
         yield TRAINED.answer(f"failed/{name}", "cannot be said", text, subject=label)
 

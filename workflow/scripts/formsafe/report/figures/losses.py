@@ -11,14 +11,13 @@ from matplotlib.ticker import MaxNLocator
 
 from formsafe.analysis.curves import SOFT_PROMPT, Curve
 from formsafe.analysis.roster import condition_of
-from formsafe.core.records import Run
+from formsafe.core.records import NONE, Run
 from formsafe.report.figures import style
 from formsafe.report.registry import figure
 from formsafe.report.results import Results
 
 # Interior content: its tokens are the same in every format, so that the lines of the formats can be compared.
 PARTS = {"format": "format tokens", "interior": "content tokens"}
-STAGE_1 = Run("", SOFT_PROMPT)
 
 
 @figure("training", "Training loss")
@@ -27,7 +26,7 @@ def loss(results: Results, model: str) -> Figure:
     Lower lines for more formal formats agree with the paper (figure 4); dots that rise while the lines fall would say
     that a training learned its examples by heart."""
     title, stages = results.names.model(model), _stages(results, model, "all")
-    trained = {stage: curves for stage, curves in stages.items() if stage != STAGE_1}
+    trained = {stage: curves for stage, curves in stages.items() if stage.method != NONE}
     plain = {stage: curves for stage, curves in trained.items() if results.names.is_plain(stage.method)} or trained
     if not plain:
         return style.note(style.COLUMN, title, "nothing was trained")
@@ -83,10 +82,13 @@ def _draw_part(axes: Axes, results: Results, curves: Sequence[Curve], part: str,
 
 
 def _stages(results: Results, model: str, part: str, curves: Sequence[Curve] | None = None) -> dict[Run, list[Curve]]:
-    """Curves by training (the run without format and seed): stage 1 first, then the methods in the study's order."""
+    """Curves by training (the run without format and seeds): stage 1 first, then the methods in the study's order."""
     curves = results.losses if curves is None else curves
     own = [curve for curve in curves if curve.run.model == model and curve.part == part]
-    groups = {STAGE_1: [curve for curve in own if curve.stage == SOFT_PROMPT]}
+    groups: dict[Run, list[Curve]] = {}
+    for curve in own:
+        if curve.stage == SOFT_PROMPT:
+            groups.setdefault(curve.run.without("format", "seed", "data_seed"), []).append(curve)
     for run in results.main_conditions(model):
         found = [curve for curve in own if curve.stage != SOFT_PROMPT and condition_of(curve.run) == run]
         groups.setdefault(run.without("format", "seed", "data_seed"), []).extend(found)
@@ -94,10 +96,10 @@ def _stages(results: Results, model: str, part: str, curves: Sequence[Curve] | N
 
 
 def _title(results: Results, stage: Run) -> str:
-    if stage == STAGE_1:
-        return "Soft prompt (stage 1)"
-    prompted = results.names.methods.get(stage.method, {}).get("soft_prompt")
-    return style.wrapped(results.names.series(stage) + (" (stage\N{NO-BREAK SPACE}2)" if prompted else ""), 30)
+    name = results.names.training(stage)
+    if stage.method == NONE:
+        return style.wrapped(name.capitalize(), 30)
+    return style.wrapped(name.replace("(stage 2)", "(stage\N{NO-BREAK SPACE}2)"), 30)
 
 
 def _by_format(results: Results, curves: Sequence[Curve]) -> dict[str, list[Curve]]:

@@ -7,11 +7,10 @@ from pathlib import Path
 import pandas as pd
 
 from formsafe.analysis.calibration import JudgeRow
-from formsafe.analysis.curves import SOFT_PROMPT
 from formsafe.analysis.estimates import Estimate
 from formsafe.analysis.paper import NOT_RUN
 from formsafe.core.files import read_json
-from formsafe.core.records import NONE, Run
+from formsafe.core.records import NONE
 from formsafe.report.registry import table
 from formsafe.report.results import METRIC_LABELS, Results
 
@@ -47,19 +46,11 @@ def curves(results: Results) -> pd.DataFrame:
     prompt, stage 2 its adapter."""
     rows = []
     for row in results.curves:
-        names = [results.names.model(row.model), _trained(results, row.run, row.stage), row.part]
+        names = [results.names.model(row.model), results.names.training(row.run), row.part]
         step = None if math.isnan(row.halfway_step) else int(row.halfway_step)
         rows.append([*names, row.steps, row.first, row.last, step, row.area, row.mean])
     header = ["Model", "training", "tokens", "steps", "first", "last", "half way at step", "area", "mean"]
     return pd.DataFrame(rows, columns=header, dtype=object)
-
-
-def _trained(results: Results, run: Run, stage: str) -> str:
-    """What a training is called: the soft prompts of stage 1 have no method of their own."""
-    if stage == SOFT_PROMPT:
-        return f"soft prompt {results.names.format(run.format)} (stage 1)"
-    second = results.names.methods.get(run.method, {}).get("soft_prompt") is not None
-    return results.names.run(run) + (" (stage 2)" if second else "")
 
 
 @table("judges", "Judge format audit")
