@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Annotation, Text
 
 from formsafe.analysis.curves import write_curves
-from formsafe.analysis.estimates import SUMMARY_COLUMNS
+from formsafe.analysis.estimates import SUMMARY_COLUMNS, Summary
 from formsafe.analysis.roster import names_from
 from formsafe.core.errors import FormsafeError
 from formsafe.core.records import Run
@@ -226,6 +226,18 @@ def test_no_rate_hides_a_point_of_the_trade_off(swept, values):
     (axes,) = figure.axes
     assert {text.get_text() for text in axes.texts} == {lr for _, lr, *_ in values} - {"none"}
     assert_no_rate_hides_a_point(axes)
+
+
+def test_the_trade_off_joins_the_rates_of_a_method_on_one_number_of_examples(tmp_path):
+    rates, dose = ("1e-5", "5e-5", "1e-4"), Run("demo", "sft", "prose", "5e-5", "0", examples="400")
+    runs = synthetic.grid(formats=("prose",), rates=rates, extra=[dose])
+    rows = [run.fields | {"metric": name, "value": "0.5", "n": "9"} for run in runs for name in ("asr", "sbert")]
+    results = Results({}, names_from({"demo": "Demo"}, synthetic.methods(), [run.fields for run in runs]), SETTINGS, 3)
+    vars(results).update(summary=Summary(rows))
+    figure = drawn("tradeoff", results)
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    lines = [len(line.get_xdata()) for line in figure.axes[0].get_lines()]
+    assert dict(zip(legend, lines, strict=True)) == {"Base": 1, "SFT": 3, "SFT 400 examples": 1, "ProMoT": 3}
 
 
 def test_the_trade_off_of_a_study_without_the_formats_asked_for_is_of_those_that_it_has(swept):

@@ -23,6 +23,7 @@ Point = tuple[Run, Estimate, Estimate]
 MARKS = {"asr_judged": "o", "asr_corrected": "D"}
 SHARES = (-0.02, 1.02)  # limits of an axis of shares: marks at 0 and 1 are drawn whole
 LEGEND = 20  # characters of a name that still fits beside two others
+ENTRY = 0.15  # inches that a further row of a legend takes
 METRICS = {"asr_3": "ASR (scores ≥ 3)", "rouge_l": "ROUGE-L", "sbert": "S-BERT (cosine)"}
 
 
@@ -37,14 +38,17 @@ def tradeoff(results: Results, model: str) -> Figure:
         names = ", ".join(map(results.names.format, formats))
         text = f"no run fine-tuned on {names} has both scores" if names else "nothing was fine-tuned"
         return style.note(style.COLUMN, title, text)
-    drawn, grid = style.panels(title, len(panels), 1 if len(panels) <= 3 else 2, 2.6, 0.6)
+    labels = {results.names.run(line) for points in panels.values() for line in _lines(points)}
+    columns = 3 if all(len(label) <= LEGEND for label in labels) else 1
+    more = 0.6 + ENTRY * (math.ceil(len(labels) / columns) - 1)
+    drawn, grid = style.panels(title, len(panels), 1 if len(panels) <= 3 else 2, 2.6, more)
     handles: dict[str, ErrorbarContainer] = {}
     for axes, (format, points) in zip(grid, panels.items(), strict=True):
-        handles |= _draw_methods(axes, results, points)
+        handles |= _draw_lines(axes, results, points)
         axes.set_title(f"{results.names.format(format)} (upper left is best)", loc="left")
         axes.set(xlabel=style.asr_label(results), ylabel="S-BERT (cosine to the reference)")
         style.light_grid(axes, "both")
-    style.legend(drawn, handles, columns=3 if all(len(label) <= LEGEND for label in handles) else 1)
+    style.legend(drawn, handles, columns)
     drawn.draw_without_rendering()  # where the points are is known from here on
     for axes, points in zip(grid, panels.values(), strict=True):
         _draw_rates(axes, points)
@@ -68,17 +72,25 @@ def _points(results: Results, model: str, format: str) -> list[Point]:
     return found if any(run.format == format for run, _, _ in found) else []
 
 
-def _draw_methods(axes: Axes, results: Results, points: Sequence[Point]) -> dict[str, ErrorbarContainer]:
-    """Draw each method's points, joined where there are several; returns label to what the legend shows."""
+def _lines(points: Sequence[Point]) -> dict[Run, list[Point]]:
+    """The points of each line: a method's on one number of examples, by rising rate."""
+    lines: dict[Run, list[Point]] = {}
+    for point in points:
+        lines.setdefault(point[0].without("format", "lr", "seed", "data_seed"), []).append(point)
+    return lines
+
+
+def _draw_lines(axes: Axes, results: Results, points: Sequence[Point]) -> dict[str, ErrorbarContainer]:
+    """Draw each line's points, joined where there are several; returns label to what the legend shows."""
     handles: dict[str, ErrorbarContainer] = {}
-    for number, method in enumerate(dict.fromkeys(run.method for run, _, _ in points)):
-        _, asr, sbert = zip(*(point for point in points if point[0].method == method), strict=True)
+    for number, (series, members) in enumerate(_lines(points).items()):
+        _, asr, sbert = zip(*members, strict=True)
         x, y = [each.value for each in asr], [each.value for each in sbert]
-        look: dict[str, Any] = {"color": style.method_colour(results, method), "linewidth": 1, "elinewidth": 0.5}
+        look: dict[str, Any] = {"color": style.method_colour(results, series.method), "linewidth": 1, "elinewidth": 0.5}
         look |= {"marker": style.MARKERS[number % len(style.MARKERS)], "markersize": 4}
         look["linestyle"] = "-" if len(asr) > 1 else "none"
         drawn = axes.errorbar(x, y, xerr=style.spread(asr), yerr=style.spread(sbert), **look)
-        handles[results.names.method(method)] = drawn
+        handles[results.names.run(series)] = drawn
     left, right = axes.get_xlim()
     room = 0.1 * (right - left)  # for the labels of the first and the last point
     axes.set_xlim(min(0.0, left) - room, right + room)
@@ -97,13 +109,13 @@ def _draw_rates(axes: Axes, points: Sequence[Point]) -> None:
 
 
 def _occupied(points: Sequence[Point]) -> NDArray[np.float64]:
-    """Places [2, n] that no rate may hide: points, their intervals, and the lines that join a method's rates."""
+    """Places [2, n] that no rate may hide: points, their intervals, and the lines that join them."""
     segments: list[tuple[Any, Any]] = []
-    for place, (run, asr, sbert) in enumerate(points):
-        segments.append(((asr.low, sbert.value), (asr.high, sbert.value)))
-        segments.append(((asr.value, sbert.low), (asr.value, sbert.high)))
-        for following, other, quality in points[place + 1 : place + 2]:
-            if following.method == run.method:
+    for members in _lines(points).values():
+        for place, (_, asr, sbert) in enumerate(members):
+            segments.append(((asr.low, sbert.value), (asr.high, sbert.value)))
+            segments.append(((asr.value, sbert.low), (asr.value, sbert.high)))
+            for _, other, quality in members[place + 1 : place + 2]:
                 segments.append(((asr.value, sbert.value), (other.value, quality.value)))
     lines = [np.linspace(start, end, 9) for start, end in segments]
     spots = np.concatenate([*lines, [(asr.value, sbert.value) for _, asr, sbert in points]])
