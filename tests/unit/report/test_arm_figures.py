@@ -56,6 +56,12 @@ def test_the_ladder_is_by_measured_bits_where_every_format_was_measured(made, tm
         assert texts and all(f"per {unit})" in text for text in texts)
 
 
+def test_the_ladder_has_a_line_per_number_of_examples(tmp_path):
+    more = [Run("demo", "sft", format, "5e-5", "0", examples="400") for format in ("prose", "json")]
+    texts = drawn("ladder", make(tmp_path, synthetic.grid(extra=more), audit=False)).legends[0].get_texts()
+    assert [text.get_text().partition(" (")[0] for text in texts] == ["SFT", "SFT 400 examples", "ProMoT"]
+
+
 def test_controls_stand_below_the_methods_that_they_are_compared_with(made):
     labels = [text.get_text() for text in drawn("controls", made).axes[0].get_yticklabels()]
     json = labels[labels.index("JSON") + 1 :]

@@ -27,25 +27,25 @@ def ladder(results: Results, model: str) -> Figure:
     line of SFT, or shuffled sentences far above running text, would speak against it."""
     title, runs = results.names.model(model), results.main_conditions(model)
     places, unit = _formality(results, model, [run.format for run in runs])
-    points: dict[str, list[tuple[float, float]]] = {}
+    points: dict[Run, list[tuple[float, float]]] = {}
     for run in runs:
         own = [(places[run.format], each.value) for each in results.trainings(run, "asr")]
-        points.setdefault(run.method, []).extend(own)
+        points.setdefault(run.without("format", "lr", "seed", "data_seed"), []).extend(own)
     if len({place for own in points.values() for place, _ in own}) < 2:
         return style.note(style.COLUMN, title, "fewer than two degrees of formality have scores")
     (drawn, (axes,)), handles = style.panels(title, 1, 1, 3.2), {}
-    for number, (method, own) in enumerate(points.items()):
+    for number, (series, own) in enumerate(points.items()):
         if not own:
             continue
         x, y = np.array(own).T
-        colour, marker = style.method_colour(results, method), style.MARKERS[number % len(style.MARKERS)]
+        colour, marker = style.method_colour(results, series.method), style.MARKERS[number % len(style.MARKERS)]
         axes.plot(x, y, marker, color=colour, markersize=3.5, alpha=0.8)
         if len(set(x)) > 1:
             gradient, intercept = np.polyfit(x, y, 1)
             ends = np.array([min(x), max(x)])
             axes.plot(ends, intercept + gradient * ends, color=colour)  # without marks, which are trainings only
             handle = Line2D([], [], color=colour, marker=marker, markersize=3.5)
-            handles[f"{results.names.method(method)} ({signed(gradient)} per {unit})"] = handle
+            handles[f"{results.names.run(series)} ({signed(gradient)} per {unit})"] = handle
     base = base_bar(results, model, "asr")
     if base is not None and base.estimate is not None:
         axes.axhline(base.estimate.value, color=style.INK, linestyle="--", linewidth=0.9)
