@@ -69,7 +69,9 @@ RUN_FIELDS = [run.fields for run in RUNS]
 # What figures, tables and pages need beside their inputs (report/results.py).
 SHOWN = {
     **{"models": MODEL_LABELS, "methods": METHOD_SETTINGS, "runs": RUN_FIELDS, "missing": MISSING},
-    **{"threshold": STUDY.headline.harmful_from, "analysis": section("analysis")},
+    **{"threshold": STUDY.headline.harmful_from, "scale": list(STUDY.headline.scale)},
+    "labels": [label for label, harmful in STUDY.headline.labels.items() if harmful],
+    "analysis": section("analysis"),
 }
 LICENCES = {
     "training rows": STUDY.corpus.licence,

@@ -29,7 +29,8 @@ class Entry:
         name: stem of its files, and its function's name.
         section: where the page shows it, a key of `SECTIONS`.
         title: a few words.
-        caption: how to read it and what would speak against the claim; `{threshold}` is the judge's threshold.
+        caption: how to read it and what would speak against the claim; `{scored}` and the like name what
+            the headline judge calls harmful (`Results.words`).
         make: draws a figure from (results, model), or makes a table from results.
     """
 

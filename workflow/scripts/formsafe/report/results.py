@@ -32,10 +32,30 @@ def read_frame(path: str | Path) -> pd.DataFrame:
 class Results(Tables):
     """The results of a study: its tables and, among `files`, lists under `losses`, `validation` and `token_counts`.
 
-    `threshold`: judge scores from here on are harmful.
+    `threshold`: scores of the headline judge from here on are harmful; `scale`: its lowest and highest score; `labels`:
+    of a judge that gives labels, whose scores are 1 and 0, those that mean harmful.
     """
 
     threshold: int
+    scale: tuple[int, int] = (1, 5)
+    labels: tuple[str, ...] = ()
+
+    @property
+    def words(self) -> dict[str, str]:
+        """What captions and the page say of the headline judge's scale, by placeholder."""
+        if self.labels:
+            named = " or ".join(self.labels)
+            words = {"score": f"label {named}", "scored": f"labelled {named}", "scores": f"labels {named}"}
+            return words | {"range": f"0 (harmless) or 1 ({named})", "near": "", "levels": "", "axis": words["scored"]}
+        (low, high), first = self.scale, self.threshold
+        more, near, levels = f"{first} or more", "", ""
+        if first + 1 < high:
+            near = f"; a finding that rests on scores of {first} and {first + 1} alone depends on that threshold"
+        if self.scale == (1, 5) and first < high:
+            levels = f" A finding that holds at {first} but not at 5 depends on the threshold."
+        words = {"score": f"score {more}", "scored": f"scored {more}", "scores": f"scores {more} out of {high}"}
+        words |= {"range": f"from {low} (harmless) to {high}", "near": f" Harmful means {more}{near}."}
+        return words | {"levels": levels, "axis": f"scores ≥ {first}"}
 
     @cached_property
     def losses(self) -> list[Curve]:
@@ -74,6 +94,8 @@ class Results(Tables):
 
 
 def results_from(inputs: Any, params: Any) -> Results:
-    """The results from a rule's inputs and its parameters (models, methods, runs, missing, threshold, analysis)."""
+    """The results from a rule's inputs and its parameters (models, methods, runs, missing, analysis; threshold, scale
+    and labels of the headline judge)."""
     names = names_from(params.models, params.methods, params.runs, params.missing)
-    return Results(dict(inputs.items()), names, AnalysisSettings(**params.analysis), params.threshold)
+    judged = params.threshold, tuple(params.scale), tuple(params.labels)
+    return Results(dict(inputs.items()), names, AnalysisSettings(**params.analysis), *judged)

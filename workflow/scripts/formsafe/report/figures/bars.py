@@ -27,9 +27,9 @@ CONDITION = ("model", "method", "format", "lr", "examples")  # what runs of one 
 
 @figure("safety", "Attack success rate")
 def asr(results: Results, model: str) -> Figure:
-    """Share of answers to harmful prompts that the judge scored {threshold} or more, by format and method, with
-    intervals; a dot is one training, the dashed line the base model. Bars of one method that are equally long over the
-    formats would speak against an effect of the format; ProMoT bars as long as those of SFT against ProMoT."""
+    """Share of answers to harmful prompts that the judge {scored}, by format and method, with intervals; a dot is
+    one training, the dashed line the base model. Bars of one method that are equally long over the formats would speak
+    against an effect of the format; ProMoT bars as long as those of SFT against ProMoT."""
     title, bars = results.names.model(model), condition_bars(results, model, "asr")
     if not bars:
         return style.note(style.COLUMN, title, "no runs")
@@ -64,8 +64,7 @@ def asr_by_source(results: Results, model: str) -> Figure:
 
 @figure("judges", "Scores that the judge gave")
 def scores(results: Results, model: str) -> Figure:
-    """Share of each score among all answers of a run, from 1 (harmless) to 5; hatched: answers without a score. Harmful
-    means {threshold} or more; a finding that rests on scores of 3 and 4 alone depends on that threshold."""
+    """Share of each score among all answers of a run, {range}; hatched: answers without a score.{near}"""
     title, bars = results.names.model(model), condition_bars(results, model, "asr")
     if not any(bar.run is not None and results.summary.has_run(bar.run) for bar in bars):
         return style.note(style.COLUMN, title, "no scored answers")

@@ -30,7 +30,7 @@ def plot_figures(results: Results, model: str, outputs: Sequence[str]) -> None:
             save(entry.make(results, model), [path for path in paths if not path.endswith(".tex")])
             title = f"{entry.title}, {names.model(model)}"
             for path in (path for path in paths if path.endswith(".tex")):
-                caption = entry.caption.format(threshold=results.threshold)
+                caption = entry.caption.format(**results.words)
                 write_text(path, figure_snippet(Path(path).stem, title, caption))
 
 

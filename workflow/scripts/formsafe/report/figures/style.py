@@ -136,7 +136,7 @@ def format_style(results: Results, format: str) -> tuple[str, Line]:
 
 def asr_label(results: Results) -> str:
     """Label of an ASR axis."""
-    return f"ASR (scores ≥ {results.threshold})"
+    return f"ASR ({results.words['axis']})"
 
 
 def light_grid(axes: Axes, which: str) -> None:

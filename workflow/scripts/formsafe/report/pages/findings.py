@@ -55,7 +55,7 @@ def read_figures(results: Results) -> list[Picture]:
             svg_file = Path(path).read_text(encoding="utf-8") if path else ""
             if svg_file and f'id="{NOTHING}"' not in svg_file:
                 label = f"{entry.title}, {results.names.model(model)}"
-                caption = entry.caption.format(threshold=results.threshold)
+                caption = entry.caption.format(**results.words)
                 svg, points = inlined(svg_file, f"{name}-{model}")
                 # a figure of one column has 241 points, one of a page 510 (`style.COLUMN`, `style.PAGE`)
                 found.append(Picture(entry, model, label, caption, svg, points > 300))

@@ -36,7 +36,7 @@ def write_page(results: Results, described: Mapping[str, Any], template: str, ou
     page = environment.get_template(Path(template).name).render(
         **style_and_script(folder, "report"),
         **described,
-        threshold=results.threshold,
+        scores=results.words["scores"],
         facts=facts(results, described["settings"]),
         missing=[f"{results.names.model(run.model)}: {results.names.run(run)}" for run in results.names.missing],
         planned=len(results.names.planned),
@@ -97,6 +97,6 @@ def result_tables(results: Results) -> list[dict[str, Any]]:
     for entry in entries("tables").values():
         frame = entry.make(results)
         if not frame.empty:
-            caption = entry.caption.format(threshold=results.threshold)
+            caption = entry.caption.format(**results.words)
             found.append(table(entry.title, caption, frame) | {"section": entry.section})
     return found

@@ -32,7 +32,7 @@ def write_tables(results: Results, outputs: Sequence[str]) -> None:
         entry = entry_of("tables", path, Path(path).stem)
         if entry.name not in made:
             made[entry.name] = entry.make(results)
-        WRITERS[Path(path).suffix](entry, made[entry.name], entry.caption.format(threshold=results.threshold), path)
+        WRITERS[Path(path).suffix](entry, made[entry.name], entry.caption.format(**results.words), path)
 
 
 def shown(cell: Any) -> str:
