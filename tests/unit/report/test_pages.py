@@ -8,13 +8,17 @@ from dataclasses import replace
 
 import pytest
 
+from formsafe.analysis.roster import names_from
+from formsafe.config.settings.grid import MethodSettings
 from formsafe.core.records import Finding, Run
 from formsafe.report.figures.style import asr_label
 from formsafe.report.pages.appendix import cost_table, read_metrics, settings_table, versions_table
 from formsafe.report.pages.findings import card, inlined, whole
+from formsafe.report.pages.page import facts
 from formsafe.report.registry import entries
+from formsafe.report.results import Results
 from tests import synthetic
-from tests.unit.report.made import Made, make
+from tests.unit.report.made import SETTINGS, Made, make
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +66,22 @@ def test_what_was_run_names_judges_and_encoder(study):
         assert (told["Judges"], told["Sentence encoder"]) == ("policy (Llama-3.1-8B-Instruct), strict (big)", named)
         assert told["Harmful prompts"] == "1,320 (own 1,320)"
         assert told["Benign prompts"] == "255 (mine 250, more 5)"
+
+
+def test_only_what_is_trained_counts_as_a_training():
+    methods = {
+        **{"base": {"trained": False}, "sft": {}, "sys": {"trained": False, "system_prompt_test": "Be careful."}},
+        **{"kept": {"soft_prompt": "tuned", "soft_prompt_at_inference": True, "adapter_of": "promot"}},
+        **{"projected": {"adapter_of": "sft", "projection": {"base": "demo"}}, "alone": {"soft_prompt": "only"}},
+        **{"promot": {"soft_prompt": "tuned"}, "other": {"soft_prompt": {"of": {"format": "json"}}}},
+    }
+    settings = {name: MethodSettings(label=name, **given) for name, given in methods.items()}
+    trained = [name for name, method in settings.items() if method.trained]
+    runs = [Run("demo", "base"), Run("demo", "sys"), *(Run("demo", name, "json", "5e-5", "0") for name in trained)]
+    dumped = {name: method.model_dump() for name, method in settings.items()}
+    names = names_from({"demo": "Demo"}, dumped, [run.fields for run in runs])
+    assert [run.method for run in names.planned if names.trains_adapter(run)] == ["sft", "promot", "other"]
+    assert facts(Results({}, names, SETTINGS, 3), {})["Trainings"] == "Demo: 3"
 
 
 PAPERS = {

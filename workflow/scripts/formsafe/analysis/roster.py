@@ -74,6 +74,11 @@ class Names:
         """Whether the run has a training, so that another training could give another result."""
         return bool(self.methods.get(run.method, {}).get("trained", run.format != NONE))
 
+    def trains_adapter(self, run: Run) -> bool:
+        """Whether an adapter is trained for the run: neither borrowed nor projected nor left out."""
+        settings = self.methods.get(run.method, {})
+        return self.is_trained(run) and settings.get("adapter_of") is None and settings.get("soft_prompt") != "only"
+
     def role(self, method: str) -> str:
         """What a method is compared as, from the settings that it changes.
 

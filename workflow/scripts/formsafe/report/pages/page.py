@@ -71,7 +71,7 @@ def style_and_script(folder: Path, name: str) -> dict[str, str]:
 def facts(results: Results, settings: Mapping[str, Any]) -> dict[str, str]:
     """What was run, in one line each."""
     names, planned = results.names, results.names.planned
-    trained = Counter(names.model(run.model) for run in planned if not names.is_base(run))
+    trained = Counter(names.model(run.model) for run in planned if names.trains_adapter(run))
     prompts = {}
     for kind in ("harmful", "benign"):
         counts = {name: source["count"] for name, source in settings.get(kind, {}).items()}
