@@ -79,7 +79,12 @@ class Results(Tables):
     def main_conditions(self, model: str) -> list[Run]:
         """The trained conditions of a model without extra rates, in the same order."""
         main = set(self.names.main_conditions(model))
-        return [run for run in self.conditions(model) if run in main]
+        return [run for run in self.conditions(model) if run in main and run.format != NONE]
+
+    def untrained(self, model: str) -> list[Run]:
+        """The conditions of a model without training: the base model, then controls such as a system prompt."""
+        found = [run for run in self.conditions(model) if run.format == NONE]
+        return sorted(found, key=lambda run: not self.names.is_base(run))
 
     def trainings(self, condition: Run, metric: str) -> list[Estimate]:
         """The metric, training by training."""

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from formsafe.analysis.estimates import signed
-from formsafe.core.records import NONE, Run
+from formsafe.core.records import Run
 from formsafe.formats.registry import traits_of
 from formsafe.report.figures import style
 from formsafe.report.figures.bars import asr_bars, bar_of, base_bar
@@ -78,10 +78,11 @@ def controls(results: Results, model: str) -> Figure:
     line the base model. If ProMoT works because the prompt holds the format, random and other prompts protect less and
     a kept prompt brings the ASR back; equal bars would speak against that."""
     runs = results.main_conditions(model)
-    if all(_is_main(results, run) for run in runs):
+    untrained = [run for run in results.untrained(model) if not results.names.is_base(run)]
+    if not untrained and all(_is_main(results, run) for run in runs):
         return style.note(style.COLUMN, results.names.model(model), "the study has no control and no mitigation")
-    bars: list[Bar] = []
-    for format in dict.fromkeys(run.format for run in runs if run.format != NONE):
+    bars = [bar_of(results, run, "asr") for run in untrained]
+    for format in dict.fromkeys(run.format for run in runs):
         bars.append(Bar(results.names.format(format)))
         own = [run for run in runs if run.format == format]
         bars += [bar_of(results, run, "asr") for run in sorted(own, key=lambda run: not _is_main(results, run))]
@@ -102,7 +103,7 @@ def pareto(results: Results, model: str) -> Figure:
         return style.note(style.COLUMN, title, "no format has two methods with both scores")
     (drawn, grid), handles = style.panels(title, len(panels), 1, 2.6, 0.6), {}
     for axes, (format, points) in zip(grid, panels.items(), strict=True):
-        found = points | _both(results, results.names.bases(model))
+        found = points | _both(results, results.untrained(model))
         front = pareto_front(list(found.values()))
         axes.plot(*np.array(front).T, color=style.GREY, linewidth=0.8, zorder=1)
         for number, (run, (asr, quality)) in enumerate(found.items()):

@@ -115,8 +115,8 @@ def leakage(results: Results, model: str) -> Figure:
 
 
 def condition_bars(results: Results, model: str, metric: str) -> list[Bar]:
-    """Rows of a figure: the base model, then under each format's name its methods."""
-    bars = [bar_of(results, run, metric) for run in results.names.bases(model)]
+    """Rows of a figure: the base model and what needs no training, then under each format's name its methods."""
+    bars = [bar_of(results, run, metric) for run in results.untrained(model)]
     trained = results.main_conditions(model)
     for format in dict.fromkeys(run.format for run in trained):
         bars.append(Bar(results.names.format(format)))

@@ -62,10 +62,10 @@ def refusal_depth(results: Results, model: str) -> Figure:
 
 
 def _rows(results: Results, model: str) -> list[tuple[Run, str]]:
-    """Conditions with the format whose openings are meant: the base model once for each format of the study."""
+    """Conditions with the format whose openings are meant: an untrained one once for each format of the study."""
     trained = results.main_conditions(model)
     formats = list(dict.fromkeys(run.format for run in trained))
-    rows = [(run, format) for run in results.names.bases(model) for format in formats]
+    rows = [(run, format) for run in results.untrained(model) for format in formats]
     rows += [(run, run.format) for run in trained]
     return [(run, format) for run, format in rows if masses(results.first_tokens, run, "refusal", 0.95)[1]]
 

@@ -57,7 +57,7 @@ def tradeoff(results: Results, model: str) -> Figure:
 
 def _formats(results: Results, model: str) -> list[str]:
     """The formats of the configuration, or all that the study has where it has none of these."""
-    trained = [run.format for run in results.conditions(model) if not results.names.is_base(run)]
+    trained = [run.format for run in results.conditions(model) if run.format != NONE]
     chosen = [format for format in results.settings.tradeoff_formats if format in trained]
     return chosen or results.names.formats(trained)
 

@@ -114,14 +114,14 @@ def note(width: float, title: str, text: str) -> Figure:
 
 
 def method_place(results: Results, method: str) -> int | None:
-    """A method's place among colours, hatches and markers, the same in every figure; None for the base model."""
+    """A method's place among colours, hatches and markers, the same in every figure; None without training."""
     settings = results.names.methods
     trained = [name for name in settings if settings[name].get("trained", True)]
     return trained.index(method) % len(METHOD_COLOURS) if method in trained else None
 
 
 def method_colour(results: Results, method: str) -> str:
-    """A method's colour; grey for the base model."""
+    """A method's colour; grey without training."""
     place = method_place(results, method)
     return GREY if place is None else METHOD_COLOURS[place]
 
