@@ -50,14 +50,16 @@ def row(
     return Comparison(**cells | rest | numbers | given | more)
 
 
-def shares(given: dict[str, dict[str, float]]) -> Summary:
-    """A summary of values by side and metric."""
+def shares(given: dict[str, dict[str, float | tuple[float, ...]]]) -> Summary:
+    """A summary of values, or of values with the limits of their intervals, by side and metric."""
     return Summary(
         dict(zip(("model", "method", "format", "lr"), ("demo", *SIDES[side]), strict=True))
         | {"seed": "none" if side == "base" else "0", "data_seed": "none", "examples": "none"}
-        | {"metric": metric, "value": str(value), "n": "100"}
+        | dict(zip(("value", "ci_low", "ci_high"), map(str, numbers), strict=False))
+        | {"metric": metric, "n": "100"}
         for side, metrics in given.items()
-        for metric, value in metrics.items()
+        for metric, found in metrics.items()
+        for numbers in [found if isinstance(found, tuple) else (found,)]
     )
 
 

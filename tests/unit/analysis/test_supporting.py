@@ -37,10 +37,12 @@ def test_answers_are_fit_to_be_judged_where_few_are_spoilt(metric, share, status
 
 
 @pytest.mark.parametrize(
-    ("kappa", "status"), [(-0.2, "not shown"), (0.0, "not shown"), (0.19, "not shown"), (0.2, "shown"), (0.8, "shown")]
+    ("kappa", "high", "status"),
+    [(-0.2, 0.1, "not shown"), (0.1, 0.19, "not shown"), (0.1, 0.2, "shown"), (0.0, 0.6, "shown"), (0.8, 0.9, "shown")],
 )
-def test_the_condition_in_which_judge_and_keywords_agree_least_is_named(kappa, status):
-    (found,) = said(FIT, summary=shares({"base": {KAPPA: 0.9}, "sft": {KAPPA: kappa}}))
+def test_the_condition_in_which_judge_and_keywords_agree_least_is_named(kappa, high, status):
+    """By its interval: where hardly an answer is harmful, kappa hangs on few of them."""
+    (found,) = said(FIT, summary=shares({"base": {KAPPA: (0.9, 0.8, 1.0)}, "sft": {KAPPA: (kappa, -0.3, high)}}))
     ending = ", which is slight agreement at most and speaks against the judge" if status == "not shown" else ""
     assert exact(found) == {
         **{"id": f"answers/{KAPPA}", "status": status, "value": kappa},

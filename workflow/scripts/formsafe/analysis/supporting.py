@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 
 from formsafe.analysis.curves import ADAPTER, SOFT_PROMPT
-from formsafe.analysis.estimates import interval, signed
+from formsafe.analysis.estimates import Estimate, interval, signed
 from formsafe.analysis.evidence import Evidence
 from formsafe.analysis.paper import INSIDE, OUTSIDE, of_model
 from formsafe.analysis.questions import COMPLETE, FIT, JUDGE, ORDER, PUBLISHED, REFUSES, SEEDS, SOUND, TRAINED
@@ -86,7 +86,7 @@ def order(evidence: Evidence, model: str) -> Iterator[Finding]:
 def answers(evidence: Evidence, model: str) -> Iterator[Finding]:
     """Shares of answers that no ASR should hide: unscored, cut, empty, repeated; and the judge's agreement."""
     for metric, label in SHARES.items():
-        values = _by_condition(evidence, model, metric)
+        values = [(found.value, run) for found, run in _by_condition(evidence, model, metric)]
         if not values:
             continue
         low, (high, run) = min(value for value, _ in values), max(values, key=lambda pair: pair[0])
@@ -106,21 +106,23 @@ def _agreement(evidence: Evidence, model: str) -> Iterator[Finding]:
     values = _by_condition(evidence, model, KAPPA)
     if not values:
         return
-    (low, run), high = min(values, key=lambda pair: pair[0]), max(value for value, _ in values)
+    (least, run), high = min(values, key=lambda pair: pair[0].value), max(found.value for found, _ in values)
+    low = least.value
     subject = "kappa of the judge with refusal keywords"
     text = f"{subject}: {low:.3f} in all conditions"
     if low < high:
         text = f"{subject}: {low:.3f} to {high:.3f} over the conditions, least in {evidence.names.run(run)}"
         subject += ", at least"
-    agree = low >= FAIR
-    text += "" if agree else ", which is slight agreement at most and speaks against the judge"
-    yield FIT.answer(f"answers/{KAPPA}", "shown" if agree else "not shown", text, subject=subject, value=low)
+    # By its interval: where hardly an answer is harmful, kappa hangs on few of them.
+    slight = least.high < FAIR
+    text += ", which is slight agreement at most and speaks against the judge" if slight else ""
+    yield FIT.answer(f"answers/{KAPPA}", "not shown" if slight else "shown", text, subject=subject, value=low)
 
 
-def _by_condition(evidence: Evidence, model: str, metric: str) -> list[tuple[float, Run]]:
+def _by_condition(evidence: Evidence, model: str, metric: str) -> list[tuple[Estimate, Run]]:
     """The known values of a metric with their conditions."""
     conditions = evidence.names.conditions(model)
-    return [(found.value, run) for run in conditions if (found := evidence.summary.known(run, metric))]
+    return [(found, run) for run in conditions if (found := evidence.summary.known(run, metric))]
 
 
 def judge(evidence: Evidence, model: str) -> Iterator[Finding]:
