@@ -441,6 +441,20 @@ HARMFUL_COUNT = sum(source.count for source in STUDY.harmful.values())
 BENIGN_COUNT = sum(source.count for source in STUDY.benign.values())
 
 
+def longest_minutes():
+    """What the longest job with a GPU asks for at its first attempt."""
+    found = [training_minutes(run.without("method", "lr"), STUDY.soft_prompt) for run in TUNED_RUNS.values()]
+    found += [training_minutes(run, STUDY.adapter) for run in trained_runs(PLANNED_RUNS)]
+    asked = [(HARMFUL_COUNT + STUDY.corpus.splits.test, (run.model, STUDY.generation, 0)) for run in PLANNED_RUNS]
+    judged = max(HARMFUL_COUNT, len(AUDIT_FORMATS) * STUDY.judging.audit.sample)
+    asked += [(judged, judged_by(judge)) for judge in STUDY.used_judges]
+    if STUDY.benign:
+        asked += [(BENIGN_COUNT, (run.model, STUDY.generation, 0)) for run in PLANNED_RUNS]
+        asked += [(BENIGN_COUNT, judged_by(judge)) for judge in [STUDY.judging.refusals] if judge]
+    found += [answering_minutes(prompts, work) for prompts, work in asked if not work[1].elsewhere]
+    return max(found, default=0)
+
+
 def audited_runs(model):
     """The runs whose answers the judge format audit draws from."""
     return [run for run in PLANNED_RUNS if run.model == model and run.method in STUDY.judging.audit.methods]
