@@ -48,7 +48,8 @@ def site_of(defaults: Iterable[str]) -> Site:
         FormsafeError: for a `longest_runtime` that is no number of minutes.
     """
     # For Snakemake values are expressions in Python, so that a text may have quotes of its own.
-    named = {name: value.strip("'\"") for name, value in (entry.split("=", 1) for entry in defaults)}
+    pairs = (entry.split("=", 1) for entry in defaults)
+    named = {name: value.strip("'\"") for name, value in pairs}
     longest = named.get("longest_runtime", "inf")
     if not (longest == "inf" or (longest.isdecimal() and int(longest))):
         raise FormsafeError(f"longest_runtime in default-resources is {longest}: write minutes, as 1440 for a day.")
