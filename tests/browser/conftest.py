@@ -5,9 +5,12 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from formsafe.core.records import Run
 from tests import synthetic
@@ -133,12 +136,18 @@ def barriers(driver, axe: str) -> list[str]:
 def _programs() -> dict[str, str]:
     """Chromium and its driver, from Debian's packages where they are not there yet and we may install them."""
     names = ("chromium", "chromedriver")
-    if not all(map(shutil.which, names)):
-        if os.geteuid() != 0 or shutil.which("apt-get") is None:
-            pytest.skip("needs chromium and chromedriver (Debian: apt-get install chromium chromium-driver)")
-        subprocess.run(["apt-get", "update", "-qq"], check=False)
-        command = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium", "chromium-driver"]
-        installed = subprocess.run(command, capture_output=True, text=True)
-        if installed.returncode or not all(map(shutil.which, names)):
-            pytest.skip(f"chromium cannot be installed: {installed.stderr[-300:]}")
+    # One after the other: apt-get refuses to run twice at once, and pytest has several processes.
+    with FileLock(Path(tempfile.gettempdir(), "formsafe-chromium.lock")):
+        if not all(map(shutil.which, names)):
+            _install(names)
     return {name: str(shutil.which(name)) for name in names}
+
+
+def _install(names: Iterable[str]) -> None:
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        pytest.skip("needs chromium and chromedriver (Debian: apt-get install chromium chromium-driver)")
+    subprocess.run(["apt-get", "update", "-qq"], check=False)
+    command = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium", "chromium-driver"]
+    installed = subprocess.run(command, capture_output=True, text=True)
+    if installed.returncode or not all(map(shutil.which, names)):
+        pytest.skip(f"chromium cannot be installed: {installed.stderr[-300:]}")

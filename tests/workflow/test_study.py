@@ -73,17 +73,18 @@ TRAININGS = {
 def test_the_demos_model_learns_as_on_record(finished_demo, training):
     """Golden losses of the whole chain, from the demo's model on.
 
-    That model was trained here as well, and rounding that differs between CPUs grows through its training: stage 1
-    ended 12 % apart on two of them. `test_golden_losses_of_sft_and_both_stages` starts from equal weights and is tight.
+    That model was trained here as well, and rounding that differs between CPUs grows through its training. Of three of
+    them stage 1 ended up to 24 % apart, and the loss on format, which falls from 11 to 0.2, a step earlier or later and
+    at half or twice as much. `test_golden_losses_of_sft_and_both_stages` starts from equal weights and is tight.
     """
     golden = json.loads((ROOT / "tests/golden/demo_losses.json").read_text())[training]
     with open(finished_demo / "results/demo" / TRAININGS[training] / "loss.csv", newline="") as lines:
         rows = list(csv.DictReader(lines))
     for column, expected in golden.items():
         found = [float(row[column]) for row in rows]
-        assert found == pytest.approx(expected, rel=0.5), column
+        assert found == pytest.approx(expected, rel=0.5, abs=expected[0] / 10), column
         last = len(expected) // 4
-        assert mean(found[-last:]) == pytest.approx(mean(expected[-last:]), rel=0.25), column
+        assert mean(found[-last:]) == pytest.approx(mean(expected[-last:]), rel=0.4, abs=expected[0] / 20), column
 
 
 @pytest.mark.parametrize("figure", ["asr", "loss", "tradeoff"])
