@@ -26,7 +26,6 @@ def pytest_collection_modifyitems(items):
 def pytest_collection_finish():
     """What was imported is no garbage: statsmodels collects at every adjustment, and would go over all of it."""
     gc.freeze()
-    gc.set_threshold(50_000)  # searches less often: tests make many small objects and keep few
     gc.enable()
 
 

@@ -1,5 +1,6 @@
 """Figures over studies of every shape."""
 
+import gc
 import hashlib
 import itertools
 import math
@@ -78,6 +79,8 @@ LAID_OUT = ("base alone", "nothing there")  # those with the least in them; `cro
 
 @pytest.mark.parametrize("case", CASES)
 def test_every_shape_of_study_gives_all_results(tmp_path, case, recwarn):
+    gc.collect()  # garbage of earlier tests, sockets for one, warns when it is collected
+    recwarn.clear()
     runs, missing, options = CASES[case]()
     made = make(tmp_path, runs, missing, **options)
     (figure,) = made.figures("figures", "svg", ("asr",))
