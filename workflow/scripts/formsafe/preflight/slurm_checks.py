@@ -38,7 +38,8 @@ def slurm_request(profile: str | Path, minutes: int) -> SlurmRequest | None:
     default = _entries(settings.get("default-resources"))
     by_rule = _entries(settings.get("set-resources"))
     named = {value for name, value in by_rule.items() if name.endswith(":slurm_partition")}
-    named |= {default[name] for name in ("cpu_partition",) if name in default}
+    if "cpu_partition" in default:
+        named.add(default["cpu_partition"])
     longest = default.get("longest_runtime", "")
     minutes = min(minutes, int(longest)) if longest.isdecimal() and int(longest) else minutes
     partition, account = default.get("slurm_partition"), default.get("slurm_account")
